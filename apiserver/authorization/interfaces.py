@@ -1,0 +1,38 @@
+"""Authorizers: may they? (apiserver pkg/authorization/authorizer)"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from pilothouse.apiserver.request.context import UserInfo
+
+
+class Decision(Enum):
+    DENY = "deny"
+    ALLOW = "allow"
+    NO_OPINION = "no opinion"
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorizationAttributes:
+    """What is asked. For non-resource requests only ``user``, ``verb`` and ``path`` count."""
+
+    user: UserInfo
+    verb: str
+    resource_request: bool = True
+    group: str = ""
+    version: str = ""
+    resource: str = ""
+    subresource: str = ""
+    namespace: str = ""
+    name: str = ""
+    path: str = ""
+
+
+class Authorizer(Protocol):
+    def authorize(self, attributes: AuthorizationAttributes) -> tuple[Decision, str]:
+        """The decision and the reason for it. Synchronous: works on informer caches only."""
+        ...

@@ -1,0 +1,60 @@
+"""Failures of a store.
+
+StorageError
+├── KeyExists          create of a key that is there
+├── RevisionConflict   update/delete: the key changed or is gone
+├── Compacted          revision below the compaction
+├── FutureRevision     revision not reached yet
+├── OutcomeUnknown     the store did not answer in time: the write may have happened
+├── Unavailable        no store reachable
+└── Corrupt            damaged data; the message says what to do
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pilothouse.apiserver.storage.interfaces import KeyValue
+
+
+class StorageError(Exception):
+    """Base of all store failures."""
+
+
+class KeyExists(StorageError):
+    def __init__(self, current: KeyValue | None) -> None:
+        super().__init__("key exists")
+        self.current = current
+
+
+class RevisionConflict(StorageError):
+    def __init__(self, current: KeyValue | None) -> None:
+        super().__init__("revision conflict")
+        self.current = current
+
+
+class Compacted(StorageError):
+    def __init__(self, requested: int, compacted: int) -> None:
+        super().__init__(f"revision {requested} has been compacted (at {compacted})")
+        self.requested = requested
+        self.compacted = compacted
+
+
+class FutureRevision(StorageError):
+    def __init__(self, requested: int, current: int) -> None:
+        super().__init__(f"revision {requested} is in the future (at {current})")
+        self.requested = requested
+        self.current = current
+
+
+class OutcomeUnknown(StorageError):
+    pass
+
+
+class Unavailable(StorageError):
+    pass
+
+
+class Corrupt(StorageError):
+    pass
