@@ -1,0 +1,64 @@
+"""Print the log of a cluster, or of one component: apiserver, scheduler, controller-manager,
+kubelet, proxy (or any other logger's name).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import select
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from pilothouse.cli import CommandError
+from pilothouse.cli.clusters import add_name, directory_of
+
+LOGGERS = {"controller-manager": "controllermanager", "proxy": "kubeproxy"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("component", nargs="?", default="", metavar="COMPONENT")
+    add_name(parser)
+    parser.add_argument("-f", "--follow", action="store_true", help="go on as lines are written")
+    parser.add_argument("--tail", type=int, default=-1, metavar="N", help="only the last N lines")
+
+
+def run(args: argparse.Namespace) -> int:
+    path = directory_of(args) / "logs" / "pilothouse.log"
+    if not path.exists():
+        raise CommandError(f"{path} is missing: cluster {args.name!r} was never started")
+    wanted = LOGGERS.get(args.component, args.component)
+    lines = [line for line in path.read_text(errors="replace").splitlines() if of(line, wanted)]
+    for line in lines[-args.tail :] if args.tail >= 0 else lines:
+        print(line)
+    if args.follow:
+        sys.stdout.flush()
+        for line in follow(path):
+            if of(line, wanted):
+                print(line, flush=True)
+    return 0
+
+
+def of(line: str, component: str) -> bool:
+    """Whether the line was logged by that component (``[component]`` in our log format)."""
+    return not component or f" [{component}" in line
+
+
+def follow(path: Path) -> Iterator[str]:
+    """Lines appended to the file from now on; woken by inotify, not by a timer."""
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    descriptor = libc.inotify_init1(os.O_CLOEXEC)
+    modified = 0x00000002
+    libc.inotify_add_watch(descriptor, os.fsencode(path), modified)
+    with path.open(errors="replace") as file:
+        file.seek(0, os.SEEK_END)
+        rest = ""
+        while True:
+            rest += file.read()
+            *lines, rest = rest.split("\n")
+            yield from lines
+            select.select([descriptor], [], [])
+            os.read(descriptor, 65536)
