@@ -37,7 +37,8 @@ def state_of(args: argparse.Namespace) -> ClusterState:
         others = [n for n in known_clusters() if n != args.name]
         hint = f" (there are: {', '.join(others)})" if others else ""
         raise CommandError(
-            f"there is no cluster {args.name!r}{hint}; `pilothouse up --name {args.name}` starts one"
+            f"there is no cluster {args.name!r}{hint}; "
+            f"`pilothouse up --name {args.name}` starts one"
         )
     return state
 

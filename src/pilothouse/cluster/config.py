@@ -43,7 +43,7 @@ class ClusterConfig:
     port: int = 6443
     """0 picks a free port."""
     kubeconfig: str = ""
-    """The user's kubeconfig that the context is merged into; empty: $KUBECONFIG or ~/.kube/config."""
+    """The file that the context is merged into; empty: $KUBECONFIG or ~/.kube/config."""
     service_cidr: str = "10.96.0.0/16"
     pod_cidr: str = "10.244.0.0/16"
     node_cidr: str = ""

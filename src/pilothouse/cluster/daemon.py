@@ -1,7 +1,8 @@
 """The process behind ``pilothouse up``: runs one cluster until it is told to stop.
 
-The command starts ``python -m pilothouse.cluster.daemon FD`` with the configuration on stdin and reads events
-(JSON lines: progress, ready, error) from FD. In the foreground the command calls :func:`serve`.
+The command starts ``python -m pilothouse.cluster.daemon FD`` with the configuration on stdin and
+reads events (JSON lines: progress, ready, error) from FD. In the foreground the command calls
+:func:`serve`.
 """
 
 from __future__ import annotations

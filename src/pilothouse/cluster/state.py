@@ -1,8 +1,9 @@
 """Files of a cluster on disk, and what they say about its processes.
 
-``<home>/clusters/<name>/`` holds ``cluster.json`` (who runs it, written by the daemon), ``config.json``
-(what it was started with), ``pki/``, ``state.db``, ``logs/``, ``nodes/``, ``kubeconfig``. Images are shared by all
-clusters of a user in ``<home>/images``. ``<home>`` is $PILOTHOUSE_HOME or ``~/.pilothouse``.
+``<home>/clusters/<name>/`` holds ``cluster.json`` (who runs it, written by the daemon),
+``config.json`` (what it was started with), ``pki/``, ``state.db``, ``logs/``, ``nodes/`` and
+``kubeconfig``. Images are shared by all clusters of a user in ``<home>/images``. ``<home>`` is
+$PILOTHOUSE_HOME or ``~/.pilothouse``.
 """
 
 from __future__ import annotations
