@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Makes .venv and installs Pilothouse into it with the given extras.
+# usage: hack/install_python.sh PYTHON EXTRAS
+set -euo pipefail
+cd "$(dirname "$0")/.."
+python=$1 extras=$2
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
+  echo "Pilothouse needs Python 3.11 or newer; $python is $("$python" --version). Try: make PYTHON=python3.11 $MAKECMDGOALS" >&2
+  exit 1
+}
+[ -x .venv/bin/python ] || "$python" -m venv .venv
+.venv/bin/python -m pip install -q --disable-pip-version-check -e ".[$extras]"
