@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from pilothouse.apimachinery.object import Obj
     from pilothouse.apiserver.request.info import RequestInfo
+    from pilothouse.componentbase.serving.interfaces import Push
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,9 @@ class Request:
     """Takes the raw connection over (nothing has been answered yet: the caller writes the 101).
     None when the client did not ask for an upgrade."""
     disconnected: Callable[[], bool] | None = None
+    raw_query: str = ""
+    """The query as it was sent (for proxies)."""
+    audit_id: str = ""
 
     def query_value(self, name: str, default: str = "") -> str:
         values = self.query.get(name)
@@ -63,7 +67,8 @@ class Request:
 
 @dataclass(slots=True)
 class Response:
-    """The answer: exactly one of ``body``, ``chunks`` (streamed), ``obj``/``items`` (local)."""
+    """The answer: exactly one of ``body``, ``chunks`` (streamed), ``push`` (streamed by
+    callback), ``obj``/``watch`` (local)."""
 
     status: int = 200
     body: bytes = b""
@@ -74,5 +79,6 @@ class Response:
     """Local transport: the decoded object, shared and read-only."""
     watch: Any = None
     """Local transport: an open CacheWatcher (``storage/cacher``) instead of a byte stream."""
+    push: Push | None = None
     hijacked: bool = False
     """The handler took the connection over by ``Request.upgrade`` and has finished with it."""

@@ -1,0 +1,1 @@
+"""HTTP serving for every component: see ``http_server.py``."""

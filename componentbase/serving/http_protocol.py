@@ -1,0 +1,388 @@
+"""One HTTP/1.1 connection: httptools parses, we frame answers ourselves.
+
+Bytes in → :class:`HTTPRequest` → handler → bytes out, without an ASGI scope in between: a GET
+that the handler can answer at once costs no task. Requests of one connection are answered in
+order, one at a time. Any ``Upgrade`` request can be taken over raw (WebSocket, SPDY).
+
+Why not uvicorn's protocol class: it is built around the ASGI cycle (a task, a scope and two
+queues a request: 2.5 times the CPU of this), hides client certificates and drops unknown
+upgrades, and importing it costs 50 ms. ASGI applications run through ``asgi.py``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http
+import logging
+from collections import deque
+from typing import TYPE_CHECKING, Any, cast
+
+import httptools
+
+from pilothouse.componentbase.serving.interfaces import HTTPRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pilothouse.componentbase.serving.http_server import HTTPServer
+    from pilothouse.componentbase.serving.interfaces import HTTPResponse, Streams
+
+log = logging.getLogger(__name__)
+
+MAX_HEAD = 1 << 20
+"""Bytes of request line and headers (Go's DefaultMaxHeaderBytes)."""
+_LOSSLESS = ("impersonate-", "x-remote-")
+_STATUS = {
+    s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in http.HTTPStatus if s >= 200
+}
+_BAD_REQUEST = (
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n"
+    b"Connection: close\r\nContent-Length: 15\r\n\r\n400 Bad Request"
+)
+_names: dict[bytes, str] = {}
+
+
+def _header_name(raw: bytes) -> str:
+    name = _names.get(raw)
+    if name is None:
+        name = raw.decode("latin-1").lower()
+        if len(_names) < 512:
+            _names[raw] = name
+    return name
+
+
+class HTTPProtocol(asyncio.Protocol):
+    """Parser callbacks and writer of one connection."""
+
+    def __init__(self, server: HTTPServer) -> None:
+        self.server = server
+        self.handler = server.handler
+        self.parser: Any = httptools.HttpRequestParser(self)
+        self.transport: asyncio.Transport = cast("asyncio.Transport", None)
+        self.state: dict[str, Any] = {}
+        self.peer_der: bytes | None = None
+        self.client = ""
+        self.tls = False
+        self.closed = False
+        self.last_active = 0.0
+        self.busy = False
+        """A request is being answered."""
+        self.waiting: deque[tuple[HTTPRequest, bool]] = deque()
+        """Pipelined requests and whether the connection lives on after them."""
+        self.task: asyncio.Task[None] | None = None
+        self.stop_push: Callable[[], None] | None = None
+        self._paused = False
+        self._writable: list[Callable[[], None]] = []
+        self._left_over = b""
+        self._upgrading = False
+        self._reset()
+
+    def _reset(self) -> None:
+        self._target = b""
+        self._headers: dict[str, str] = {}
+        self._head_size = 0
+        self._body: list[bytes] = []
+        self._body_size = 0
+        self._limit = 0
+        self._refused = False
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+        self.server.connections.add(self)
+        self.last_active = self.server.loop_time()
+        ssl_object = transport.get_extra_info("ssl_object")
+        if ssl_object is not None:
+            self.tls = True
+            self.peer_der = ssl_object.getpeercert(binary_form=True)
+        peer = transport.get_extra_info("peername")
+        if isinstance(peer, tuple):
+            self.client = str(peer[0])
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.closed = True
+        self.server.connections.discard(self)
+        if self.stop_push is not None:
+            stop, self.stop_push = self.stop_push, None
+            stop()
+        if self.task is not None and self.busy:
+            self.task.cancel()
+        self.resume_writing()
+        self.waiting.clear()
+
+    def eof_received(self) -> bool | None:
+        return None
+
+    def pause_writing(self) -> None:
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        callbacks, self._writable = self._writable, []
+        for callback in callbacks:
+            callback()
+
+    def data_received(self, data: bytes) -> None:
+        self.last_active = self.server.loop_time()
+        if self._upgrading:
+            self._left_over += data
+            return
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._left_over += data[upgrade.args[0] :]
+        except httptools.HttpParserError:
+            if not self.closed and not self._refused:
+                self.transport.write(_BAD_REQUEST)
+                self.transport.close()
+
+    # httptools callbacks
+
+    def on_message_begin(self) -> None:
+        self._reset()
+
+    def on_url(self, url: bytes) -> None:
+        self._target += url
+        self._count_head(len(url))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        key = _header_name(name)
+        text = value.decode("latin-1")
+        self._count_head(len(name) + len(value))
+        headers = self._headers
+        if key in headers:
+            joint = "\n" if key.startswith(_LOSSLESS) else ", "
+            text = f"{headers[key]}{joint}{text}"
+        headers[key] = text
+
+    def _count_head(self, size: int) -> None:
+        self._head_size += size
+        if self._head_size > MAX_HEAD and not self._refused:
+            self._refused = True
+            self.transport.write(
+                _BAD_REQUEST.replace(
+                    b"400 Bad Request", b"431 Request Header Fields Too Large"
+                ).replace(b"Length: 15", b"Length: 35")
+            )
+            self.transport.close()
+
+    def on_headers_complete(self) -> None:
+        headers = self._headers
+        length = headers.get("content-length")
+        if length is None and "transfer-encoding" not in headers:
+            return
+        self._limit = self.handler.body_limit(self._method(), self._target)
+        if length is not None and length.isdigit() and int(length) > self._limit:
+            self._refuse_body()
+        elif headers.get("expect", "").lower() == "100-continue":
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, body: bytes) -> None:
+        if self._refused:
+            return
+        self._body.append(body)
+        self._body_size += len(body)
+        if self._body_size > self._limit:
+            self._refuse_body()
+
+    def _refuse_body(self) -> None:
+        self._refused = True
+        self._body.clear()
+        response = self.handler.too_large(self._method(), self._target)
+        self.write_response(response, keep_alive=False, head=False)
+
+    def _method(self) -> str:
+        return cast("str", self.parser.get_method().decode("ascii"))
+
+    def on_message_complete(self) -> None:
+        if self._refused or self.closed:
+            return
+        parser = self.parser
+        upgrade = None
+        if parser.should_upgrade():
+            self._upgrading = True
+            upgrade = self.take_over
+        body = self._body
+        request = HTTPRequest(
+            self._method(),
+            self._target,
+            self._headers,
+            b"" if not body else body[0] if len(body) == 1 else b"".join(body),
+            peer_der=self.peer_der,
+            tls=self.tls,
+            client=self.client,
+            connection=self.state,
+            upgrade=upgrade,
+            disconnected=self.is_closed,
+        )
+        keep_alive = parser.should_keep_alive() and upgrade is None
+        if self.busy:
+            self.waiting.append((request, keep_alive))
+            self.transport.pause_reading()
+        else:
+            self._start(request, keep_alive)
+
+    # answering
+
+    def is_closed(self) -> bool:
+        return self.closed
+
+    def _start(self, request: HTTPRequest, keep_alive: bool) -> None:
+        response = self.handler.answer_now(request) if request.upgrade is None else None
+        if response is not None and response.chunks is None and response.push is None:
+            self.write_response(response, keep_alive, head=request.method == "HEAD")
+            return
+        self.busy = True
+        self.task = self.server.tasks.start(self._answer(request, keep_alive), request.method)
+
+    async def _answer(self, request: HTTPRequest, keep_alive: bool) -> None:
+        try:
+            response = await self.handler.handle(request)
+            if response.hijacked:
+                return
+            head = request.method == "HEAD"
+            if response.chunks is not None and not head:
+                await self._stream(response, keep_alive)
+            elif response.push is not None and not head:
+                self._push(response, keep_alive)
+                return
+            else:
+                self.write_response(response, keep_alive, head)
+        except BaseException:
+            self.transport.abort()
+            raise
+        self._finished(keep_alive)
+
+    def _finished(self, keep_alive: bool) -> None:
+        self.busy = False
+        self.task = None
+        if self.closed:
+            return
+        if not keep_alive or self.server.stopping:
+            self.transport.close()
+        elif self.waiting:
+            request, following = self.waiting.popleft()
+            if not self.waiting:
+                self.transport.resume_reading()
+            self._start(request, following)
+
+    def write_response(self, response: HTTPResponse, keep_alive: bool, head: bool) -> None:
+        """Head and body in one write; closes when the connection does not live on."""
+        if self.closed:
+            return
+        body = response.body
+        lines = self._head(response, keep_alive)
+        if response.status not in (204, 304):
+            lines.append(b"Content-Length: %d\r\n\r\n" % len(body))
+        else:
+            lines.append(b"\r\n")
+        if body and not head:
+            lines.append(body)
+        self.transport.write(b"".join(lines))
+        if not keep_alive:
+            self.transport.close()
+
+    def _head(self, response: HTTPResponse, keep_alive: bool) -> list[bytes]:
+        status = response.status
+        lines = [_STATUS.get(status) or f"HTTP/1.1 {status} \r\n".encode(), self.server.date()]
+        if response.content_type:
+            lines.append(b"Content-Type: %b\r\n" % response.content_type.encode("latin-1"))
+        for name, value in response.headers:
+            lines.append(f"{name}: {value}\r\n".encode("latin-1", "replace"))
+        if not keep_alive:
+            lines.append(b"Connection: close\r\n")
+        return lines
+
+    async def _stream(self, response: HTTPResponse, keep_alive: bool) -> None:
+        chunks = response.chunks
+        assert chunks is not None
+        lines = self._head(response, keep_alive)
+        lines.append(b"Transfer-Encoding: chunked\r\n\r\n")
+        self.transport.write(b"".join(lines))
+        try:
+            async for chunk in chunks:
+                if not chunk:
+                    continue
+                if self.closed:
+                    return
+                self.transport.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+                if self._paused:
+                    await self.drain()
+            self.transport.write(b"0\r\n\r\n")
+        finally:
+            close = getattr(chunks, "aclose", None)
+            if close is not None:
+                await close()
+
+    async def drain(self) -> None:
+        """Until the transport takes more (or the connection is gone)."""
+        if self._paused and not self.closed:
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._writable.append(lambda: waiter.done() or waiter.set_result(None))
+            await waiter
+
+    def _push(self, response: HTTPResponse, keep_alive: bool) -> None:
+        assert response.push is not None
+        lines = self._head(response, keep_alive)
+        lines.append(b"Transfer-Encoding: chunked\r\n\r\n")
+        self.transport.write(b"".join(lines))
+        self.task = None
+        sink = PushSink(self, keep_alive)
+        stop = response.push(sink)
+        if self.closed:
+            stop()
+        elif not sink.ended:
+            self.stop_push = stop
+
+    async def take_over(self) -> Streams:
+        """The raw connection as streams; what came after the request's head is in the reader."""
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(limit=1 << 20, loop=loop)
+        protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+        writer = asyncio.StreamWriter(self.transport, protocol, reader, loop)
+        self.transport.set_protocol(protocol)
+        protocol.connection_made(self.transport)
+        self.server.connections.discard(self)
+        self.server.taken_over.add(self.transport)
+        if self._left_over:
+            reader.feed_data(self._left_over)
+            self._left_over = b""
+        if self.closed or self.transport.is_closing():
+            reader.feed_eof()
+        return reader, writer
+
+
+class PushSink:
+    """The :class:`~.interfaces.Sink` of one pushed response."""
+
+    __slots__ = ("ended", "keep_alive", "protocol", "transport")
+
+    def __init__(self, protocol: HTTPProtocol, keep_alive: bool) -> None:
+        self.protocol = protocol
+        self.transport = protocol.transport
+        self.keep_alive = keep_alive
+        self.ended = False
+
+    @property
+    def writable(self) -> bool:
+        return not self.protocol._paused
+
+    def write(self, data: bytes) -> None:
+        if not self.protocol.closed and not self.ended:
+            self.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+
+    def on_writable(self, callback: Callable[[], None]) -> None:
+        if self.protocol._paused:
+            self.protocol._writable.append(callback)
+        else:
+            callback()
+
+    def end(self) -> None:
+        if self.ended:
+            return
+        self.ended = True
+        self.protocol.stop_push = None
+        if not self.protocol.closed:
+            self.transport.write(b"0\r\n\r\n")
+            self.protocol._finished(self.keep_alive)

@@ -1,0 +1,137 @@
+"""An HTTP(S) server inside a running event loop: no signal handlers, no globals.
+
+``HTTPServer(handler)`` listens on any number of addresses and sockets; ``stop`` lets requests
+in flight finish, ends streams and closes what is left. Used by the API server, the kubelet and
+health ports; many can live in one loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from pilothouse.componentbase.serving.http_protocol import HTTPProtocol
+from pilothouse.componentbase.tasks import TaskOwner
+
+if TYPE_CHECKING:
+    import socket
+    import ssl
+    from collections.abc import Sequence
+
+    from pilothouse.componentbase.serving.interfaces import HTTPHandler
+
+KEEP_ALIVE_SECONDS = 130.0
+"""Above client-go's 90 s of idle keep-alive, so that it never meets a connection we just closed."""
+_SWEEP_SECONDS = 30.0
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec").split()
+
+
+class HTTPServer:
+    """Start with ``listen`` (as often as wanted), end with ``stop``."""
+
+    def __init__(
+        self, handler: HTTPHandler, *, name: str = "http", keep_alive: float = KEEP_ALIVE_SECONDS
+    ) -> None:
+        self.handler = handler
+        self.keep_alive = keep_alive
+        self.tasks = TaskOwner(name)
+        self.connections: set[HTTPProtocol] = set()
+        self.taken_over: set[asyncio.Transport] = set()
+        self.stopping = False
+        self._servers: list[asyncio.Server] = []
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._date = (0, b"")
+
+    async def listen(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        tls: ssl.SSLContext | None = None,
+        sockets: Sequence[socket.socket] = (),
+        backlog: int = 1024,
+    ) -> int:
+        """Listens on ``host:port`` (0: any free port), or on ``sockets``; returns the port.
+
+        :raises OSError: the address is taken or not ours.
+        """
+        loop = self._loop = asyncio.get_running_loop()
+        servers = []
+        if sockets:
+            for listener in sockets:
+                servers.append(
+                    await loop.create_server(
+                        lambda: HTTPProtocol(self), sock=listener, ssl=tls, backlog=backlog
+                    )
+                )
+        else:
+            servers.append(
+                await loop.create_server(
+                    lambda: HTTPProtocol(self), host, port, ssl=tls, backlog=backlog
+                )
+            )
+        self._servers += servers
+        if self._sweeper is None:
+            self._sweeper = loop.call_later(_SWEEP_SECONDS, self._sweep)
+        name = servers[0].sockets[0].getsockname()
+        return int(name[1]) if isinstance(name, tuple) else 0
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """Where we listen now."""
+        names = [s.getsockname() for server in self._servers for s in server.sockets]
+        return [(str(n[0]), int(n[1])) for n in names if isinstance(n, tuple)]
+
+    async def stop(self, grace: float = 2.0) -> None:
+        """Stops listening, ends streams, waits up to ``grace`` for the rest, then cuts."""
+        self.stopping = True
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            self._sweeper = None
+        for server in self._servers:
+            server.close()
+        for connection in list(self.connections):
+            if connection.stop_push is not None:
+                stop, connection.stop_push = connection.stop_push, None
+                stop()
+            if not connection.busy:
+                connection.transport.close()
+        if len(self.tasks) and grace > 0:
+            running = list(self.tasks._tasks)
+            await asyncio.wait(running, timeout=grace)
+        for connection in list(self.connections):
+            connection.transport.abort()
+        for transport in list(self.taken_over):
+            transport.abort()
+        self.taken_over.clear()
+        await self.tasks.close()
+        # Aborted transports report their loss on the next turn.
+        await asyncio.sleep(0)
+        self._servers.clear()
+
+    def loop_time(self) -> float:
+        return self._loop.time() if self._loop is not None else 0.0
+
+    def _sweep(self) -> None:
+        assert self._loop is not None
+        now = self._loop.time()
+        for connection in list(self.connections):
+            if not connection.busy and now - connection.last_active > self.keep_alive:
+                connection.transport.close()
+        self.taken_over = {t for t in self.taken_over if not t.is_closing()}
+        self._sweeper = self._loop.call_later(_SWEEP_SECONDS, self._sweep)
+
+    def date(self) -> bytes:
+        """The Date header line, made anew once a second."""
+        now = int(time.clock_gettime(time.CLOCK_REALTIME_COARSE))
+        if now != self._date[0]:
+            t = time.gmtime(now)
+            text = (
+                f"Date: {_DAYS[t.tm_wday]}, {t.tm_mday:02d} {_MONTHS[t.tm_mon - 1]} {t.tm_year} "
+                f"{t.tm_hour:02d}:{t.tm_min:02d}:{t.tm_sec:02d} GMT\r\n"
+            )
+            self._date = (now, text.encode())
+        return self._date[1]

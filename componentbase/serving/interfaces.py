@@ -1,0 +1,130 @@
+"""What the HTTP edge hands to a handler and what it takes back.
+
+The API server, kubelets and health ports serve through these few types; nothing here knows
+about the Kubernetes API. ``http_protocol.py`` parses and writes, a handler answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class Sink(Protocol):
+    """Where a pushed response body goes: one HTTP connection, flow control included."""
+
+    @property
+    def writable(self) -> bool:
+        """False while the peer takes less than it is sent; wait for ``on_writable`` then."""
+        ...
+
+    def write(self, data: bytes) -> None:
+        """Sends ``data`` (framed for HTTP) now, or queues it in the transport."""
+        ...
+
+    def on_writable(self, callback: Callable[[], None]) -> None:
+        """Calls ``callback`` once when the connection takes data again."""
+        ...
+
+    def end(self) -> None:
+        """The body is complete. Nothing may be written afterwards."""
+        ...
+
+
+Push = Callable[[Sink], Callable[[], None]]
+"""Starts a pushed body and returns what to call when the client goes away or we shut down."""
+
+
+class HTTPRequest:
+    """A request as it came in, its whole body read.
+
+    ``headers``: lower-case names; repeated headers are joined with ``", "``, repeated
+    ``impersonate-*`` and ``x-remote-*`` ones with a newline (their values may hold commas).
+    ``connection`` lives as long as the connection: a place for what was found out once.
+    """
+
+    __slots__ = (
+        "body",
+        "client",
+        "connection",
+        "disconnected",
+        "headers",
+        "method",
+        "peer_der",
+        "target",
+        "tls",
+        "upgrade",
+    )
+
+    def __init__(
+        self,
+        method: str,
+        target: bytes,
+        headers: dict[str, str],
+        body: bytes = b"",
+        *,
+        peer_der: bytes | None = None,
+        tls: bool = False,
+        client: str = "",
+        connection: dict[str, Any] | None = None,
+        upgrade: Callable[[], Awaitable[Streams]] | None = None,
+        disconnected: Callable[[], bool] | None = None,
+    ) -> None:
+        self.method = method
+        self.target = target
+        self.headers = headers
+        self.body = body
+        self.peer_der = peer_der
+        self.tls = tls
+        self.client = client
+        self.connection = {} if connection is None else connection
+        self.upgrade = upgrade
+        self.disconnected = disconnected
+
+
+class HTTPResponse(Protocol):
+    """What a handler returns: one of ``body``, ``chunks`` or ``push``, or ``hijacked``."""
+
+    status: int
+    body: bytes
+    content_type: str
+    headers: list[tuple[str, str]]
+    chunks: AsyncIterator[bytes] | None
+    push: Push | None
+    hijacked: bool
+
+
+@dataclass(slots=True)
+class PlainResponse:
+    """An :class:`HTTPResponse` for handlers that have no type of their own."""
+
+    status: int = 200
+    body: bytes = b""
+    content_type: str = "text/plain; charset=utf-8"
+    headers: list[tuple[str, str]] = field(default_factory=list)
+    chunks: AsyncIterator[bytes] | None = None
+    push: Push | None = None
+    hijacked: bool = False
+
+
+class HTTPHandler(Protocol):
+    """Answers requests. Must not raise: an exception ends the connection."""
+
+    def answer_now(self, request: HTTPRequest) -> HTTPResponse | None:
+        """The answer when it is at hand without waiting (a cache hit), else None. Called for
+        every request before ``handle``, in the protocol's callback: must be quick."""
+        ...
+
+    async def handle(self, request: HTTPRequest) -> HTTPResponse: ...
+
+    def body_limit(self, method: str, target: bytes) -> int:
+        """How many bytes of body this request may have."""
+        ...
+
+    def too_large(self, method: str, target: bytes) -> HTTPResponse:
+        """The answer to a body over the limit; the connection is closed after it."""
+        ...

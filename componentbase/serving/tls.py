@@ -1,0 +1,24 @@
+"""TLS contexts of servers: optional client certificates, HTTP/1.1 only, TLS 1.2 and 1.3.
+
+A certificate of an unknown CA is refused in the handshake (kube-apiserver answers 401 there).
+"""
+
+from __future__ import annotations
+
+import ssl
+
+
+def server_context(
+    cert_file: str, key_file: str, client_ca_file: str = "", *, require_client: bool = False
+) -> ssl.SSLContext:
+    """A server's context. With ``client_ca_file`` clients may show a certificate of that CA
+    (must, with ``require_client``). :raises OSError, ssl.SSLError: unreadable or unfit files.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(cert_file, key_file)
+    context.set_alpn_protocols(["http/1.1"])
+    if client_ca_file:
+        context.load_verify_locations(client_ca_file)
+        context.verify_mode = ssl.CERT_REQUIRED if require_client else ssl.CERT_OPTIONAL
+    return context
