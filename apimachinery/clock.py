@@ -55,3 +55,8 @@ class RealClock:
 
     def call_later(self, seconds: float, callback: object, *args: object) -> TimerHandle:
         return asyncio.get_running_loop().call_later(seconds, callback, *args)  # type: ignore[arg-type]
+
+
+def new_future() -> asyncio.Future[None]:
+    """A future of the running loop, for clocks that are advanced by hand (``testing.py``)."""
+    return asyncio.get_running_loop().create_future()

@@ -125,9 +125,11 @@ def type_invalid(path: Path, value: Any, detail: str) -> FieldError:
     return FieldError("FieldValueTypeInvalid", str(path), value, detail)
 
 
-def not_supported(path: Path, value: Any, valid: Sequence[str]) -> FieldError:
-    """``valid`` is printed sorted as upstream does."""
-    quoted = ", ".join(json.dumps(v) for v in sorted(valid))
+def not_supported(
+    path: Path, value: Any, valid: Sequence[str], *, keep_order: bool = False
+) -> FieldError:
+    """``valid`` is printed sorted, as upstream's callers sort it; some do not (``keep_order``)."""
+    quoted = ", ".join(json.dumps(v) for v in (valid if keep_order else sorted(valid)))
     detail = f"supported values: {quoted}" if valid else ""
     return FieldError("FieldValueNotSupported", str(path), value, detail)
 
