@@ -30,6 +30,8 @@ class AuthorizationAttributes:
     namespace: str = ""
     name: str = ""
     path: str = ""
+    field_selector: str = ""
+    """As the request gave it; only the node authorizer reads it (pods of one's own node)."""
 
 
 class Authorizer(Protocol):
