@@ -26,7 +26,7 @@ class RangeResult(NamedTuple):
     kvs: list[KeyValue]
     revision: int
     more: bool
-    count: int
+    count: int  # type: ignore[assignment]
 
 
 class StorageEvent(NamedTuple):

@@ -68,7 +68,7 @@ class CacheWatcher(Protocol):
         ...
 
     error: Exception | None
-    """None for a clean end; a StatusError 410 when the watcher was too slow."""
+    """None for a clean end; a watcher that was too slow is just ended, as upstream does."""
 
     @property
     def pending(self) -> bool: ...
@@ -77,8 +77,19 @@ class CacheWatcher(Protocol):
 
 
 class Cacher(Protocol):
-    revision: int
-    """The cache holds every write of its resource up to here."""
+    @property
+    def revision(self) -> int:
+        """The cache holds every write of its resource up to here."""
+        ...
+
+    def remember(self, key: str, value: bytes, obj: Obj) -> None:
+        """Call before writing ``value``: ``obj`` is ``value`` decoded, so that nobody has to
+        decode it again. It becomes shared: don't change it afterwards."""
+        ...
+
+    def written(self, key: str, value: bytes, revision: int) -> CacheEntry:
+        """The entry of a write that returned ``revision``: the cached one if it is there."""
+        ...
 
     async def ensure_ready(self) -> None:
         """Starts on first use: reads the prefix and follows it. Cheap afterwards."""
@@ -124,11 +135,15 @@ class Cacher(Protocol):
         predicate: Predicate | None = None,
         bookmarks: bool = False,
         buffer: int = 1000,
+        deadline: float | None = None,
+        trigger: tuple[str, str] | None = None,
     ) -> CacheWatcher:
         """Events after ``from_revision`` (exclusive). None or 0 with ``initial`` false: any
         state counts as start, so current objects come first as ADDED (upstream's "get state and
         start at any"). ``initial``: current objects as ADDED, then a BOOKMARK with
-        ``initial_events_end``, then changes.
+        ``initial_events_end``, then changes. ``bookmarks``: about once a minute and shortly before
+        ``deadline`` (``clock.monotonic``). ``trigger``: a (field, value) that ``predicate``
+        requires, of a field that the cacher indexes: other objects cost the watcher nothing.
 
         :raises StatusError: 410 Expired when ``from_revision`` fell out of the window.
         """
