@@ -93,6 +93,7 @@ class FakeWatch:
         """Ends the stream, after what is in the buffer, as a server would."""
         self._error = error
         self._ended = True
+        self._client.forget_watch(self)
         self._wake.set()
 
     async def __aiter__(self) -> AsyncIterator[list[WatchEvent]]:

@@ -98,6 +98,7 @@ class Reflector:
 
     async def step(self) -> None:
         """One round: (re)list when needed and follow the watch until it ends."""
+        failure: Exception | None = None
         try:
             if self._relist:
                 with self._activity.work(self._name):
@@ -105,12 +106,13 @@ class Reflector:
             else:
                 watch = await self._open_watch()
             await self._follow(watch)
-            self.last_error = None
         except (StatusError, ConnectionError, TimeoutError) as error:
-            self.last_error = error
-            await self._recover(error)
+            failure = error
         finally:
             await self._close_watch()
+        self.last_error = failure
+        if failure is not None:
+            await self._recover(failure)
 
     async def _recover(self, error: Exception) -> None:
         if is_expired(error) or _too_large_resource_version(error):

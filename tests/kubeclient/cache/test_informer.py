@@ -85,7 +85,6 @@ async def test_expired_watch_relists_and_announces_only_differences(world):
 
     world.seen.clear()
     world.client.end_watches(new_resource_expired("too old resource version"))
-    world.client._watches.clear()
     world.client.remove(CONFIG_MAPS, "goes", "a")
     world.client.seed(config_map("new"))
     world.client.compact()
@@ -102,7 +101,7 @@ async def test_lost_connection_resumes_at_the_last_version_after_a_back_off(worl
     world.client.seed(config_map("one"))
     await world.activity.settle()
     assert world.seen == []
-    await world.clock.advance(2)
+    world.clock.advance(2)
     await world.activity.settle()
     assert world.seen == [("add", "one")]
 
@@ -126,7 +125,7 @@ async def test_back_off_doubles_up_to_its_cap(world):
     world.follow()
     for _ in range(8):
         await world.activity.settle()
-        await world.clock.advance(30)
+        world.clock.advance(30)
     assert 0.8 <= waits[0] <= 1.6
     assert 1.6 <= waits[1] <= 3.2
     assert waits[-1] == 30.0

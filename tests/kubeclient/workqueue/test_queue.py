@@ -102,7 +102,7 @@ async def test_delayed_keys_are_no_activity_and_the_earliest_counts(clock, activ
     queue.add_after("a", 5)
     queue.add_after("a", 20)
     assert not activity.busy() and queue.waiting == 1
-    await clock.advance(5)
+    clock.advance(5)
     assert len(queue) == 1 and activity.busy() == ["q"]
 
 
@@ -114,7 +114,7 @@ async def test_shut_down_drops_delays_and_later_adds(clock, activity):
     queue.add("c")
     assert await queue.get() == "a"
     queue.done("a")
-    await clock.advance(2)
+    clock.advance(2)
     assert await queue.get() is None
     assert not activity.busy()
 
