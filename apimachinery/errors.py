@@ -189,7 +189,10 @@ def new_request_entity_too_large(message: str) -> StatusError:
 
 
 def new_unsupported_media_type(supported: Iterable[str]) -> StatusError:
-    message = f"the body of the request was in an unknown format - accepted media types include: {', '.join(supported)}"
+    message = (
+        "the body of the request was in an unknown format - accepted media types include: "
+        f"{', '.join(supported)}"
+    )
     return StatusError(415, "UnsupportedMediaType", message)
 
 

@@ -99,11 +99,12 @@ class Quantity:
 
     def as_float(self) -> float:
         """AsApproximateFloat64"""
-        if self.scale > 400:
-            return float("inf") if self.unscaled > 0 else float("-inf") * bool(self.unscaled)
-        return (
-            self.unscaled * 10**self.scale if self.scale >= 0 else (self.unscaled / 10**-self.scale)
-        )
+        if not self.unscaled:
+            return 0.0
+        try:
+            return self.unscaled * 10.0**self.scale
+        except OverflowError:
+            return float("inf") if self.unscaled > 0 else float("-inf")
 
     def sign(self) -> int:
         return (self.unscaled > 0) - (self.unscaled < 0)
@@ -252,7 +253,7 @@ def _divide_up(value: int, places: int) -> int:
         return 0
     if places > value.bit_length():
         return 1 if value > 0 else -1
-    quotient = -(-abs(value) // 10**places)
+    quotient: int = -(-abs(value) // 10**places)
     return quotient if value > 0 else -quotient
 
 
