@@ -1,0 +1,148 @@
+"""The scheduling framework: what a plugin can be and what it answers.
+
+A plugin implements one or more of the protocols below, does one thing and knows no other
+plugin. Points run in upstream's order: PreEnqueue (when a pod enters the queue); PreFilter,
+Filter, PostFilter (only when no node is left), PreScore, Score; Bind.
+All but PostFilter and Bind are synchronous and pure: they read pod, node and the cycle's state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from pilothouse.scheduler.cache.node_info import NodeInfo
+    from pilothouse.scheduler.framework.events import ClusterEvent, EventRegistration
+    from pilothouse.scheduler.framework.pod_info import PodInfo
+
+MAX_NODE_SCORE = 100
+
+
+class Code(Enum):
+    UNSCHEDULABLE = "Unschedulable"
+    UNRESOLVABLE = "UnschedulableAndUnresolvable"
+    """As Unschedulable, and removing pods from the node would not help (no preemption)."""
+    ERROR = "Error"
+    SKIP = "Skip"
+    """From PreFilter or PreScore: leave this plugin out for this pod."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A refusal (success is ``None``). ``plugin`` is filled in by the framework."""
+
+    code: Code
+    reasons: tuple[str, ...] = ()
+    plugin: str = ""
+
+    @property
+    def message(self) -> str:
+        return ", ".join(self.reasons)
+
+
+SKIP = Status(Code.SKIP)
+
+
+class CycleState(dict[str, Any]):
+    """What plugins keep from one point to the next of one pod's cycle; keys are plugin names."""
+
+    def copy(self) -> CycleState:
+        """For what-if runs: values that support ``copy`` are copied, others are shared."""
+        return CycleState((k, v.copy() if hasattr(v, "copy") else v) for k, v in self.items())
+
+
+class Plugin(Protocol):
+    name: str
+
+
+@runtime_checkable
+class PreEnqueuePlugin(Protocol):
+    def pre_enqueue(self, pod: PodInfo) -> Status | None: ...
+
+
+@runtime_checkable
+class PreFilterPlugin(Protocol):
+    def pre_filter(
+        self, state: CycleState, pod: PodInfo, nodes: Sequence[NodeInfo]
+    ) -> Status | frozenset[str] | None:
+        """None, a Status (SKIP leaves the plugin's Filter out), or the only nodes that count."""
+        ...
+
+
+@runtime_checkable
+class FilterPlugin(Protocol):
+    def filter(self, state: CycleState, pod: PodInfo, node: NodeInfo) -> Status | None: ...
+
+
+@runtime_checkable
+class PreFilterExtensions(Protocol):
+    """For what-if runs: keeps a PreFilter's state right when pods are added or removed."""
+
+    def add_pod(self, state: CycleState, pod: PodInfo, other: PodInfo, node: NodeInfo) -> None: ...
+
+    def remove_pod(
+        self, state: CycleState, pod: PodInfo, other: PodInfo, node: NodeInfo
+    ) -> None: ...
+
+
+@runtime_checkable
+class PostFilterPlugin(Protocol):
+    async def post_filter(
+        self, state: CycleState, pod: PodInfo, statuses: dict[str, Status]
+    ) -> tuple[str, str]:
+        """(nominated node or "", message) when no node passed the filters."""
+        ...
+
+
+@runtime_checkable
+class PreScorePlugin(Protocol):
+    def pre_score(
+        self, state: CycleState, pod: PodInfo, nodes: Sequence[NodeInfo]
+    ) -> Status | None: ...
+
+
+@runtime_checkable
+class ScorePlugin(Protocol):
+    def score(self, state: CycleState, pod: PodInfo, node: NodeInfo) -> int: ...
+
+
+@runtime_checkable
+class NormalizeScore(Protocol):
+    def normalize(self, state: CycleState, pod: PodInfo, scores: list[int]) -> None:
+        """Changes ``scores`` in place to 0..MAX_NODE_SCORE."""
+        ...
+
+
+@runtime_checkable
+class BindPlugin(Protocol):
+    async def bind(self, pod: PodInfo, node_name: str) -> None:
+        """:raises StatusError: the API server refused."""
+        ...
+
+
+@runtime_checkable
+class EnqueueExtensions(Protocol):
+    """Which cluster events may make a pod schedulable that this plugin has refused."""
+
+    def events_to_register(self) -> Iterable[EventRegistration]: ...
+
+
+class QueueingHint(Protocol):
+    def __call__(self, pod: PodInfo, event: ClusterEvent, old: Any, new: Any) -> bool:
+        """True: try the pod again."""
+        ...
+
+
+def default_normalize(scores: list[int], *, reverse: bool = False) -> None:
+    """Scales to 0..100 by the largest score (helper.DefaultNormalizeScore)."""
+    largest = max(scores, default=0)
+    if largest == 0:
+        if reverse:
+            scores[:] = [MAX_NODE_SCORE] * len(scores)
+        return
+    for i, score in enumerate(scores):
+        scaled = MAX_NODE_SCORE * score // largest
+        scores[i] = MAX_NODE_SCORE - scaled if reverse else scaled

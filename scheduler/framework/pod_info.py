@@ -1,0 +1,107 @@
+"""A pod with everything the plugins ask again and again, computed once.
+
+Quantities are integers: cpu in milli, all else in units (bytes, counts).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pilothouse.apimachinery.object import Obj, object_key
+from pilothouse.apis.core.resource_requests import pod_requests
+
+Requests = dict[str, int]
+NON_ZERO_REQUESTS = {"cpu": "100m", "memory": "200Mi"}
+"""Assumed by scoring for containers that request nothing (util/pod_resources.go)."""
+
+
+class PodInfo:
+    """Immutable view of one version of a pod."""
+
+    __slots__ = (
+        "_memo",
+        "key",
+        "labels",
+        "name",
+        "namespace",
+        "non_zero_cpu",
+        "non_zero_memory",
+        "obj",
+        "ports",
+        "priority",
+        "requests",
+        "tolerations",
+        "uid",
+    )
+
+    def __init__(self, pod: Obj) -> None:
+        metadata, spec = pod["metadata"], pod["spec"]
+        self.obj = pod
+        self.key = object_key(pod)
+        self.namespace: str = metadata.get("namespace") or ""
+        self.name: str = metadata["name"]
+        self.uid: str = metadata.get("uid") or self.key
+        self.labels: dict[str, str] = metadata.get("labels") or {}
+        self.priority: int = spec.get("priority") or 0
+        self.tolerations: list[Obj] = spec.get("tolerations") or []
+        self.requests = integer_requests(pod)
+        scoring = integer_requests(pod, scoring=True)
+        self.non_zero_cpu = scoring.get("cpu", 0)
+        self.non_zero_memory = scoring.get("memory", 0)
+        self.ports = host_ports(spec)
+        self._memo: dict[str, Any] = {}
+
+    @property
+    def node_name(self) -> str:
+        return self.obj["spec"].get("nodeName") or ""
+
+    @property
+    def nominated_node_name(self) -> str:
+        return (self.obj.get("status") or {}).get("nominatedNodeName") or ""
+
+    @property
+    def deleting(self) -> bool:
+        return "deletionTimestamp" in self.obj["metadata"]
+
+    def memo(self, name: str, make: Any) -> Any:
+        """A plugin's compiled form of this pod, made once: ``make(pod object)``."""
+        try:
+            return self._memo[name]
+        except KeyError:
+            value = self._memo[name] = make(self.obj)
+            return value
+
+    def __repr__(self) -> str:
+        return f"PodInfo({self.key})"
+
+
+def integer_requests(pod: Obj, *, scoring: bool = False) -> Requests:
+    """Effective requests (init, sidecar and overhead rules applied; in the middle of a resize the
+    larger of old and new). ``scoring``: containers that request nothing count as small."""
+    requests = pod_requests(
+        pod, use_status=True, non_missing=NON_ZERO_REQUESTS if scoring else None
+    )
+    return {
+        name: quantity.milli_value() if name == "cpu" else quantity.value()
+        for name, quantity in requests.items()
+    }
+
+
+def host_ports(spec: Obj) -> tuple[tuple[str, str, int], ...]:
+    """(ip, protocol, port) of each host port that the pod takes."""
+    ports = []
+    containers = list(spec.get("containers") or ())
+    containers += [
+        c for c in spec.get("initContainers") or () if c.get("restartPolicy") == "Always"
+    ]
+    for container in containers:
+        for port in container.get("ports") or ():
+            if port.get("hostPort"):
+                ports.append(
+                    (
+                        port.get("hostIP") or "0.0.0.0",
+                        port.get("protocol") or "TCP",
+                        port["hostPort"],
+                    )
+                )
+    return tuple(ports)

@@ -1,0 +1,191 @@
+"""Runs the plugins at each point; everything here is synchronous and pure but for Bind.
+
+The methods' results are collected in :class:`Diagnosis` for events, preemption and queueing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pilothouse.scheduler.cache.node_info import NodeInfo
+from pilothouse.scheduler.framework.events import ClusterEvent, EventRegistration
+from pilothouse.scheduler.framework.interfaces import (
+    BindPlugin,
+    Code,
+    CycleState,
+    EnqueueExtensions,
+    FilterPlugin,
+    NormalizeScore,
+    PostFilterPlugin,
+    PreEnqueuePlugin,
+    PreFilterExtensions,
+    PreFilterPlugin,
+    PreScorePlugin,
+    ScorePlugin,
+    Status,
+)
+from pilothouse.scheduler.framework.pod_info import PodInfo
+
+SKIPPED_FILTERS = "framework/skipped filters"
+
+
+@dataclass(slots=True)
+class Diagnosis:
+    """Why a pod did not fit: by node, and which plugins refused it."""
+
+    all_nodes: int
+    statuses: dict[str, Status] = field(default_factory=dict)
+    pre_filter_message: str = ""
+    post_filter_message: str = ""
+    plugins: set[str] = field(default_factory=set)
+
+    def message(self) -> str:
+        """``0/3 nodes are available: 1 Insufficient cpu, 2 …. preemption: …`` (FitError.Error)."""
+        text = f"0/{self.all_nodes} nodes are available:"
+        if self.pre_filter_message:
+            text += f" {self.pre_filter_message}."
+        else:
+            counts: dict[str, int] = {}
+            for status in self.statuses.values():
+                for reason in status.reasons:
+                    counts[reason] = counts.get(reason, 0) + 1
+            if counts:
+                text += f" {', '.join(sorted(f'{n} {reason}' for reason, n in counts.items()))}."
+        if self.post_filter_message:
+            text += f" {self.post_filter_message}"
+        return text
+
+
+class Framework:
+    """One profile: the plugins of a scheduler, sorted by the points they implement."""
+
+    def __init__(self, plugins: Sequence[Any], weights: dict[str, int]) -> None:
+        self.pre_enqueue = [p for p in plugins if isinstance(p, PreEnqueuePlugin)]
+        self.pre_filters = [p for p in plugins if isinstance(p, PreFilterPlugin)]
+        self.filters = [p for p in plugins if isinstance(p, FilterPlugin)]
+        self.post_filters = [p for p in plugins if isinstance(p, PostFilterPlugin)]
+        self.pre_scores = [p for p in plugins if isinstance(p, PreScorePlugin)]
+        self.scores = [p for p in plugins if isinstance(p, ScorePlugin)]
+        self._normalizers = {id(p) for p in self.scores if isinstance(p, NormalizeScore)}
+        self.extensions = [p for p in plugins if isinstance(p, PreFilterExtensions)]
+        self.binder = next(p for p in plugins if isinstance(p, BindPlugin))
+        self.weights = weights
+        self._events: dict[str, tuple[EventRegistration, ...]] = {
+            str(plugin.name): tuple(plugin.events_to_register())
+            for plugin in plugins
+            if isinstance(plugin, EnqueueExtensions) and hasattr(plugin, "name")
+        }
+
+    # -- queueing ------------------------------------------------------------------------
+
+    def gate(self, pod: PodInfo) -> str:
+        """The PreEnqueue plugin that holds the pod back, or ''."""
+        for plugin in self.pre_enqueue:
+            if plugin.pre_enqueue(pod) is not None:
+                return str(plugin.name)  # type: ignore[attr-defined]
+        return ""
+
+    def may_help(
+        self, plugins: frozenset[str], pod: PodInfo, event: ClusterEvent, old: Any, new: Any
+    ) -> bool:
+        """Whether the event may satisfy one of the plugins that refused the pod. A plugin that
+        registered for nothing is retried at every event; so is a pod refused by an error."""
+        if not plugins:
+            return True
+        for name in plugins:
+            registrations = self._events.get(name)
+            if registrations is None:
+                return True
+            for registration in registrations:
+                if registration.matches(event) and (
+                    registration.hint is None or registration.hint(pod, old, new)
+                ):
+                    return True
+        return False
+
+    # -- filtering -----------------------------------------------------------------------
+
+    def run_pre_filters(
+        self, state: CycleState, pod: PodInfo, nodes: Sequence[NodeInfo], diagnosis: Diagnosis
+    ) -> frozenset[str] | Status | None:
+        """None: all nodes count; names: only those; a Status: no node will do."""
+        skipped: set[str] = set()
+        allowed: frozenset[str] | None = None
+        restricted_by: list[str] = []
+        for plugin in self.pre_filters:
+            name = plugin.name  # type: ignore[attr-defined]
+            result = plugin.pre_filter(state, pod, nodes)
+            if isinstance(result, Status):
+                if result.code is Code.SKIP:
+                    skipped.add(name)
+                    continue
+                diagnosis.plugins.add(name)
+                diagnosis.pre_filter_message = result.message
+                return result
+            if result is not None:
+                restricted_by.append(name)
+                allowed = result if allowed is None else allowed & result
+                if not allowed:
+                    return self._nothing_allowed(restricted_by, diagnosis)
+        state[SKIPPED_FILTERS] = skipped
+        return allowed
+
+    @staticmethod
+    def _nothing_allowed(restricted_by: list[str], diagnosis: Diagnosis) -> Status:
+        if len(restricted_by) == 1:
+            text = "node(s) didn't satisfy plugin {}"
+        else:
+            text = "node(s) didn't satisfy plugin(s) {} simultaneously"
+        shown = f"[{' '.join(restricted_by)}]" if len(restricted_by) > 1 else restricted_by[0]
+        diagnosis.plugins.update(restricted_by)
+        diagnosis.pre_filter_message = text.format(shown)
+        return Status(Code.UNRESOLVABLE, (diagnosis.pre_filter_message,))
+
+    def run_filters(self, state: CycleState, pod: PodInfo, node: NodeInfo) -> Status | None:
+        """The first refusal, with its plugin's name."""
+        skipped = state.get(SKIPPED_FILTERS, ())
+        for plugin in self.filters:
+            name = plugin.name  # type: ignore[attr-defined]
+            if name in skipped:
+                continue
+            status = plugin.filter(state, pod, node)
+            if status is not None:
+                return Status(status.code, status.reasons, name)
+        return None
+
+    def add_pod(self, state: CycleState, pod: PodInfo, other: PodInfo, node: NodeInfo) -> None:
+        """What-if: ``other`` joins ``node``."""
+        node.add_pod(other)
+        for plugin in self.extensions:
+            plugin.add_pod(state, pod, other, node)
+
+    def remove_pod(self, state: CycleState, pod: PodInfo, other: PodInfo, node: NodeInfo) -> None:
+        """What-if: ``other`` leaves ``node``."""
+        node.remove_pod(other.uid)
+        for plugin in self.extensions:
+            plugin.remove_pod(state, pod, other, node)
+
+    # -- scoring -------------------------------------------------------------------------
+
+    def run_scores(
+        self, state: CycleState, pod: PodInfo, nodes: Sequence[NodeInfo]
+    ) -> dict[str, list[int]]:
+        """Weighted scores by plugin, in the order of ``nodes``."""
+        skipped = set()
+        for plugin in self.pre_scores:
+            status = plugin.pre_score(state, pod, nodes)
+            if status is not None and status.code is Code.SKIP:
+                skipped.add(plugin.name)  # type: ignore[attr-defined]
+        result: dict[str, list[int]] = {}
+        for scorer in self.scores:
+            name: str = scorer.name  # type: ignore[attr-defined]
+            if name in skipped:
+                continue
+            scores = [scorer.score(state, pod, node) for node in nodes]
+            if id(scorer) in self._normalizers:
+                scorer.normalize(state, pod, scores)  # type: ignore[attr-defined]
+            weight = self.weights.get(name, 1)
+            result[name] = [score * weight for score in scores]
+        return result

@@ -1,0 +1,148 @@
+"""DefaultPreemption: makes room for a pod by deleting pods of lower priority."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from random import Random
+
+from pilothouse.apimachinery.clock import Clock
+from pilothouse.apimachinery.errors import StatusError, is_not_found
+from pilothouse.apimachinery.object import Obj
+from pilothouse.apimachinery.timefmt import format_time
+from pilothouse.kubeclient.interfaces import Client, DeleteOptions
+from pilothouse.kubeclient.record import EventRecorder
+from pilothouse.kubeclient.resources import PODS
+from pilothouse.scheduler.cache.node_info import NodeInfo
+from pilothouse.scheduler.framework.events import Action, EventRegistration
+from pilothouse.scheduler.framework.interfaces import Code, CycleState, Status
+from pilothouse.scheduler.framework.pod_info import PodInfo
+from pilothouse.scheduler.framework.runtime import Diagnosis, Framework
+from pilothouse.scheduler.preemption import (
+    Candidate,
+    Passes,
+    budgets_of,
+    pick_candidate,
+    refuses_to_preempt,
+    select_victims,
+)
+from pilothouse.scheduler.queueing.nominator import Nominator
+
+MIN_CANDIDATES = 100
+MIN_CANDIDATES_PERCENT = 10
+
+
+@dataclass(slots=True)
+class PreemptionHandle:
+    """What the plugin needs of the scheduler around it."""
+
+    client: Client
+    recorder: EventRecorder
+    clock: Clock
+    random: Random
+    nominator: Nominator
+    framework: Framework
+    passes: Passes
+    nodes: Callable[[], Sequence[NodeInfo]]
+    budgets: Callable[[], Sequence[Obj]]
+
+
+class DefaultPreemption:
+    name = "DefaultPreemption"
+
+    def __init__(self) -> None:
+        self.handle: PreemptionHandle | None = None
+        """Set by the scheduler before it starts."""
+
+    def events_to_register(self) -> Iterable[EventRegistration]:
+        return (EventRegistration("AssignedPod", Action.DELETE),)
+
+    async def post_filter(
+        self, state: CycleState, pod: PodInfo, statuses: dict[str, Status]
+    ) -> tuple[str, str]:
+        handle = self.handle
+        assert handle is not None
+        nodes = {node.name: node for node in handle.nodes()}
+        nominated = nodes.get(pod.nominated_node_name)
+        refusal = refuses_to_preempt(pod, nominated, statuses.get(pod.nominated_node_name))
+        if refusal:
+            return "", f"preemption: {refusal}"
+        result = self._find(handle, state, pod, list(nodes.values()), statuses)
+        if isinstance(result, Diagnosis):
+            return "", f"preemption: {result.message()}"
+        await self._evict(handle, pod, result)
+        return result.node, ""
+
+    @staticmethod
+    def _find(
+        handle: PreemptionHandle,
+        state: CycleState,
+        pod: PodInfo,
+        nodes: Sequence[NodeInfo],
+        statuses: dict[str, Status],
+    ) -> Candidate | Diagnosis:
+        """The best candidate, or why there is none."""
+        diagnosis = Diagnosis(len(nodes))
+        helpless = Status(Code.UNRESOLVABLE, ("Preemption is not helpful for scheduling",))
+        hopeful = []
+        for node in nodes:
+            status = statuses.get(node.name)
+            if status is not None and status.code is Code.UNRESOLVABLE:
+                diagnosis.statuses[node.name] = helpless
+            else:
+                hopeful.append(node)
+        if not hopeful:
+            return diagnosis
+        wanted = max(len(hopeful) * MIN_CANDIDATES_PERCENT // 100, MIN_CANDIDATES)
+        start = handle.random.randrange(len(hopeful))
+        budgets = budgets_of(handle.budgets())
+        candidates: list[Candidate] = []
+        for node in (*hopeful[start:], *hopeful[:start]):
+            found = select_victims(handle.framework, handle.passes, state, pod, node, budgets)
+            if isinstance(found, Status):
+                diagnosis.statuses[node.name] = found
+                continue
+            candidates.append(found)
+            if len(candidates) >= wanted and any(not c.violations for c in candidates):
+                break
+        return pick_candidate(candidates) if candidates else diagnosis
+
+    async def _evict(self, handle: PreemptionHandle, pod: PodInfo, chosen: Candidate) -> None:
+        for victim in chosen.victims:
+            await self._evict_one(handle, pod, victim, chosen.node)
+        # Pods of lower priority that were promised this node must look for another.
+        for other in handle.nominator.on_node(chosen.node):
+            if other.priority < pod.priority:
+                handle.nominator.remove(other.uid)
+
+    @staticmethod
+    async def _evict_one(
+        handle: PreemptionHandle, pod: PodInfo, victim: PodInfo, node: str
+    ) -> None:
+        condition = {
+            "type": "DisruptionTarget",
+            "status": "True",
+            "reason": "PreemptionByScheduler",
+            "message": "default-scheduler: preempting to accommodate a higher priority pod",
+            "lastTransitionTime": format_time(handle.clock.now()),
+        }
+        try:
+            await handle.client.patch(
+                PODS,
+                victim.name,
+                {"status": {"conditions": [condition]}},
+                "application/strategic-merge-patch+json",
+                victim.namespace,
+                subresource="status",
+                field_manager="kube-scheduler",
+            )
+            await handle.client.delete(
+                PODS, victim.name, victim.namespace, DeleteOptions(precondition_uid=victim.uid)
+            )
+        except StatusError as error:
+            if not is_not_found(error):
+                raise
+            return
+        handle.recorder.event(
+            victim.obj, "Normal", "Preempted", f"Preempted by pod {pod.uid} on node {node}"
+        )
