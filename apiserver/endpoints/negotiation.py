@@ -1,0 +1,118 @@
+"""Which representation a client wants (apiserver pkg/endpoints/handlers/negotiation).
+
+Answers are JSON or YAML. Clauses that ask for protobuf are passed over: clients that prefer it
+always name JSON as their second choice.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+from pilothouse.apimachinery.errors import new_not_acceptable
+
+JSON = "application/json"
+YAML = "application/yaml"
+SUPPORTED = (JSON, YAML, "application/vnd.kubernetes.protobuf")
+SUPPORTED_STREAMS = (
+    "application/json;stream=watch",
+    "application/vnd.kubernetes.protobuf;stream=watch",
+)
+_TRANSFORMS = frozenset(("Table", "PartialObjectMetadata", "PartialObjectMetadataList"))
+_META_VERSIONS = frozenset(("v1", "v1beta1"))
+
+
+class Negotiated(NamedTuple):
+    """``transform`` is "", Table, PartialObjectMetadata or PartialObjectMetadataList of
+    meta.k8s.io/``version``."""
+
+    media_type: str
+    transform: str = ""
+    version: str = ""
+    pretty: bool = False
+
+    @property
+    def meta_version(self) -> str:
+        return f"meta.k8s.io/{self.version}"
+
+
+PLAIN_JSON = Negotiated(JSON)
+
+
+class _Clause(NamedTuple):
+    type: str
+    subtype: str
+    params: dict[str, str]
+    quality: float
+
+
+def _parse(accept: str) -> list[_Clause]:
+    clauses = []
+    for text in accept.split(","):
+        media, *rest = text.split(";")
+        kind, _, subtype = media.strip().partition("/")
+        if not kind or (not subtype and kind != "*"):
+            continue
+        params = {}
+        quality = 1.0
+        for parameter in rest:
+            key, _, value = parameter.partition("=")
+            key, value = key.strip(), value.strip().strip('"')
+            if key == "q":
+                try:
+                    quality = float(value)
+                except ValueError:
+                    quality = 1.0
+            else:
+                params[key] = value
+        clauses.append(_Clause(kind, subtype or "*", params, quality))
+    clauses.sort(key=lambda clause: -clause.quality)
+    return clauses
+
+
+def _accepts(clause: _Clause, media_type: str) -> bool:
+    kind, _, subtype = media_type.partition("/")
+    if clause.type == "*" and clause.subtype == "*":
+        return True
+    return clause.type == kind and clause.subtype in (subtype, "*")
+
+
+def _choose(clause: _Clause, media_type: str, stream: bool) -> Negotiated | None:
+    params = clause.params
+    if params.get("stream", "") not in ("", "watch"):
+        return None
+    if params.get("sv") and params["sv"] != "v1":
+        return None
+    pretty = params.get("pretty") == "1"
+    if not params.keys() & {"as", "g", "v"}:
+        return Negotiated(media_type, pretty=pretty)
+    kind, group, version = params.get("as", ""), params.get("g", ""), params.get("v", "")
+    if group != "meta.k8s.io" or version not in _META_VERSIONS or kind not in _TRANSFORMS:
+        return None
+    return Negotiated(media_type, kind, version, pretty)
+
+
+@lru_cache(maxsize=512)
+def negotiate(accept: str, stream: bool = False) -> Negotiated:
+    """The best representation for an Accept header; ``stream``: for a watch (no YAML).
+
+    :raises StatusError: 406.
+    """
+    offered = (JSON,) if stream else (JSON, YAML)
+    if not accept:
+        return PLAIN_JSON
+    for clause in _parse(accept):
+        for media_type in offered:
+            if _accepts(clause, media_type):
+                chosen = _choose(clause, media_type, stream)
+                if chosen is not None:
+                    return chosen
+    raise new_not_acceptable(SUPPORTED_STREAMS if stream else SUPPORTED)
+
+
+def wants_pretty(query: dict[str, list[str]], user_agent: str) -> bool:
+    """Asked for by ``?pretty=``, or a human's tool (upstream's isPrettyPrint)."""
+    values = query.get("pretty")
+    if values and values[0]:
+        return values[0] in ("1", "t", "T", "true", "TRUE", "True")
+    return user_agent.startswith(("curl", "Wget", "Mozilla/5.0"))

@@ -1,0 +1,267 @@
+"""WATCH: a stream of events, one JSON line each (apiserver handlers/watch.go).
+
+The line of an event is encoded once per representation and shared by all watchers. Nothing
+runs per watcher between events: the watcher's buffer wakes the stream, which writes all that
+is there in one go and, when the connection is slow, waits until it takes more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from pilothouse.apimachinery.errors import StatusError
+from pilothouse.apiserver.endpoints.list import parse_version
+from pilothouse.apiserver.endpoints.negotiation import JSON, Negotiated, negotiate
+from pilothouse.apiserver.endpoints.options import parse_list_options
+from pilothouse.apiserver.endpoints.table import (
+    TableWriter,
+    encoded,
+    include_object,
+    list_metadata,
+    partial_object,
+    partial_of,
+    shared,
+)
+from pilothouse.apiserver.registry.interpret import interpret
+from pilothouse.apiserver.request.context import Response
+from pilothouse.apiserver.storage.errors import StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pilothouse.apimachinery.clock import Clock, TimerHandle
+    from pilothouse.apimachinery.object import Obj
+    from pilothouse.apiserver.endpoints.handler import Server
+    from pilothouse.apiserver.endpoints.options import ListOptions
+    from pilothouse.apiserver.registry.resources import ServedResource
+    from pilothouse.apiserver.request.context import Request
+    from pilothouse.apiserver.storage.cacher.cache_watcher import CacheWatcher
+    from pilothouse.apiserver.storage.cacher.interfaces import CacheEvent
+    from pilothouse.componentbase.serving.interfaces import Sink
+
+INITIAL_EVENTS_END = "k8s.io/initial-events-end"
+MAX_BATCH = 512 * 1024
+"""Bytes joined into one write."""
+
+
+async def handle(server: Server, request: Request, served: ServedResource) -> Response:
+    """:raises StatusError: 400, 406, 410, 422, 504."""
+    options = parse_list_options(request, served)
+    negotiated = negotiate(request.headers.get("accept", ""), stream=True)
+    timeout = float(options.timeout_seconds or 0)
+    if timeout <= 0:
+        timeout = server.config.min_request_timeout * (1 + server.random.random())
+    watcher = await open_watch(server, served, request.info.namespace, options, timeout)
+    if request.local:
+        return Response(watch=LocalWatch(served, watcher, server.clock, timeout))
+    encoder = EventEncoder(server, served, negotiated, request)
+    stream = WatchStream(watcher, encoder.line, server.clock, timeout)
+    return Response(content_type=JSON, push=stream.start)
+
+
+async def open_watch(
+    server: Server, served: ServedResource, namespace: str, options: ListOptions, timeout: float
+) -> CacheWatcher:
+    """The cache's watcher, started as resourceVersion and sendInitialEvents say."""
+    cacher = served.store.cacher
+    revision = parse_version(options.resource_version)
+    initial = bool(options.send_initial_events)
+    if options.send_initial_events is None and not revision:
+        initial = True
+    try:
+        if initial and options.resource_version != "0":
+            await cacher.wait_until_fresh(revision or None)
+        elif options.send_initial_events is False and not options.resource_version:
+            await cacher.wait_until_fresh()
+            revision = cacher.revision
+        else:
+            await cacher.ensure_ready()
+            if options.send_initial_events is False and not revision:
+                revision = cacher.revision
+    except StorageError as error:
+        raise interpret(error, "watch", served.group_resource, "") from error
+    prefix = served.list_prefix(namespace)
+    selection = options.selection
+    trigger = None
+    if selection.fields is not None:
+        for field, op, value in selection.fields.requirements:
+            if op == "=" and field != "metadata.namespace":
+                trigger = (field, value)
+                break
+    return cacher.watch(
+        prefix,
+        from_revision=None if initial else revision,
+        initial=initial and options.bookmarks,
+        predicate=selection.predicate(served.store.strategy),
+        bookmarks=options.bookmarks,
+        deadline=server.clock.monotonic() + timeout,
+        trigger=trigger,
+    )
+
+
+def bookmark_object(served: ServedResource, event: CacheEvent) -> Obj:
+    """What a BOOKMARK carries: the kind that is watched and a resourceVersion."""
+    metadata: Obj = {"resourceVersion": str(event.revision), "creationTimestamp": None}
+    if event.initial_events_end:
+        metadata["annotations"] = {INITIAL_EVENTS_END: "true"}
+    return {"kind": served.gvk.kind, "apiVersion": served.api_version, "metadata": metadata}
+
+
+class EventEncoder:
+    """Events → lines, in the representation that one watch asked for."""
+
+    def __init__(
+        self, server: Server, served: ServedResource, negotiated: Negotiated, request: Request
+    ) -> None:
+        self.served = served
+        self.negotiated = negotiated
+        self._clock = server.clock
+        self._include = include_object(request.query) if negotiated.transform == "Table" else ""
+        self._columns = True
+        transform = negotiated.transform
+        if not transform:
+            self._body: Callable[[CacheEvent], bytes] = self._whole
+        elif transform == "Table":
+            self._body = self._table
+        elif transform == "PartialObjectMetadata":
+            self._body = self._partial
+        else:
+            message = (
+                "you requested PartialObjectMetadataList, but the requested object is not a list"
+            )
+            raise StatusError(406, "NotAcceptable", message)
+        self._key = ("line", served.api_version, transform, negotiated.version)
+
+    def line(self, event: CacheEvent) -> bytes:
+        memo = event.memo
+        line: bytes | None = memo.get(self._key)
+        if line is None:
+            body = self._body(event)
+            line = b'{"type":"%b","object":%b}\n' % (event.type.encode(), body)
+            if self._include == "":
+                memo[self._key] = line
+        return line
+
+    def _whole(self, event: CacheEvent) -> bytes:
+        if event.type == "BOOKMARK":
+            return orjson.dumps(bookmark_object(self.served, event))
+        return encoded(self.served, event.entry)
+
+    def _partial(self, event: CacheEvent) -> bytes:
+        version = self.negotiated.meta_version
+        if event.type == "BOOKMARK":
+            return partial_of(bookmark_object(self.served, event), version)
+        return partial_object(event.entry, version)
+
+    def _table(self, event: CacheEvent) -> bytes:
+        """Ages and the column headers of the first event make these lines one watch's own."""
+        writer = TableWriter(self.served, self.negotiated, self._include, self._clock.now())
+        columns, self._columns = self._columns, False
+        head = writer.head(list_metadata(event.revision), columns=columns)
+        if event.type == "BOOKMARK":
+            row = writer.bookmark_row(bookmark_object(self.served, event))
+        else:
+            row = writer.row(event.entry)
+        return head + row + b"]}"
+
+
+class WatchStream:
+    """A pushed response body that follows one cache watcher."""
+
+    __slots__ = ("_clock", "_line", "_loop", "_sink", "_timeout", "_timer", "_watcher", "stopped")
+
+    def __init__(
+        self,
+        watcher: CacheWatcher,
+        line: Callable[[CacheEvent], bytes],
+        clock: Clock,
+        timeout: float,
+    ) -> None:
+        self._watcher = watcher
+        self._line = line
+        self._clock = clock
+        self._timeout = timeout
+        self._timer: TimerHandle | None = None
+        self._sink: Sink | None = None
+        self._loop = asyncio.get_running_loop()
+        self.stopped = False
+
+    def start(self, sink: Sink) -> Callable[[], None]:
+        self._sink = sink
+        self._timer = self._clock.call_later(self._timeout, self.end)
+        self._watcher.wake(self._awake)
+        return self.end
+
+    def _awake(self) -> None:
+        # Not at once: whatever else happens in this turn of the loop goes into the same write.
+        self._loop.call_soon(self._pump)
+
+    def _pump(self) -> None:
+        watcher, sink = self._watcher, self._sink
+        if self.stopped or sink is None:
+            return
+        while watcher.pending:
+            if not sink.writable:
+                sink.on_writable(self._pump)
+                return
+            lines = [self._line(event) for event in watcher.take()]
+            sink.write(lines[0] if len(lines) == 1 else b"".join(lines))
+        if watcher.closed:
+            if isinstance(watcher.error, StatusError):
+                sink.write(error_line(watcher.error))
+            self.end()
+        else:
+            watcher.wake(self._awake)
+
+    def end(self) -> None:
+        """Timeout, shutdown or a client that went away: a clean end of the stream."""
+        if self.stopped:
+            return
+        self.stopped = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self._watcher.wake(None)
+        self._watcher.close()
+        if self._sink is not None:
+            self._sink.end()
+
+
+def error_line(error: StatusError) -> bytes:
+    return b'{"type":"ERROR","object":%b}\n' % orjson.dumps(error.status)
+
+
+class LocalWatch:
+    """A watch for in-process callers: decoded objects, nothing encoded."""
+
+    __slots__ = ("served", "timeout", "watcher")
+
+    def __init__(
+        self, served: ServedResource, watcher: CacheWatcher, clock: Clock, timeout: float
+    ) -> None:
+        self.served = served
+        self.watcher = watcher
+        self.timeout = timeout
+
+    def events(self, batch: list[Any]) -> list[tuple[str, Obj]]:
+        """(type, object) of cache events."""
+        served = self.served
+        if served.converter is None:
+            return [
+                (
+                    event.type,
+                    bookmark_object(served, event) if event.type == "BOOKMARK" else event.entry.obj,
+                )
+                for event in batch
+            ]
+        return [
+            (
+                event.type,
+                bookmark_object(served, event)
+                if event.type == "BOOKMARK"
+                else shared(served, event.entry),
+            )
+            for event in batch
+        ]

@@ -1,0 +1,515 @@
+"""The generic store of one kind (apiserver pkg/registry/generic/registry/store.go).
+
+Endpoints call it with a :class:`~.write.Write` and, for updates, a pure function from the live
+object to the wanted one; the store adds what upstream adds around it, in upstream's order:
+
+create: managed fields → mutating admission → prepare, validate, canonicalize → validating
+admission → ``begin_create`` → write;
+update: the same around each attempt of a compare-and-swap loop that starts from the cached
+object and, when that was stale, goes on from the store's.
+
+Results are cache entries: bytes for the wire, a shared read-only dict for in-process readers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from pilothouse.apimachinery.errors import (
+    StatusError,
+    new_bad_request,
+    new_conflict,
+    new_generate_name_conflict,
+    new_invalid,
+    new_not_found,
+)
+from pilothouse.apimachinery.fieldpath import BAD_VALUE_OMITTED, FieldError
+from pilothouse.apimachinery.managedfields import manager as field_manager
+from pilothouse.apimachinery.names import generate_name
+from pilothouse.apimachinery.schema import GroupKind
+from pilothouse.apimachinery.timefmt import format_time
+from pilothouse.apiserver.registry.before import (
+    before_create,
+    before_update,
+    dedup_owner_references,
+    ensure_namespace,
+    fill_system_fields,
+    merge_status,
+    should_delete_during_update,
+    wipe_system_fields,
+)
+from pilothouse.apiserver.registry.deletion import (
+    delete,
+    delete_collection,
+    pending_spec_finalizers,
+)
+from pilothouse.apiserver.registry.interpret import (
+    OPTIMISTIC_LOCK,
+    interpret,
+    precondition_failed,
+)
+from pilothouse.apiserver.storage.errors import (
+    KeyExists,
+    OutcomeUnknown,
+    RevisionConflict,
+    StorageError,
+)
+from pilothouse.apiserver.storage.versioner import encode, parse_revision, splice
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pilothouse.apimachinery.object import Obj
+    from pilothouse.apimachinery.typeschema import TypeSchema
+    from pilothouse.apiserver.admission.interfaces import Attributes
+    from pilothouse.apiserver.registry.context import RegistryContext
+    from pilothouse.apiserver.registry.resources import ServedResource
+    from pilothouse.apiserver.registry.strategy import Strategy
+    from pilothouse.apiserver.registry.write import Write
+    from pilothouse.apiserver.storage.cacher.cacher import Cacher
+    from pilothouse.apiserver.storage.cacher.watch_cache import Entry
+    from pilothouse.apiserver.storage.interfaces import KeyValue, Storage
+
+Mode = Literal["main", "status", "other"]
+"""Which hooks an update runs; ``other`` is a sub-resource that brings its own strategy."""
+Mutate = "Callable[[Obj | None], Obj]"
+_NAME_RETRIES = 7
+_CONFLICT_RETRIES = 200
+
+
+class Admission(Protocol):
+    """``admission/chain.py``."""
+
+    async def admit(self, attributes: Attributes) -> None: ...
+
+    async def validate(self, attributes: Attributes) -> None: ...
+
+
+class Store:
+    """Everything that can be done to the objects of one kind."""
+
+    def __init__(
+        self,
+        served: ServedResource,
+        storage: Storage,
+        cacher: Cacher,
+        context: RegistryContext,
+        admission: Admission,
+    ) -> None:
+        self.served = served
+        """The stored version; other versions of the kind share this store."""
+        self.resource = served.group_resource
+        self.storage = storage
+        self.cacher = cacher
+        self.context = context
+        self.admission = admission
+
+    @property
+    def strategy(self) -> Strategy:
+        return self.served.strategy
+
+    # reads
+
+    async def get(self, namespace: str, name: str, resource_version: str = "") -> Entry:
+        """The object, as new as ``resource_version`` asks ("": the newest). :raises
+        StatusError: 404, 504."""
+        key = self.served.key(namespace, name)
+        await self._fresh_enough(resource_version)
+        entry = self.cacher.get(key)
+        if entry is None:
+            raise new_not_found(self.resource, name)
+        return entry
+
+    async def _fresh_enough(self, resource_version: str) -> None:
+        try:
+            if resource_version == "0":
+                await self.cacher.ensure_ready()
+            elif resource_version:
+                revision = parse_revision(resource_version)
+                await self.cacher.wait_until_fresh(revision)
+            else:
+                await self.cacher.wait_until_fresh()
+        except StorageError as error:
+            raise interpret(error, "get", self.resource, "") from error
+        except ValueError as error:
+            raise new_bad_request(str(error)) from error
+
+    async def live(self, key: str) -> Entry | None:
+        """The object to start a read-modify-write from: cached, so possibly stale with etcd."""
+        try:
+            await self.cacher.ensure_ready()
+        except StorageError as error:
+            raise interpret(error, "get", self.resource, "") from error
+        return self.cacher.get(key)
+
+    async def read(self, key: str) -> Entry | None:
+        """The object straight from the store."""
+        if self.storage.synchronous_watch:
+            return await self.live(key)
+        try:
+            kv = await self.storage.get(key)
+        except StorageError as error:
+            raise interpret(error, "get", self.resource, "") from error
+        return None if kv is None else self.cacher.entry_of(kv)
+
+    def entry_of(self, kv: KeyValue | None) -> Entry | None:
+        return None if kv is None else self.cacher.entry_of(kv)
+
+    # create
+
+    async def create(self, write: Write, obj: Obj) -> Entry:
+        """Creates ``obj`` (decoded and defaulted, the store's own from here on)."""
+        metadata = obj["metadata"]
+        if metadata.get("resourceVersion"):
+            raise new_bad_request("resourceVersion should not be set on objects to be created")
+        metadata.pop("resourceVersion", None)
+        wipe_system_fields(metadata)
+        ensure_namespace(metadata, write.namespace if self.strategy.namespaced else "")
+        dedup_owner_references(obj, write.warnings, after_admission=False)
+        self._drop_status(obj)
+        self._update_managed_fields(write, None, obj)
+        attributes = write.attributes("CREATE", self._to_storage(write, obj), None)
+        await self.admission.admit(attributes)
+        assert attributes.obj is not None
+        return await self.create_admitted(write, attributes.obj)
+
+    def _drop_status(self, obj: Obj) -> None:
+        if self.strategy.has_status:
+            obj.pop("status", None)
+
+    async def create_admitted(self, write: Write, obj: Obj) -> Entry:
+        """From prepare on: ``obj`` has passed mutating admission."""
+        metadata = obj["metadata"]
+        dedup_owner_references(obj, write.warnings, after_admission=True)
+        fill_system_fields(metadata, self.context)
+        generated = bool(metadata.get("generateName")) and not metadata.get("name")
+        if generated:
+            metadata["name"] = generate_name(metadata["generateName"], self.context.random)
+        kind = self.served.gvk.group_kind
+        before_create(self.strategy, self.context, kind, obj, write.warnings)
+        await self.admission.validate(write.attributes("CREATE", obj, None))
+        rollback = self.strategy.begin_create(self.context, obj, write.dry_run)
+        try:
+            entry = await self._insert(write, obj, retries=_NAME_RETRIES if generated else 0)
+        except BaseException as error:
+            if rollback is not None:
+                rollback()
+            raise self._already_exists(error, metadata) from error
+        if rollback is not None and write.dry_run:
+            rollback()
+        return entry
+
+    async def _insert(self, write: Write, obj: Obj, retries: int) -> Entry:
+        metadata = obj["metadata"]
+        namespace = metadata.get("namespace") or ""
+        while True:
+            key = self.served.key(namespace, metadata["name"])
+            try:
+                return await self._write_new(write, key, obj)
+            except KeyExists:
+                if not retries:
+                    raise
+                retries -= 1
+                metadata["name"] = generate_name(metadata["generateName"], self.context.random)
+
+    async def _write_new(self, write: Write, key: str, obj: Obj) -> Entry:
+        cacher = self.cacher
+        await cacher.ensure_ready()
+        data = encode(obj)
+        if write.dry_run:
+            existing = await self.read(key)
+            if existing is not None:
+                raise KeyExists(None)
+            return self._unstored(key, data)
+        cacher.remember(key, data, obj)
+        try:
+            revision = await self.storage.create(key, data, ttl=self.strategy.ttl_seconds)
+        except OutcomeUnknown:
+            found = await self.storage.get(key)
+            if found is None or found.value != data:
+                raise
+            revision = found.mod_revision
+        return cacher.written(key, data, revision)
+
+    def _unstored(self, key: str, data: bytes) -> Entry:
+        """A dry run's result: an entry without a resourceVersion."""
+        from pilothouse.apiserver.storage.cacher.watch_cache import Entry
+
+        namespace, _, name = key[len(self.served.prefix) :].rpartition("/")
+        return Entry(key, namespace, name, 0, data)
+
+    def _already_exists(self, error: BaseException, metadata: Obj) -> BaseException:
+        if not isinstance(error, StorageError):
+            return error
+        name = metadata.get("name") or ""
+        status = interpret(error, "create", self.resource, name)
+        if isinstance(error, KeyExists):
+            if metadata.get("generateName"):
+                status = new_generate_name_conflict(self.resource, name, 1)
+            key = self.served.key(metadata.get("namespace") or "", name)
+            existing = self.cacher.get(key)
+            if existing is not None and existing.obj["metadata"].get("deletionTimestamp"):
+                status.message = f"object is being deleted: {status.message}"
+        return status
+
+    # update
+
+    async def update(
+        self,
+        write: Write,
+        mutate: Callable[[Obj | None], Obj],
+        *,
+        mode: Mode = "main",
+        managed: bool = False,
+        force_create: bool = False,
+        uid: str = "",
+        strategy: Strategy | None = None,
+        admit: bool = True,
+    ) -> tuple[Entry, bool]:
+        """Read-modify-write: (entry, whether it was created).
+
+        ``mutate`` gets the live object (shared, read-only) or None and returns a new one; it may
+        be called again. ``managed``: it has set managedFields itself (apply). ``uid``: the
+        precondition that a PUT's own metadata.uid is. ``strategy`` replaces the kind's hooks for
+        sub-resources that validate by rules of their own. ``admit``: false when the caller has
+        run admission on the sub-resource's own object (scale, binding).
+        """
+        key = self.served.key(write.namespace, write.name)
+        hooks = strategy or self.strategy
+        may_create = force_create or (mode == "main" and self.strategy.allow_create_on_update)
+        existing = await self.live(key)
+        cached = not self.storage.synchronous_watch
+        for _ in range(_CONFLICT_RETRIES):
+            try:
+                self._check_existing(write, key, existing, may_create, uid)
+                if existing is None:
+                    return await self._create_on_update(write, mutate, managed), True
+                obj = await self._updated(write, existing, mutate, mode, managed, hooks, admit)
+                if cached and self._same(obj, existing):
+                    # Nothing to write, if what we compared with is still the truth.
+                    fresh, cached = await self.read(key), False
+                    if fresh is None or fresh.revision != existing.revision:
+                        existing = fresh
+                        continue
+            except StatusError:
+                if not cached:
+                    raise
+                fresh, cached = await self.read(key), False
+                stale = (fresh and fresh.revision) != (existing and existing.revision)
+                if not stale:
+                    raise
+                existing = fresh
+                continue
+            try:
+                return await self._replace(write, key, existing, obj, hooks), False
+            except RevisionConflict as conflict:
+                existing, cached = self.entry_of(conflict.current), False
+            except StorageError as error:
+                raise interpret(error, "update", self.resource, write.name) from error
+        raise new_conflict(self.resource, write.name, OPTIMISTIC_LOCK)
+
+    def _check_existing(
+        self, write: Write, key: str, existing: Entry | None, may_create: bool, uid: str
+    ) -> None:
+        if existing is None and not may_create:
+            raise new_not_found(self.resource, write.name)
+        if uid:
+            found = "" if existing is None else existing.obj["metadata"].get("uid") or ""
+            if uid != found:
+                raise precondition_failed(self.resource, write.name, key, "UID", uid, found)
+
+    async def _create_on_update(
+        self, write: Write, mutate: Callable[[Obj | None], Obj], managed: bool
+    ) -> Entry:
+        obj = mutate(None)
+        if write.authorize_create is not None:
+            write.authorize_create()
+        metadata = obj["metadata"]
+        metadata.pop("resourceVersion", None)
+        wipe_system_fields(metadata)
+        ensure_namespace(metadata, write.namespace if self.strategy.namespaced else "")
+        self._drop_status(obj)
+        if not managed:
+            self._update_managed_fields(write, None, obj)
+        attributes = write.attributes("CREATE", self._to_storage(write, obj), None)
+        await self.admission.admit(attributes)
+        assert attributes.obj is not None
+        return await self.create_admitted(write, attributes.obj)
+
+    async def _updated(
+        self,
+        write: Write,
+        existing: Entry,
+        mutate: Callable[[Obj | None], Obj],
+        mode: Mode,
+        managed: bool,
+        hooks: Strategy,
+        admit: bool,
+    ) -> Obj:
+        """The object to write in place of ``existing``, fully checked."""
+        old = existing.obj
+        live = old if write.served.converter is None else write.served.converter.from_storage(old)
+        obj = mutate(live)
+        metadata = obj["metadata"]
+        ensure_namespace(metadata, write.namespace if self.strategy.namespaced else "")
+        self._check_resource_version(write, metadata, existing)
+        dedup_owner_references(obj, write.warnings, after_admission=False)
+        if mode == "status":
+            obj = merge_status(obj, live, custom=self.served.resource.custom)
+        elif mode == "main" and hooks.has_status:
+            _restore_status(obj, live)
+        if not managed:
+            self._update_managed_fields(write, live, obj)
+        obj = self._to_storage(write, obj)
+        if admit:
+            attributes = write.attributes("UPDATE", obj, old)
+            await self.admission.admit(attributes)
+            assert attributes.obj is not None
+            obj = attributes.obj
+            dedup_owner_references(obj, write.warnings, after_admission=True)
+        kind = self.served.gvk.group_kind
+        status = mode == "status"
+        before_update(hooks, self.context, kind, obj, old, write.warnings, status=status)
+        _keep_managed_times(obj, old)
+        if admit:
+            await self.admission.validate(write.attributes("UPDATE", obj, old))
+        return obj
+
+    def _check_resource_version(self, write: Write, metadata: Obj, existing: Entry) -> None:
+        """Sets the live version when the client gave none. :raises StatusError: 409, 422."""
+        given = metadata.get("resourceVersion")
+        if given == str(existing.revision):
+            return
+        try:
+            revision = parse_revision(given or "")
+        except ValueError as error:
+            raise new_bad_request(
+                f'metadata.resourceVersion: Invalid value: "{given}": {error}'
+            ) from error
+        if revision:
+            if revision != existing.revision:
+                raise new_conflict(self.resource, write.name, OPTIMISTIC_LOCK)
+        elif not self.strategy.allow_unconditional_update:
+            kind = GroupKind(self.resource.group, self.resource.resource)
+            raise new_invalid(kind, write.name, [_MUST_BE_SPECIFIED])
+        metadata["resourceVersion"] = str(existing.revision)
+
+    def _same(self, obj: Obj, existing: Entry) -> bool:
+        data = encode(obj)
+        return len(splice(data, existing.revision)) == len(existing.data) and obj == existing.obj
+
+    async def _replace(
+        self, write: Write, key: str, existing: Entry, obj: Obj, hooks: Strategy
+    ) -> Entry:
+        """Writes ``obj`` unless nothing changed. :raises RevisionConflict: changed meanwhile."""
+        if should_delete_during_update(obj, existing.obj) and not pending_spec_finalizers(obj):
+            return await self._delete_emptied(write, key, existing, obj)
+        data = encode(obj)
+        spliced = splice(data, existing.revision)
+        if spliced == existing.data:
+            return existing
+        if len(spliced) == len(existing.data) and obj == existing.obj:
+            return existing
+        rollback = hooks.begin_update(self.context, obj, existing.obj, write.dry_run)
+        if rollback is not None:
+            data = encode(obj)
+        if write.dry_run:
+            if rollback is not None:
+                rollback()
+            return self.dry_result(key, existing, data)
+        self.cacher.remember(key, data, obj)
+        try:
+            revision = await self.storage.update(
+                key, data, expected=existing.revision, ttl=self.strategy.ttl_seconds
+            )
+        except OutcomeUnknown:
+            found = await self.storage.get(key)
+            if found is None or found.value != data:
+                raise
+            revision = found.mod_revision
+        except StorageError:
+            if rollback is not None:
+                rollback()
+            raise
+        return self.cacher.written(key, data, revision)
+
+    def dry_result(self, key: str, existing: Entry, data: bytes) -> Entry:
+        entry = self._unstored(key, splice(data, existing.revision))
+        entry.revision = existing.revision
+        return entry
+
+    async def _delete_emptied(self, write: Write, key: str, existing: Entry, obj: Obj) -> Entry:
+        """The last finalizer is gone: the update deletes. The client sees its own object."""
+        if not write.dry_run:
+            await self.storage.delete(key, expected=existing.revision)
+            self.strategy.after_delete(self.context, existing.obj)
+        return self.dry_result(key, existing, encode(obj))
+
+    # delete
+
+    async def delete(self, write: Write, options: Obj) -> tuple[Entry | Obj, bool]:
+        """(the object, or a Status when it is gone; whether it is gone)."""
+        return await delete(self, write, options)
+
+    async def delete_collection(
+        self, write: Write, options: Obj, entries: list[Entry]
+    ) -> list[Entry]:
+        """Deletes ``entries`` one after the other; those that are gone already count too."""
+        return await delete_collection(self, write, options, entries)
+
+    # shared
+
+    def _to_storage(self, write: Write, obj: Obj) -> Obj:
+        converter = write.served.converter
+        return obj if converter is None else converter.to_storage(obj)
+
+    def _update_managed_fields(self, write: Write, old: Obj | None, obj: Obj) -> None:
+        schema: TypeSchema = write.served.schema
+        field_manager.update(
+            old,
+            obj,
+            schema,
+            manager=write.manager,
+            api_version=write.served.api_version,
+            time=format_time(self.context.clock.now()),
+            subresource=write.subresource,
+        )
+
+
+# Go prints the unsigned zero in hexadecimal.
+_MUST_BE_SPECIFIED = FieldError(
+    "FieldValueInvalid",
+    "metadata.resourceVersion",
+    BAD_VALUE_OMITTED,
+    "0x0: must be specified for an update",
+)
+
+
+def _restore_status(obj: Obj, live: Obj) -> None:
+    if "status" in live:
+        obj["status"] = live["status"]
+    else:
+        obj.pop("status", None)
+
+
+def _keep_managed_times(obj: Obj, old: Obj) -> None:
+    """A change of nothing but managedFields' times is no change (upstream's
+    IgnoreManagedFieldsTimestampsTransformer)."""
+    metadata, before = obj["metadata"], old["metadata"]
+    mine, theirs = metadata.get("managedFields"), before.get("managedFields")
+    if not mine or not theirs or mine == theirs or len(mine) != len(theirs):
+        return
+    for key in obj.keys() | old.keys():
+        if key != "metadata" and obj.get(key) != old.get(key):
+            return
+    for key in metadata.keys() | before.keys():
+        if key != "managedFields" and metadata.get(key) != before.get(key):
+            return
+    for new_entry, old_entry in zip(mine, theirs, strict=True):
+        if _without_time(new_entry) != _without_time(old_entry):
+            return
+    metadata["managedFields"] = theirs
+
+
+def _without_time(entry: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in entry.items() if key != "time"}

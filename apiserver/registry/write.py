@@ -1,0 +1,57 @@
+"""The circumstances of one write, from the endpoint through admission to the store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pilothouse.apiserver.admission.interfaces import Attributes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pilothouse.apimachinery.object import Obj
+    from pilothouse.apimachinery.schema import GroupVersionKind
+    from pilothouse.apiserver.admission.interfaces import Operation
+    from pilothouse.apiserver.registry.resources import ServedResource
+    from pilothouse.apiserver.request.context import UserInfo
+
+
+@dataclass(slots=True)
+class Write:
+    """``served`` is the version that the client speaks; ``manager`` the field manager."""
+
+    served: ServedResource
+    namespace: str
+    name: str
+    user: UserInfo
+    subresource: str = ""
+    dry_run: bool = False
+    manager: str = "unknown"
+    options: Obj = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    audit_annotations: dict[str, str] = field(default_factory=dict)
+    authorize_create: Callable[[], None] | None = None
+    """Asked before an update or apply creates. :raises StatusError: 403."""
+    kind: GroupVersionKind | None = None
+    """What admission is told when a sub-resource's kind is not the resource's."""
+
+    def attributes(self, operation: Operation, obj: Obj | None, old: Obj | None) -> Attributes:
+        name = self.name
+        if not name and obj is not None:
+            name = obj["metadata"].get("name") or ""
+        return Attributes(
+            operation,
+            self.kind or self.served.gvk,
+            self.served.gvr,
+            self.subresource,
+            self.namespace,
+            name,
+            obj,
+            old,
+            self.user,
+            self.dry_run,
+            self.options,
+            self.warnings,
+            self.audit_annotations,
+        )
