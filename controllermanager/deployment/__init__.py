@@ -1,0 +1,1 @@
+"""Deployments: ``compute`` decides (pure), ``controller`` reads and writes."""
