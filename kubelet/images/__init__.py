@@ -1,0 +1,1 @@
+"""Images: references, registries, unpacking and the store of one machine."""

@@ -1,0 +1,1 @@
+"""The small process of each node that owns its containers; standard library only."""
