@@ -1,4 +1,4 @@
-"""Who watches which prefix of an embedded store, and who waits for a revision.
+"""Who watches which prefix of a store, and who waits for a revision.
 
 Watches are indexed by prefix: an event is looked up under each of its key's path prefixes and
 the key itself, so that it costs nothing for watches of other resources.
@@ -88,6 +88,16 @@ class WatchHub:
             if not watch.closed:
                 watch.next_revision = batch[-1].revision + 1
                 watch.sink.on_events(batch, batch[-1].revision)
+
+    def announce(self) -> None:
+        """Tells all sinks, also those without events, that everything up to ``revision`` has been
+        delivered (stores whose watch is not synchronous)."""
+        revision = self.revision
+        for watches in [*self._by_prefix.values(), self._odd]:
+            for watch in list(watches):
+                if watch.next_revision <= revision:
+                    watch.next_revision = revision + 1
+                    watch.sink.on_events([], revision)
 
     def _interested(self, key: str) -> list[Watch]:
         found: list[Watch] = []
