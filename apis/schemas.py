@@ -23,9 +23,11 @@ from typing import TYPE_CHECKING, Any
 from pilothouse.apimachinery.typeschema import ANY, TypeSchema
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from pilothouse.apimachinery.schema import GroupVersionKind
+
+    _FlatRow = tuple[str, list[Any], tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,8 @@ class GoField:
     """A named list that protobuf wraps in a message with the elements as field 1."""
     list_type_given: bool = False
     """The source says which list type it is (OpenAPI repeats only that)."""
+    via: tuple[str, ...] = ()
+    """Go names of the embedded structs between the object and this field (error texts)."""
     alias: str = ""
     """Name of the scalar type behind an alias (``string`` for ``v1.Protocol``)."""
 
@@ -191,22 +195,23 @@ def _build_definition(package: str, name: str) -> TypeSchema:
         name=full_name,
         go_type=go_type,
         resolve=lambda: (_fields(rows), None),
-        required=frozenset(row[0] for _, row in rows if "q" in _flags(row)),
+        required=frozenset(row[0] for _, row, _ in rows if "q" in _flags(row)),
         atomic=facts.get("atomic", False),
         extra=GoField(inline=tuple(_inline_messages(package, name))),
     )
 
 
-def _flat_rows(package: str, name: str) -> Any:
-    """(package, row) of every JSON field, inline structs expanded in Go's order."""
+def _flat_rows(package: str, name: str, via: tuple[str, ...] = ()) -> Iterator[_FlatRow]:
+    """(package, row, embedded names) of every JSON field, inline structs expanded in order."""
     for row in _structure()["packages"][package]["types"][name].get("fields", ()):
         if "i" in _flags(row):
-            yield from _flat_rows(*_split(package, row[1]))
+            inner_package, inner = _split(package, row[1])
+            yield from _flat_rows(inner_package, inner, (*via, inner))
         else:
-            yield package, row
+            yield package, row, via
 
 
-def _inline_messages(package: str, name: str) -> Any:
+def _inline_messages(package: str, name: str) -> Iterator[tuple[int, str]]:
     for row in _structure()["packages"][package]["types"][name].get("fields", ()):
         if "i" in _flags(row) and len(row) > 2 and row[2]:
             yield row[2], _definition_name(*_split(package, row[1]))
@@ -221,11 +226,11 @@ def _flags(row: list[Any]) -> str:
     return row[3] if len(row) > 3 else ""
 
 
-def _fields(rows: list[tuple[str, list[Any]]]) -> Mapping[str, TypeSchema]:
-    return {row[0]: _field(package, row) for package, row in rows}
+def _fields(rows: list[_FlatRow]) -> Mapping[str, TypeSchema]:
+    return {row[0]: _field(package, row, via) for package, row, via in rows}
 
 
-def _field(package: str, row: list[Any]) -> TypeSchema:
+def _field(package: str, row: list[Any], via: tuple[str, ...]) -> TypeSchema:
     flags, extra = _flags(row), row[4] if len(row) > 4 else {}
     node = _node(package, row[1], extra)
     go = replace(
@@ -233,6 +238,7 @@ def _field(package: str, row: list[Any]) -> TypeSchema:
         number=row[2] if len(row) > 2 else 0,
         omit_zero="z" in flags,
         list_type_given="lt" in extra,
+        via=via,
     )
     changes: dict[str, Any] = {"omit_empty": "o" in flags, "extra": go}
     if "d" in extra:
