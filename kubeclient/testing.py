@@ -499,12 +499,17 @@ class FakeClient:
         self, resource: GroupVersionResource, old: Obj, body: Obj, subresource: str
     ) -> Obj:
         if subresource == "status":
-            return copy_object(old) | ({"status": body["status"]} if "status" in body else {})  # type: ignore[no-any-return]
+            new: Obj = copy_object(old)
+            if "status" in body:
+                new["status"] = body["status"]
+            if resource == resources.DEPLOYMENTS:  # whose status strategy lets them through
+                new["metadata"]["annotations"] = body["metadata"].get("annotations") or {}
+            return new
         if subresource == "finalize":
             finalizers = get_nested(body, "spec", "finalizers", default=[])
             return copy_object(old) | {"spec": {"finalizers": finalizers}}  # type: ignore[no-any-return]
         if subresource == "scale":
-            new: Obj = copy_object(old)
+            new = copy_object(old)
             new["spec"]["replicas"] = get_nested(body, "spec", "replicas", default=0)
             return new
         if resource not in _NO_STATUS:

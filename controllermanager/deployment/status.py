@@ -105,7 +105,7 @@ def _terminating(replica_sets: Sequence[Obj]) -> int | None:
 
 def is_complete(deployment: Obj, status: Obj) -> bool:
     desired = replicas_of(deployment)
-    return (
+    return bool(
         status.get("updatedReplicas", 0) == desired
         and status.get("replicas", 0) == desired
         and status.get("availableReplicas", 0) == desired
@@ -119,7 +119,7 @@ def is_progressing(deployment: Obj, new: Obj) -> bool:
     def outdated(status: Obj) -> int:
         return int(status.get("replicas", 0)) - int(status.get("updatedReplicas", 0))
 
-    return (
+    return bool(
         new.get("updatedReplicas", 0) > old.get("updatedReplicas", 0)
         or outdated(new) < outdated(old)
         or new.get("readyReplicas", 0) > old.get("readyReplicas", 0)
