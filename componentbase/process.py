@@ -1,0 +1,70 @@
+"""Running commands: one protocol, so that tests can stand in for the machine.
+
+``Exec`` is ``run(command, input, timeout)``; :class:`RealExec` starts processes on the running
+loop, :class:`FakeExec` (``componentbase/testing.py``) answers from a script.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """How a command ended. ``code`` is negative for a signal."""
+
+    code: int
+    stdout: bytes
+    stderr: bytes
+
+    @property
+    def message(self) -> str:
+        """What the command said went wrong, in one line at most."""
+        text = (self.stderr or self.stdout).decode(errors="replace").strip()
+        return text.splitlines()[-1] if text else f"exit code {self.code}"
+
+
+class Exec(Protocol):
+    async def run(
+        self, command: Sequence[str], *, input: bytes = b"", timeout: float = 30.0
+    ) -> Completed:
+        """:raises FileNotFoundError: no such program.  :raises TimeoutError: killed."""
+        ...
+
+
+class RealExec:
+    """Processes of this machine; killed when the caller is cancelled or runs out of time."""
+
+    async def run(
+        self, command: Sequence[str], *, input: bytes = b"", timeout: float = 30.0
+    ) -> Completed:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        try:
+            async with asyncio.timeout(timeout):
+                stdout, stderr = await process.communicate(input)
+        except BaseException:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+            raise
+        return Completed(process.returncode or 0, stdout, stderr)
+
+
+def find_program(*names: str) -> str | None:
+    """The path of the first of ``names`` on PATH or in the system folders."""
+    path = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin", "/usr/local/sbin"))
+    for name in names:
+        found = shutil.which(name, path=path)
+        if found:
+            return found
+    return None

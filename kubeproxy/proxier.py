@@ -1,0 +1,227 @@
+"""The service proxy: Service and EndpointSlice events in, iptables rules out.
+
+Events only mark a Service as changed; one loop turns what has changed since its last turn into one
+restore. While a restore runs, more changes gather: under load they are written together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from pilothouse.apimachinery.clock import TimerHandle
+from pilothouse.apimachinery.object import Obj
+from pilothouse.componentbase.process import Exec, RealExec
+from pilothouse.componentbase.tasks import TaskOwner
+from pilothouse.kubeclient.interfaces import Environment
+from pilothouse.kubeclient.resources import ENDPOINT_SLICES, NODES, SERVICES
+from pilothouse.kubeproxy.config import ProxyConfig
+from pilothouse.kubeproxy.conntrack import stale_flows
+from pilothouse.kubeproxy.endpoints import Endpoint, EndpointsTracker
+from pilothouse.kubeproxy.iptables.restore import IPTables, IPTablesError
+from pilothouse.kubeproxy.iptables.rules import PortRules, RuleOptions, port_rules, restore_text
+from pilothouse.kubeproxy.services import ServicePort, ServicePortName, service_ports
+
+log = logging.getLogger(__name__)
+RETRY_SECONDS = 5.0
+ZONE_LABEL = "topology.kubernetes.io/zone"
+
+
+class Proxier:
+    """Routes Services in one network namespace. Implements ``kubeclient.interfaces.Component``."""
+
+    name = "proxy"
+
+    def __init__(self, env: Environment, config: ProxyConfig, exec_: Exec | None = None) -> None:
+        self.config = config
+        self._env = env
+        self._exec = exec_ or RealExec()
+        self._iptables = IPTables(self._exec, config.netns)
+        self._services = env.informers.informer(SERVICES)
+        self._slices = env.informers.informer(ENDPOINT_SLICES)
+        self._nodes = env.informers.informer(NODES)
+        self._tracker = EndpointsTracker()
+        self._ports: dict[ServicePortName, ServicePort] = {}
+        self._endpoints: dict[ServicePortName, list[Endpoint]] = {}
+        self._rules: dict[ServicePortName, PortRules] = {}
+        self._by_service: dict[tuple[str, str], set[ServicePortName]] = {}
+        self._changed: set[tuple[str, str]] = set()
+        self._applied_chains: set[str] = set()
+        self._full = True
+        self._wake = asyncio.Event()
+        self._activity_name = f"proxy {config.node_name}"
+        self._counted = False
+        self._timers: list[TimerHandle] = []
+        self._tasks = TaskOwner(self._activity_name)
+        self._problem: str | None = None
+        self.syncs = 0
+        """Restores that were run; for tests and metrics."""
+
+    # -- life ----------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        self._env.informers.start()
+        await self._env.informers.wait_synced((self._services, self._slices, self._nodes))
+        await self._iptables.set_sysctl("net.ipv4.conf.all.route_localnet", "1")
+        self._services.add_handler(
+            self._service_event, lambda old, new: self._service_event(new), self._service_event
+        )
+        self._slices.add_handler(
+            self._slice_event, lambda old, new: self._slice_event(new), self._slice_gone
+        )
+        await self.sync()
+        self._tasks.start(self._run(), "loop")
+        self._schedule_full()
+
+    async def stop(self) -> None:
+        for timer in self._timers:
+            timer.cancel()
+        await self._tasks.close()
+        self._idle()
+
+    def health(self) -> str | None:
+        return self._problem
+
+    async def clean_up(self) -> None:
+        """Removes all rules; when the cluster goes down."""
+        try:
+            await self._iptables.clean_up()
+        except IPTablesError as error:
+            log.warning("could not remove the rules: %s", error)
+
+    # -- events --------------------------------------------------------------------------
+
+    def _service_event(self, service: Obj) -> None:
+        metadata = service["metadata"]
+        self._mark((metadata.get("namespace") or "", metadata["name"]))
+
+    def _slice_event(self, slice_: Obj) -> None:
+        service = self._tracker.set(slice_)
+        if service is not None:
+            self._mark(service)
+
+    def _slice_gone(self, slice_: Obj) -> None:
+        service = self._tracker.remove(slice_)
+        if service is not None:
+            self._mark(service)
+
+    def _mark(self, service: tuple[str, str]) -> None:
+        self._changed.add(service)
+        if not self._counted:
+            self._counted = True
+            self._env.activity.begin(self._activity_name)
+        self._wake.set()
+
+    def _idle(self) -> None:
+        if self._counted:
+            self._counted = False
+            self._env.activity.end(self._activity_name)
+
+    # -- the loop ------------------------------------------------------------------------
+
+    def _schedule_full(self) -> None:
+        def force() -> None:
+            self._full = True
+            self._wake.set()
+            self._schedule_full()
+
+        self._timers = [self._env.clock.call_later(self.config.full_sync_period, force)]
+
+    async def _run(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            try:
+                await self.sync()
+            except IPTablesError as error:
+                self._problem = str(error)
+                log.error("iptables-restore failed, trying again in %s s: %s", RETRY_SECONDS, error)
+                self._full = True
+                self._idle()
+                self._timers.append(self._env.clock.call_later(RETRY_SECONDS, self._wake.set))
+                continue
+            if not self._changed:
+                self._idle()
+            if self.config.min_sync_period:
+                await self._env.clock.sleep(self.config.min_sync_period)
+
+    async def sync(self) -> None:
+        """Writes what has changed. :raises IPTablesError: nothing was written."""
+        changed, self._changed = self._changed, set()
+        names = {name for service in changed for name in self._refresh(service)}
+        full, self._full = self._full, False
+        before = {name: self._endpoints.get(name, []) for name in names}
+        dirty = self._rebuild(names)
+        if not full and not dirty:
+            return
+        if full:
+            self._applied_chains |= await self._iptables.prepare()
+        wanted = {chain for rules in self._rules.values() for chain in rules.own}
+        text = restore_text(
+            self._rules, None if full else dirty, self._applied_chains - wanted, self._options()
+        )
+        try:
+            await self._iptables.restore(text)
+        except IPTablesError:
+            self._changed |= changed
+            raise
+        self.syncs += 1
+        self._problem = None
+        self._applied_chains = wanted
+        await self._forget_flows(before)
+
+    def _refresh(self, key: tuple[str, str]) -> set[ServicePortName]:
+        """Takes over the Service's ports; returns the names of old and new ones."""
+        old = self._by_service.pop(key, set())
+        service = self._services.get("/".join(key))
+        ports = service_ports(service) if service is not None else []
+        for name in old:
+            self._ports.pop(name, None)
+        new = {port.name for port in ports}
+        for port in ports:
+            self._ports[port.name] = port
+        if new:
+            self._by_service[key] = new
+        return old | new
+
+    def _rebuild(self, names: set[ServicePortName]) -> set[ServicePortName]:
+        """Makes the rules of these ports anew; returns those whose rules differ."""
+        dirty = set()
+        options = self._options()
+        endpoints = {
+            name: found
+            for service in {name[:2] for name in names}
+            for name, found in self._tracker.of(service).items()
+        }
+        for name in names:
+            port = self._ports.get(name)
+            self._endpoints[name] = endpoints.get(name, [])
+            rules = None if port is None else port_rules(port, self._endpoints[name], options)
+            if rules is None:
+                self._endpoints.pop(name, None)
+                if self._rules.pop(name, None) is not None:
+                    dirty.add(name)
+            elif rules != self._rules.get(name):
+                self._rules[name] = rules
+                dirty.add(name)
+        return dirty
+
+    def _options(self) -> RuleOptions:
+        node = self._nodes.get(self.config.node_name) or {"metadata": {}}
+        return RuleOptions(
+            node_name=self.config.node_name,
+            cluster_cidr=self.config.cluster_cidr,
+            zone=(node["metadata"].get("labels") or {}).get(ZONE_LABEL, ""),
+            masquerade_all=self.config.masquerade_all,
+            localhost_node_ports=self.config.localhost_node_ports,
+        )
+
+    async def _forget_flows(self, before: dict[ServicePortName, list[Endpoint]]) -> None:
+        after = {name: self._endpoints.get(name, []) for name in before}
+        prefix = ["nsenter", f"--net={self.config.netns}"] if self.config.netns else []
+        for arguments in stale_flows(self._ports, before, after):
+            try:  # exit code 1 means that there was no such flow
+                await self._exec.run([*prefix, "conntrack", *arguments])
+            except FileNotFoundError:
+                log.warning("conntrack is missing: UDP flows to old endpoints may linger")
+                return

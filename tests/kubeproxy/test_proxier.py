@@ -1,0 +1,127 @@
+"""The proxy's loop against a fake client and a fake machine."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from random import Random
+from typing import Any
+
+from pilothouse.apimachinery.testing import FakeClock
+from pilothouse.componentbase.activity import ActivityTracker
+from pilothouse.componentbase.process import Completed
+from pilothouse.componentbase.testing import FakeExec
+from pilothouse.kubeclient.cache.factory import SharedInformerFactory
+from pilothouse.kubeclient.interfaces import Environment
+from pilothouse.kubeclient.resources import ENDPOINT_SLICES, SERVICES
+from pilothouse.kubeclient.testing import FakeClient
+from pilothouse.kubeproxy.config import ProxyConfig
+from pilothouse.kubeproxy.proxier import RETRY_SECONDS, Proxier
+
+
+def service(name: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1", "kind": "Service", "metadata": {"namespace": "ns", "name": name},
+        "spec": {"clusterIP": "10.96.0.9", "ports": [{"port": 80, "protocol": "TCP"}]},
+    }  # fmt: skip
+
+
+def slice_(name: str, *ips: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+        "metadata": {
+            "namespace": "ns", "name": f"{name}-x", "labels": {"kubernetes.io/service-name": name}
+        },
+        "ports": [{"port": 8080, "protocol": "TCP", "name": ""}],
+        "endpoints": [{"addresses": [ip], "conditions": {"ready": True}} for ip in ips],
+    }  # fmt: skip
+
+
+class Machine(FakeExec):
+    """Remembers restores; can be told to refuse them."""
+
+    def __init__(self) -> None:
+        self.refuse = False
+        super().__init__(self._answer)
+
+    def _answer(self, command: list[str], input: bytes) -> Completed | None:
+        if self.refuse and command[0].endswith("-restore"):
+            return Completed(2, b"", b"iptables-restore: line 3 failed")
+        return None
+
+    @property
+    def restores(self) -> list[str]:
+        return [
+            text.decode()
+            for command, text in zip(self.commands, self.inputs, strict=True)
+            if command[0].endswith("-restore")
+            and b"*nat" in text
+            and b"KUBE-POSTROUTING -m mark" in text
+        ]
+
+
+class World:
+    def __init__(self, *objects: dict[str, Any]) -> None:
+        self.clock, self.activity, self.machine = FakeClock(), ActivityTracker(), Machine()
+        self.client = FakeClient(*objects, clock=self.clock)
+        informers = SharedInformerFactory(self.client, self.clock, Random(1), self.activity)
+        self.env = Environment(self.client, informers, self.clock, Random(1), self.activity)
+        self.proxier = Proxier(self.env, ProxyConfig("n1"), self.machine)
+
+    async def settle(self) -> None:
+        await self.activity.settle()
+
+
+@asynccontextmanager
+async def running(*objects: dict[str, Any]) -> AsyncIterator[World]:
+    world = World(*objects)
+    await world.proxier.start()
+    try:
+        await world.settle()
+        yield world
+    finally:
+        await world.proxier.stop()
+        await world.env.informers.stop()
+
+
+async def test_writes_all_at_start_then_only_changes() -> None:
+    objects = (service("a"), slice_("a", "10.0.0.1"), service("b"), slice_("b", "10.0.0.2"))
+    async with running(*objects) as world:
+        assert world.proxier.syncs == 1
+        assert "10.0.0.1:8080" in world.machine.restores[0]
+        await world.client.update(ENDPOINT_SLICES, slice_("a", "10.0.0.1", "10.0.0.3"))
+        await world.settle()
+        assert world.proxier.syncs == 2
+        assert "--to-destination 10.0.0.3:8080" in world.machine.restores[1]
+        assert "--to-destination 10.0.0.2:8080" not in world.machine.restores[1]
+
+
+async def test_an_event_that_changes_nothing_writes_nothing() -> None:
+    async with running(service("a"), slice_("a", "10.0.0.1")) as world:
+        changed = service("a")
+        changed["metadata"]["labels"] = {"x": "y"}
+        await world.client.update(SERVICES, changed)
+        await world.settle()
+        assert world.proxier.syncs == 1
+
+
+async def test_deleted_service_leaves_no_chain() -> None:
+    async with running(service("a"), slice_("a", "10.0.0.1")) as world:
+        await world.client.delete(SERVICES, "a", "ns")
+        await world.settle()
+        last = world.machine.restores[-1]
+        assert "-j KUBE-SVC-" not in last
+        assert last.count("-X KUBE-SVC-") == 1 and last.count("-X KUBE-SEP-") == 1
+
+
+async def test_a_failed_restore_is_repeated_in_full() -> None:
+    async with running(service("a"), slice_("a", "10.0.0.1")) as world:
+        world.machine.refuse = True
+        await world.client.update(ENDPOINT_SLICES, slice_("a", "10.0.0.7"))
+        await world.settle()
+        assert world.proxier.health() is not None
+        world.machine.refuse = False
+        world.clock.advance(RETRY_SECONDS)
+        await world.settle()
+        assert world.proxier.health() is None
+        assert "--to-destination 10.0.0.7:8080" in world.machine.restores[-1]
