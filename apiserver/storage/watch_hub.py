@@ -133,6 +133,11 @@ class WatchHub:
         self._waiters = still
 
     def close(self, error: Exception | None = None) -> None:
+        self.close_before(1 << 64, error)
+
+    def close_before(self, revision: int, error: Exception | None) -> None:
+        """Ends the watches whose next event may be older than ``revision``."""
         for watches in [*self._by_prefix.values(), self._odd]:
             for watch in list(watches):
-                watch.close(error)
+                if watch.next_revision < revision:
+                    watch.close(error)

@@ -90,7 +90,7 @@ class EtcdWatcher:
                     self._deliver(events)
             except Compacted as error:
                 log.warning("etcd watch lost its place: %s", error)
-                await self._start_over(error)
+                self._skip_to(error)
             except StorageError as error:
                 log.info("etcd watch: %s", error)
                 await self._clock.sleep(_RETRY_SECONDS)
@@ -105,18 +105,12 @@ class EtcdWatcher:
         self._hub.dispatch(events)
         self._hub.announce()
 
-    async def _start_over(self, error: Compacted) -> None:
-        """Ends all watches, which list again, and follows from now."""
-        while True:
-            try:
-                answer = await self._client.read("range", pb.RangeRequest(key=b"/registry/health"))
-                break
-            except StorageError as failure:
-                log.info("etcd watch: %s", failure)
-                await self._clock.sleep(_RETRY_SECONDS)
+    def _skip_to(self, error: Compacted) -> None:
+        """Goes on at the compacted revision. Watches that wanted something older are ended (they
+        list again); those that begin later miss nothing."""
         self._recent = []
-        self._hub.revision = self._recent_after = int(answer.header.revision)
-        self._hub.close(error)
+        self._hub.revision = self._recent_after = error.compacted - 1
+        self._hub.close_before(error.compacted, error)
 
     async def _stream(self, start_revision: int) -> AsyncIterator[list[StorageEvent]]:
         """Batches of events from ``start_revision`` on, until the stream breaks.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+
 from pilothouse.apiserver.storage.memory import MemoryStorage
 from pilothouse.apiserver.storage.sqlite import SQLiteStorage
 from pilothouse.apiserver.storage.testing import CONTRACT, run_ttl
