@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from pilothouse.kubelet.runtime.interfaces import ContainerConfig, PodSandboxConfig
 
 ANNOTATION_PREFIX = "fake.pilothouse.dev/"
-ANNOTATION_KEYS = ("start-latency", "stop-latency", "stop-exit-code", "run-for", "exit-code", "start-error",
-                   "exec-exit-code", "exec-output", "exec-latency")  # fmt: skip
+ANNOTATION_KEYS = (
+    "start-latency", "stop-latency", "stop-exit-code", "run-for", "exit-code", "start-error",
+    "exec-exit-code", "exec-output", "exec-latency",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
