@@ -1,0 +1,305 @@
+"""Discovery documents: which groups, versions and resources there are.
+
+``/api``, ``/apis`` and the documents below them, in the old form and, for ``/api`` and ``/apis``,
+as one aggregated document when the Accept header asks for it. Everything is made from the rows
+of the resource registry and kept as bytes until the registry's generation changes.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Protocol
+
+import orjson
+
+from pilothouse.apimachinery.errors import new_generic_not_found
+from pilothouse.apiserver.request.context import Response
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from pilothouse.apis.resource import Resource, Subresource
+
+AGGREGATED_TYPE = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+
+_PRIORITIES: dict[str, tuple[int, dict[str, int]]] = {
+    # group: (group priority, version priorities); higher comes first
+    "": (18000, {"v1": 1}),
+    "apps": (17800, {"v1": 15}),
+    "events.k8s.io": (17750, {"v1": 15}),
+    "authentication.k8s.io": (17700, {"v1": 15}),
+    "authorization.k8s.io": (17600, {"v1": 15}),
+    "autoscaling": (17500, {"v1": 15, "v2": 30}),
+    "batch": (17400, {"v1": 15}),
+    "certificates.k8s.io": (17300, {"v1": 15}),
+    "networking.k8s.io": (17200, {"v1": 15}),
+    "policy": (17100, {"v1": 15}),
+    "rbac.authorization.k8s.io": (17000, {"v1": 15}),
+    "storage.k8s.io": (16800, {"v1": 15}),
+    "apiextensions.k8s.io": (16700, {"v1": 15}),
+    "admissionregistration.k8s.io": (16700, {"v1": 15}),
+    "scheduling.k8s.io": (16600, {"v1": 15}),
+    "coordination.k8s.io": (16500, {"v1": 15}),
+    "node.k8s.io": (16300, {"v1": 15}),
+    "discovery.k8s.io": (16200, {"v1": 15}),
+    "resource.k8s.io": (16200, {"v1": 21}),
+    "flowcontrol.apiserver.k8s.io": (16100, {"v1": 21}),
+    "storagemigration.k8s.io": (15900, {"v1": 15}),
+    "apiregistration.k8s.io": (20001, {"v1": 0}),
+}
+_CUSTOM_PRIORITY = (1000, 100)
+_KUBE_VERSION = re.compile(r"v([1-9][0-9]*)(?:(alpha|beta)([1-9][0-9]*))?")
+
+
+class Served(Protocol):
+    """What discovery reads of a served resource."""
+
+    resource: Resource
+
+
+class Registry(Protocol):
+    generation: int
+
+    def all(self) -> Iterable[Any]: ...
+
+
+def kube_version_key(version: str) -> tuple[int, int, int, str]:
+    """Sorts ``v2, v1, v1beta2, v1beta1, v1alpha1`` first and other names last, by name."""
+    match = _KUBE_VERSION.fullmatch(version)
+    if match is None:
+        return (1, 0, 0, version)
+    stability = {None: 0, "beta": 1, "alpha": 2}[match[2]]
+    return (0, stability, -int(match[1]), f"{-int(match[3] or 0):+012d}")
+
+
+@lru_cache(maxsize=1024)
+def storage_version_hash(group: str, version: str, kind: str) -> str:
+    digest = hashlib.sha256(f"{group}/{version}/{kind}".encode()).digest()
+    return base64.b64encode(digest[:8]).decode()
+
+
+def _group_key(group: str) -> tuple[int, str]:
+    return (-_PRIORITIES.get(group, (_CUSTOM_PRIORITY[0], {}))[0], group)
+
+
+def _version_key(group: str, version: str) -> tuple[Any, ...]:
+    known = _PRIORITIES.get(group, (0, {}))[1]
+    priority = known.get(version, _CUSTOM_PRIORITY[1] if group not in _PRIORITIES else 0)
+    major, stability, number, rest = kube_version_key(version)
+    return (-priority, major, stability, number, rest)
+
+
+class _Snapshot:
+    """The documents of one generation, encoded when first asked for."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.generation = registry.generation
+        self.groups: dict[str, dict[str, list[Resource]]] = {}
+        for served in registry.all():
+            row = served.resource
+            self.groups.setdefault(row.group, {}).setdefault(row.version, []).append(row)
+        self.order = sorted(self.groups, key=_group_key)
+        self.bodies: dict[str, tuple[bytes, str]] = {}
+
+    def versions(self, group: str) -> list[str]:
+        return sorted(self.groups[group], key=lambda version: _version_key(group, version))
+
+    def rows(self, group: str, version: str) -> list[Resource]:
+        return sorted(self.groups[group][version], key=lambda row: row.name)
+
+
+class Discovery:
+    """Answers GETs below ``/api`` and ``/apis`` that name no resource.
+
+    ``server_address`` is the host and port that ``/api`` tells clients.
+    """
+
+    def __init__(self, registry: Registry, *, server_address: str = "") -> None:
+        self._registry = registry
+        self._snapshot: _Snapshot | None = None
+        self.server_address = server_address
+
+    def respond(self, path: str, headers: Mapping[str, str]) -> Response:
+        """``headers`` have lower-case names. :raises StatusError: 404, no such group or version."""
+        snapshot = self._snapshot
+        if snapshot is None or snapshot.generation != self._registry.generation:
+            snapshot = self._snapshot = _Snapshot(self._registry)
+        path = path.rstrip("/")
+        aggregated = path in ("/api", "/apis") and wants_aggregated(headers.get("accept", ""))
+        key = f"{path}#aggregated" if aggregated else path
+        found = snapshot.bodies.get(key)
+        if found is None:
+            document = self._document(snapshot, path, aggregated)
+            body = orjson.dumps(document)
+            etag = f'"{hashlib.sha512(body).hexdigest().upper()}"'
+            found = snapshot.bodies[key] = (body, etag)
+        return _answer(*found, aggregated=aggregated, headers=headers)
+
+    def _document(self, snapshot: _Snapshot, path: str, aggregated: bool) -> dict[str, Any]:
+        parts = path.strip("/").split("/")
+        if aggregated:
+            groups = [""] if path == "/api" else [g for g in snapshot.order if g]
+            return _aggregated(snapshot, [g for g in groups if g in snapshot.groups])
+        if path == "/api":
+            return self._api_versions(snapshot)
+        if path == "/apis":
+            listed = [_group(snapshot, g) for g in snapshot.order if g]
+            return {"kind": "APIGroupList", "apiVersion": "v1", "groups": listed}
+        group = "" if parts[0] == "api" else parts[1]
+        version = parts[-1] if len(parts) == (2 if parts[0] == "api" else 3) else ""
+        if len(parts) > 3 or group not in snapshot.groups or (parts[0] == "apis" and not group):
+            raise new_generic_not_found()
+        if parts[0] == "apis" and len(parts) == 2:
+            return {"kind": "APIGroup", "apiVersion": "v1"} | _group(snapshot, group)
+        if version not in snapshot.groups[group]:
+            raise new_generic_not_found()
+        return _resource_list(snapshot, group, version)
+
+    def _api_versions(self, snapshot: _Snapshot) -> dict[str, Any]:
+        return {
+            "kind": "APIVersions",
+            "versions": snapshot.versions("") if "" in snapshot.groups else [],
+            "serverAddressByClientCIDRs": [
+                {"clientCIDR": "0.0.0.0/0", "serverAddress": self.server_address}
+            ],
+        }
+
+
+@lru_cache(maxsize=64)
+def wants_aggregated(accept: str) -> bool:
+    """The first clause of Accept that the server can give decides."""
+    for clause in accept.split(","):
+        media_type, *parameters = (part.strip().lower() for part in clause.split(";"))
+        given = dict(part.partition("=")[::2] for part in parameters)
+        if media_type not in ("application/json", "application/*", "*/*"):
+            continue
+        if not given.get("as"):
+            return False
+        if (given.get("g"), given.get("v"), given["as"]) == (
+            "apidiscovery.k8s.io",
+            "v2",
+            "apigroupdiscoverylist",
+        ):
+            return True
+    return False
+
+
+def _answer(body: bytes, etag: str, *, aggregated: bool, headers: Mapping[str, str]) -> Response:
+    if not aggregated:
+        return Response(body=body)
+    answer_headers = [("ETag", etag), ("Vary", "Accept"), ("Cache-Control", "public")]
+    if headers.get("if-none-match") == etag:
+        return Response(status=304, headers=answer_headers)
+    return Response(body=body, content_type=AGGREGATED_TYPE, headers=answer_headers)
+
+
+def _group_version(group: str, version: str) -> dict[str, str]:
+    return {"groupVersion": f"{group}/{version}" if group else version, "version": version}
+
+
+def _group(snapshot: _Snapshot, group: str) -> dict[str, Any]:
+    versions = [_group_version(group, version) for version in snapshot.versions(group)]
+    return {"name": group, "versions": versions, "preferredVersion": versions[0]}
+
+
+def _resource_list(snapshot: _Snapshot, group: str, version: str) -> dict[str, Any]:
+    head: dict[str, Any] = {"kind": "APIResourceList"}
+    if group:
+        head["apiVersion"] = "v1"
+    entries: list[dict[str, Any]] = []
+    for row in snapshot.rows(group, version):
+        entries.append(_resource_entry(row))
+        subresources = sorted(row.subresources, key=lambda sub: sub.name)
+        entries += [_subresource_entry(row, sub) for sub in subresources]
+    return head | {
+        "groupVersion": f"{group}/{version}" if group else version,
+        "resources": entries,
+    }
+
+
+def _resource_entry(row: Resource) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "name": row.name,
+        "singularName": row.singular,
+        "namespaced": row.namespaced,
+        "kind": row.kind,
+        "verbs": list(row.verbs),
+    }
+    if row.short_names:
+        entry["shortNames"] = list(row.short_names)
+    if row.categories:
+        entry["categories"] = list(row.categories)
+    if {"list", "create"} <= set(row.verbs):
+        group = row.group if row.storage_group is None else row.storage_group
+        version = row.extra.get("storage_hash_version") or row.storage_version or row.version
+        entry["storageVersionHash"] = storage_version_hash(group, str(version), row.kind)
+    return entry
+
+
+def _subresource_entry(row: Resource, sub: Subresource) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "name": f"{row.name}/{sub.name}",
+        "singularName": "",
+        "namespaced": row.namespaced,
+    }
+    if sub.kind_group is not None:
+        entry["group"] = sub.kind_group
+        entry["version"] = sub.kind_version
+    return entry | {"kind": sub.kind, "verbs": list(sub.verbs)}
+
+
+def _aggregated(snapshot: _Snapshot, groups: list[str]) -> dict[str, Any]:
+    return {
+        "kind": "APIGroupDiscoveryList",
+        "apiVersion": "apidiscovery.k8s.io/v2",
+        "metadata": {},
+        "items": [
+            {
+                "metadata": {"name": group} if group else {},
+                "versions": [
+                    {
+                        "version": version,
+                        "resources": [_aggregated_entry(r) for r in snapshot.rows(group, version)],
+                        "freshness": "Current",
+                    }
+                    for version in snapshot.versions(group)
+                ],
+            }
+            for group in groups
+        ],
+    }
+
+
+def _response_kind(row: Resource, kind: str, sub: Subresource | None = None) -> dict[str, str]:
+    """Built-in servers leave group and version empty when they are the parent's."""
+    group, version = (row.group, row.version) if row.custom else ("", "")
+    if sub is not None and sub.kind_group is not None:
+        group, version = sub.kind_group, sub.kind_version or ""
+    return {"group": group, "version": version, "kind": kind}
+
+
+def _aggregated_entry(row: Resource) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "resource": row.name,
+        "responseKind": _response_kind(row, row.kind),
+        "scope": "Namespaced" if row.namespaced else "Cluster",
+        "singularResource": row.singular,
+        "verbs": list(row.verbs),
+    }
+    if row.short_names:
+        entry["shortNames"] = list(row.short_names)
+    if row.categories:
+        entry["categories"] = list(row.categories)
+    if row.subresources:
+        entry["subresources"] = [
+            {
+                "subresource": sub.name,
+                "responseKind": _response_kind(row, sub.kind, sub),
+                "verbs": list(sub.verbs),
+            }
+            for sub in sorted(row.subresources, key=lambda sub: sub.name)
+        ]
+    return entry
