@@ -1,0 +1,83 @@
+"""Settings of a kubelet, with upstream's flag names."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class KubeletConfig:
+    node_name: str
+    root_dir: str
+    """Holds pods' volumes, logs and checkpoints; mode 0700."""
+    cluster_name: str = "pilothouse"
+    node_ip: str = "127.0.0.1"
+    host_gateway_ip: str = ""
+    """The machine's own address as seen from pods; for status.hostIP the node's is used."""
+    pod_cidr: str = ""
+    netns: str | None = None
+    """Network namespace of the node (a path) when it has one of its own."""
+    cluster_dns: tuple[str, ...] = ()
+    cluster_domain: str = "cluster.local"
+    max_pods: int = 110
+    cpu_capacity: str = ""
+    """Capacity to report; empty: the machine's."""
+    memory_capacity: str = ""
+    node_labels: dict[str, str] = field(default_factory=dict)
+    register_node: bool = True
+    register_with_taints: tuple[dict[str, str], ...] = ()
+    port: int = 10250
+    serve: bool = True
+    """Serve HTTPS; in one process with the API server it calls the kubelet directly."""
+    tls_cert_file: str = ""
+    tls_private_key_file: str = ""
+    client_ca_file: str = ""
+    node_status_report_seconds: float = 300.0
+    """An unchanged status is reported this often; a changed one at once."""
+    lease_seconds: int = 40
+    lease_renew_seconds: float = 10.0
+    resync_seconds: float = 60.0
+    """Each pod is looked at this often even when nothing happened (safety net; also picks up
+    changed ConfigMaps and Secrets for their volumes)."""
+    cgroup_root: str = ""
+    enable_service_links: bool = True
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--hostname-override", default="", metavar="NAME", help="name of this node")
+    add("--root-dir", default="/var/lib/pilothouse-kubelet", metavar="DIR", help="pods' files")
+    add("--node-ip", default="127.0.0.1", metavar="IP", help="address of the node")
+    add("--pod-cidr", default="", metavar="CIDR", help="addresses of this node's pods")
+    add("--cluster-dns", default="", metavar="IPS", help="comma-separated")
+    add("--cluster-domain", default="cluster.local", help="domain of the cluster")
+    add("--max-pods", type=int, default=110, help="pods that may run here (110)")
+    add("--node-labels", default="", metavar="K=V,…", help="labels of the node")
+    add("--port", type=int, default=10250, help="port of the kubelet's API (10250)")
+    add("--tls-cert-file", default="", metavar="FILE", help="serving certificate")
+    add("--tls-private-key-file", default="", metavar="FILE", help="its key")
+    add("--client-ca-file", default="", metavar="FILE", help="CA of clients (the API server)")
+    add("--netns", default="", metavar="PATH", help="network namespace of the node")
+    add("--runtime", choices=("auto", "oci", "process", "fake"), default="auto", help="runtime")
+
+
+def from_args(args: argparse.Namespace) -> KubeletConfig:
+    import socket
+
+    labels = dict(p.split("=", 1) for p in args.node_labels.split(",") if "=" in p)
+    return KubeletConfig(
+        node_name=args.hostname_override or socket.gethostname().lower(),
+        root_dir=args.root_dir,
+        node_ip=args.node_ip,
+        pod_cidr=args.pod_cidr,
+        netns=args.netns or None,
+        cluster_dns=tuple(s for s in args.cluster_dns.split(",") if s),
+        cluster_domain=args.cluster_domain,
+        max_pods=args.max_pods,
+        node_labels=labels,
+        port=args.port,
+        tls_cert_file=args.tls_cert_file,
+        tls_private_key_file=args.tls_private_key_file,
+        client_ca_file=args.client_ca_file,
+    )

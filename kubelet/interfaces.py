@@ -1,0 +1,98 @@
+"""Parts of the kubelet as the others see them, so that each can be built and tested alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from pilothouse.apimachinery.object import Obj
+from pilothouse.kubelet.runtime.interfaces import Mount
+from pilothouse.kubelet.runtime.pod_actions import PodRuntimeStatus, ProbeResults
+
+
+class ContainerConfigError(Exception):
+    """The container's configuration cannot be made: CreateContainerConfigError with this text."""
+
+
+class MountError(Exception):
+    """A volume cannot be set up (yet); the text goes into the FailedMount event."""
+
+
+@dataclass(frozen=True, slots=True)
+class MountedVolume:
+    host_path: str
+    """A directory or, for hostPath, whatever is there."""
+    readonly: bool = False
+
+
+class Volumes(Protocol):
+    """``volumes/manager.py``."""
+
+    async def mount(self, pod: Obj) -> dict[str, MountedVolume]:
+        """All volumes of the pod set up and up to date; by volume name. Idempotent.
+
+        :raises MountError: with the reason for the first that is not.
+        """
+        ...
+
+    async def container_mounts(
+        self, pod: Obj, container: Obj, mounted: dict[str, MountedVolume], pod_ip: str
+    ) -> list[Mount]:
+        """The container's mounts: volumeMounts (subPath, subPathExpr), /etc/hosts, resolv.conf,
+        the termination log. :raises ContainerConfigError: a mount that cannot be made."""
+        ...
+
+    async def unmount(self, pod: Obj) -> None:
+        """Everything of the pod is removed; its containers are gone."""
+        ...
+
+
+class Environments(Protocol):
+    """``environment.py``."""
+
+    async def make(
+        self, pod: Obj, container: Obj, pod_ips: tuple[str, ...]
+    ) -> list[tuple[str, str]]:
+        """The container's variables: service links, envFrom, env with $(VAR) expanded.
+
+        :raises ContainerConfigError: a missing ConfigMap, Secret or key, with upstream's text.
+        """
+        ...
+
+    def expand(self, text: str, variables: dict[str, str]) -> str:
+        """$(VAR) in command and args; unknown ones stay as they are, $$( is an escape."""
+        ...
+
+
+class Probes(Protocol):
+    """``probes/manager.py``. Results reach the kubelet by ``on_change(pod uid)``."""
+
+    def update(self, pod: Obj, status: PodRuntimeStatus) -> None:
+        """Workers for the running containers of the pod are started, others ended."""
+        ...
+
+    def remove(self, uid: str) -> None: ...
+
+    def results(self, uid: str) -> ProbeResults: ...
+
+    def ready(self, pod: Obj, status: PodRuntimeStatus) -> frozenset[str]:
+        """Ids of running containers that are ready."""
+        ...
+
+    def started(self, pod: Obj, status: PodRuntimeStatus) -> frozenset[str]:
+        """Ids of running containers whose startup probe has succeeded (or that have none)."""
+        ...
+
+    async def stop(self) -> None: ...
+
+
+class Hooks(Protocol):
+    """``lifecycle_hooks.py``: postStart and preStop."""
+
+    async def run(self, pod: Obj, container_id: str, handler: Obj, pod_ip: str) -> None:
+        """:raises HookError: it failed; the text says how."""
+        ...
+
+
+class HookError(Exception):
+    pass

@@ -1,0 +1,424 @@
+"""Carries out a pod's actions on the runtime: sandboxes, images, containers.
+
+``sync_pod`` computes the actions (``pod_actions.py``) and does them; ``kill_pod`` stops everything.
+What could not be done is answered as reasons by container, with the time when trying again makes
+sense (upstream: kuberuntime_manager.go).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from pilothouse.apimachinery.clock import Clock
+from pilothouse.apimachinery.object import Obj
+from pilothouse.kubeclient.record import EventRecorder
+from pilothouse.kubelet.backoff import KeyedBackoff
+from pilothouse.kubelet.image_manager import Credentials, ImageError, ImageManager
+from pilothouse.kubelet.interfaces import (
+    ContainerConfigError,
+    Environments,
+    HookError,
+    Hooks,
+    MountedVolume,
+    Volumes,
+)
+from pilothouse.kubelet.pod_cache import PodCache
+from pilothouse.kubelet.runtime.container_specs import (
+    container_config,
+    non_root_problem,
+    sandbox_config,
+)
+from pilothouse.kubelet.runtime.errors import NotFound, RuntimeFailure, StartError
+from pilothouse.kubelet.runtime.interfaces import ContainerStatus, ImageService, RuntimeService
+from pilothouse.kubelet.runtime.pod_actions import (
+    ContainerToKill,
+    ContainerToStart,
+    PodActions,
+    PodRuntimeStatus,
+    ProbeResults,
+    compute_pod_actions,
+)
+
+log = logging.getLogger(__name__)
+MIN_GRACE_SECONDS = 2
+LISTS = {"init": "initContainers", "container": "containers", "ephemeral": "ephemeralContainers"}
+KEPT_DEAD = 1
+"""Ended containers kept per name besides the newest, for logs --previous and lastState."""
+
+
+@dataclass(slots=True)
+class SyncResult:
+    waiting: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """(reason, message) by container that is not running."""
+    retry_at: float | None = None
+    """Monotonic time when a back-off ends."""
+    failed: bool = False
+    """Something went wrong that a later try may mend (no back-off of its own)."""
+
+    def wait_until(self, moment: float | None) -> None:
+        if moment is not None:
+            self.retry_at = moment if self.retry_at is None else min(self.retry_at, moment)
+
+
+class RuntimeManager:
+    def __init__(
+        self,
+        runtime: RuntimeService,
+        images: ImageService,
+        *,
+        cache: PodCache,
+        volumes: Volumes,
+        environments: Environments,
+        hooks: Hooks,
+        recorder: EventRecorder,
+        clock: Clock,
+        root_dir: str,
+        cgroup_root: str = "",
+        node_memory: int = 0,
+    ) -> None:
+        self._runtime = runtime
+        self._images = images
+        self._image_manager = ImageManager(images, recorder, clock)
+        self._cache = cache
+        self._volumes = volumes
+        self._environments = environments
+        self._hooks = hooks
+        self._recorder = recorder
+        self._clock = clock
+        self._root = root_dir
+        self._cgroup_root = cgroup_root
+        self._node_memory = node_memory
+        self._crash_backoff = KeyedBackoff(clock, initial=10.0, maximum=300.0)
+
+    def log_directory(self, pod: Obj) -> str:
+        """``logs/<namespace>_<name>_<uid>``: one folder per container, one file per attempt."""
+        metadata = pod["metadata"]
+        name = f"{metadata.get('namespace')}_{metadata['name']}_{metadata['uid']}"
+        return os.path.join(self._root, "logs", name)
+
+    # -- syncing -------------------------------------------------------------------------
+
+    async def sync_pod(
+        self,
+        pod: Obj,
+        mounted: dict[str, MountedVolume],
+        probes: ProbeResults,
+        credentials: Credentials,
+    ) -> SyncResult:
+        uid = pod["metadata"]["uid"]
+        result = SyncResult()
+        actions = compute_pod_actions(pod, self._cache.get(uid), probes)
+        if actions.nothing:
+            return result
+        if actions.kill_pod:
+            await self._replace_sandbox(pod, actions)
+            if not actions.create_sandbox:
+                return result
+        for kill in actions.kill:
+            await self._kill_container(pod, kill, None)
+        sandbox_id = actions.sandbox_id
+        if actions.create_sandbox:
+            sandbox_id = await self._create_sandbox(pod, actions, result)
+            if not sandbox_id:
+                return result
+        for start in actions.start:
+            await self._start(pod, sandbox_id, start, mounted, credentials, result)
+        return result
+
+    async def _replace_sandbox(self, pod: Obj, actions: PodActions) -> None:
+        if actions.create_sandbox and actions.sandbox_id:
+            self._recorder.event(
+                pod, "Normal", "SandboxChanged",
+                "Pod sandbox changed, it will be killed and re-created.",
+            )  # fmt: skip
+        await self.kill_pod(pod, None)
+
+    async def _create_sandbox(self, pod: Obj, actions: PodActions, result: SyncResult) -> str:
+        """The new sandbox's id; '' after a failure."""
+        config = sandbox_config(
+            pod,
+            actions.attempt,
+            log_directory=self.log_directory(pod),
+            cgroup_root=self._cgroup_root,
+        )
+        try:
+            sandbox_id = await self._runtime.run_pod_sandbox(config)
+        except RuntimeFailure as error:
+            self._recorder.event(
+                pod, "Warning", "FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}"
+            )
+            result.failed = True
+            return ""
+        await self._cache.refresh_sandbox(config.uid, sandbox_id)
+        return sandbox_id
+
+    async def _start(
+        self,
+        pod: Obj,
+        sandbox_id: str,
+        start: ContainerToStart,
+        mounted: dict[str, MountedVolume],
+        credentials: Credentials,
+        result: SyncResult,
+    ) -> None:
+        """Starts one container, or notes why not."""
+        list_name = LISTS[start.kind]
+        containers = pod["spec"].get(list_name) or ()
+        container = next(c for c in containers if c["name"] == start.name)
+        uid = pod["metadata"]["uid"]
+        newest = self._cache.get(uid).newest(start.name)
+        path = f"spec.{list_name}{{{start.name}}}"
+        if self._in_crash_backoff(pod, container, newest, path, result):
+            return
+        try:
+            await self._create_and_start(pod, sandbox_id, start, container, newest, mounted,
+                                         credentials, path)  # fmt: skip
+        except ImageError as error:
+            result.waiting[start.name] = (error.reason, error.message)
+            result.wait_until(error.retry_at)
+            result.failed = result.failed or error.retry_at is None
+        except ContainerConfigError as error:
+            self._event(pod, path, "Warning", "Failed", f"Error: {error}")
+            result.waiting[start.name] = ("CreateContainerConfigError", str(error))
+            result.failed = True
+        except StartError as error:
+            result.waiting[start.name] = ("RunContainerError", str(error))
+        except HookError as error:
+            self._event(pod, path, "Warning", "FailedPostStartHook", "PostStartHook failed")
+            result.waiting[start.name] = ("PostStartHookError", str(error))
+        except RuntimeFailure as error:
+            self._event(pod, path, "Warning", "Failed", f"Error: {error}")
+            result.waiting[start.name] = ("CreateContainerError", str(error))
+            result.failed = True
+
+    def _event(self, pod: Obj, path: str, type_: str, reason: str, message: str) -> None:
+        self._recorder.event(pod, type_, reason, message, field_path=path)
+
+    def _in_crash_backoff(
+        self,
+        pod: Obj,
+        container: Obj,
+        newest: ContainerStatus | None,
+        path: str,
+        result: SyncResult,
+    ) -> bool:
+        """CrashLoopBackOff: a container that has ended waits 10 s, 20 s … 5 min before it runs
+        again, counted from its end; ten minutes of running reset it."""
+        if newest is None or newest.state != "exited":
+            return False
+        name = container["name"]
+        key = f"{pod['metadata']['uid']}/{name}"
+        ended = self._clock.monotonic() - max(self._clock.time() - newest.finished_at, 0.0)
+        until = self._crash_backoff.until(key, ended)
+        if until is None:
+            self._crash_backoff.failed(key, ended)
+            return False
+        seconds = int(self._crash_backoff.seconds(key))
+        metadata = pod["metadata"]
+        text = (
+            f"back-off {_go_minutes(seconds)} restarting failed container={name} "
+            f"pod={metadata['name']}_{metadata.get('namespace')}({metadata['uid']})"
+        )
+        self._event(
+            pod, path, "Warning", "BackOff",
+            f"Back-off restarting failed container {name} in pod "
+            f"{metadata['name']}_{metadata.get('namespace')}({metadata['uid']})",
+        )  # fmt: skip
+        result.waiting[name] = ("CrashLoopBackOff", text)
+        result.wait_until(until)
+        return True
+
+    async def _create_and_start(
+        self,
+        pod: Obj,
+        sandbox_id: str,
+        start: ContainerToStart,
+        container: Obj,
+        newest: ContainerStatus | None,
+        mounted: dict[str, MountedVolume],
+        credentials: Credentials,
+        path: str,
+    ) -> None:
+        uid = pod["metadata"]["uid"]
+        image_id = await self._image_manager.ensure(pod, container, path, credentials)
+        await self._check_user(pod, container, image_id)
+        sandbox = self._cache.get(uid).sandbox
+        ips = sandbox.ips if sandbox is not None else ()
+        envs = await self._environments.make(pod, container, ips)
+        mounts = await self._volumes.container_mounts(
+            pod, container, mounted, ips[0] if ips else ""
+        )
+        config = container_config(
+            pod,
+            container,
+            start.kind,
+            attempt=newest.attempt + 1 if newest is not None else 0,
+            image_id=image_id,
+            command=self._expanded(container.get("command"), envs),
+            args=self._expanded(container.get("args"), envs),
+            envs=envs,
+            mounts=mounts,
+            node_memory=self._node_memory,
+        )
+        container_id = await self._runtime.create_container(sandbox_id, config)
+        await self._cache.refresh_container(uid, container_id)
+        self._event(pod, path, "Normal", "Created", "Container created")
+        try:
+            await self._runtime.start_container(container_id)
+        except StartError as error:
+            self._event(pod, path, "Warning", "Failed", f"Error: {error}")
+            raise
+        finally:
+            await self._cache.refresh_container(uid, container_id)
+        self._event(pod, path, "Normal", "Started", "Container started")
+        await self._post_start(pod, container, container_id, ips)
+        await self._remove_old(uid, start.name)
+
+    async def _check_user(self, pod: Obj, container: Obj, image_id: str) -> None:
+        image = await self._images.image_status(image_id)
+        problem = non_root_problem(pod, container, image.user if image is not None else "")
+        if problem:
+            raise ContainerConfigError(problem)
+
+    def _expanded(
+        self, words: Sequence[str] | None, envs: list[tuple[str, str]]
+    ) -> tuple[str, ...] | None:
+        if not words:
+            return None
+        variables = dict(envs)
+        return tuple(self._environments.expand(word, variables) for word in words)
+
+    async def _post_start(
+        self, pod: Obj, container: Obj, container_id: str, ips: tuple[str, ...]
+    ) -> None:
+        """A failed postStart hook kills the container. :raises HookError: it did."""
+        handler = (container.get("lifecycle") or {}).get("postStart")
+        if not handler:
+            return
+        try:
+            await self._hooks.run(pod, container_id, handler, ips[0] if ips else "")
+        except HookError:
+            kill = ContainerToKill(container_id, container["name"], "FailedPostStartHook")
+            await self._kill_container(pod, kill, None)
+            raise
+
+    async def _remove_old(self, uid: str, name: str) -> None:
+        """Keeps the newest container and ``KEPT_DEAD`` before it."""
+        for old in (self._cache.get(uid).containers.get(name) or ())[1 + KEPT_DEAD :]:
+            if old.state != "running":
+                await self._runtime.remove_container(old.id)
+                await self._cache.refresh_container(uid, old.id)
+
+    # -- killing -------------------------------------------------------------------------
+
+    async def kill_pod(self, pod: Obj, grace_seconds: int | None) -> None:
+        """Stops all running containers at once, then the sandboxes.
+
+        ``grace_seconds`` overrides the pod's own grace period. Sidecars go after the others.
+        """
+        uid = pod["metadata"]["uid"]
+        status = self._cache.get(uid)
+        sidecars = {
+            c["name"]
+            for c in pod["spec"].get("initContainers") or ()
+            if c.get("restartPolicy") == "Always"
+        }
+        started = self._clock.monotonic()
+        for late in (False, True):
+            kills = [
+                self._kill_container(
+                    pod,
+                    ContainerToKill(c.id, c.name, f"Stopping container {c.name}"),
+                    self._left(pod, grace_seconds, started),
+                )
+                for c in status.running
+                if (c.name in sidecars) is late
+            ]
+            if kills:
+                await asyncio.gather(*kills)
+        for sandbox in status.sandboxes:
+            if sandbox.state == "ready":
+                await self._runtime.stop_pod_sandbox(sandbox.id)
+            await self._cache.refresh_sandbox(uid, sandbox.id)
+
+    def _left(self, pod: Obj, grace_seconds: int | None, started: float) -> int:
+        total = grace_seconds
+        if total is None:
+            total = int(pod["spec"].get("terminationGracePeriodSeconds") or 0)
+        return max(int(total - (self._clock.monotonic() - started)), 0)
+
+    async def _kill_container(
+        self, pod: Obj, kill: ContainerToKill, grace_seconds: int | None
+    ) -> None:
+        """preStop hook, stop signal, and KILL when the grace period is over."""
+        uid = pod["metadata"]["uid"]
+        list_name, container = _find_container(pod, kill.name)
+        path = f"spec.{list_name}{{{kill.name}}}"
+        grace = self._grace(pod, container, kill, grace_seconds)
+        self._event(pod, path, "Normal", "Killing", kill.message)
+        started = self._clock.monotonic()
+        handler = ((container or {}).get("lifecycle") or {}).get("preStop")
+        if handler and grace > 0:
+            await self._pre_stop(pod, kill, handler, grace, path)
+            grace = max(grace - int(self._clock.monotonic() - started), MIN_GRACE_SECONDS)
+        try:
+            await self._runtime.stop_container(kill.id, grace)
+        except NotFound:
+            pass
+        await self._cache.refresh_container(uid, kill.id)
+
+    @staticmethod
+    def _grace(
+        pod: Obj, container: Obj | None, kill: ContainerToKill, grace_seconds: int | None
+    ) -> int:
+        if grace_seconds is not None:
+            return grace_seconds
+        if kill.reason == "unhealthy" and container is not None:
+            for probe in ("livenessProbe", "startupProbe"):
+                own = (container.get(probe) or {}).get("terminationGracePeriodSeconds")
+                if own is not None:
+                    return int(own)
+        return int(pod["spec"].get("terminationGracePeriodSeconds") or 0)
+
+    async def _pre_stop(
+        self, pod: Obj, kill: ContainerToKill, handler: Obj, grace: int, path: str
+    ) -> None:
+        sandbox = self._cache.get(pod["metadata"]["uid"]).sandbox
+        ip = sandbox.ips[0] if sandbox is not None and sandbox.ips else ""
+        try:
+            async with asyncio.timeout(grace):
+                await self._hooks.run(pod, kill.id, handler, ip)
+        except (HookError, TimeoutError) as error:
+            log.info("preStop hook of %s failed: %s", kill.name, error)
+            self._event(pod, path, "Warning", "FailedPreStopHook", "PreStopHook failed")
+
+    async def remove_pod(self, uid: str) -> None:
+        """Removes what is left of a pod that has been stopped: containers and sandboxes."""
+        sandboxes, containers = self._cache.ids(uid)
+        for remove, ids in (
+            (self._runtime.remove_container, containers),
+            (self._runtime.remove_pod_sandbox, sandboxes),
+        ):
+            for id_ in ids:
+                try:
+                    await remove(id_)
+                except NotFound:
+                    pass
+        self._cache.forget(uid)
+
+
+def _find_container(pod: Obj, name: str) -> tuple[str, Obj | None]:
+    for list_name in LISTS.values():
+        for container in pod["spec"].get(list_name) or ():
+            if container["name"] == name:
+                return list_name, container
+    return "containers", None
+
+
+def _go_minutes(seconds: int) -> str:
+    """A Go duration of whole seconds: 10s, 1m20s, 5m0s."""
+    return f"{seconds // 60}m{seconds % 60}s" if seconds >= 60 else f"{seconds}s"

@@ -1,0 +1,201 @@
+"""Writes pods' statuses to the API server: only what changed, only the newest (status_manager.go).
+
+``set`` only remembers; one writer task per kubelet sends what is due. Several changes of a pod
+before its turn cost one write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pilothouse.apimachinery.errors import StatusError, is_not_found
+from pilothouse.apimachinery.object import Obj
+from pilothouse.componentbase.activity import ActivityTracker
+from pilothouse.componentbase.tasks import TaskOwner
+from pilothouse.kubeclient.interfaces import Client, DeleteOptions
+from pilothouse.kubeclient.resources import PODS
+
+log = logging.getLogger(__name__)
+OWN_CONDITIONS = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady")
+RETRY_SECONDS = 1.0
+
+
+@dataclass(slots=True)
+class _Due:
+    pod: Obj
+    status: Obj
+    delete: bool = False
+    """The pod has ended for good: delete the API object after the status."""
+
+
+class StatusManager:
+    def __init__(
+        self,
+        client: Client,
+        activity: ActivityTracker,
+        current: Callable[[str], Obj | None],
+        call_later: Callable[[float, Callable[[], None]], object],
+        concurrency: int = 8,
+    ) -> None:
+        """``current(uid)``: the API object as the informer has it."""
+        self._client = client
+        self._activity = activity
+        self._current = current
+        self._call_later = call_later
+        self._due: dict[str, _Due] = {}
+        self._written: dict[str, Obj] = {}
+        """The last status that we wrote, by uid: the informer may lag behind."""
+        self._writing: set[str] = set()
+        self._slots = concurrency
+        self._tasks = TaskOwner("status-manager")
+
+    async def stop(self) -> None:
+        await self._tasks.close()
+        for _ in self._due:
+            self._activity.end("pod status")
+        self._due.clear()
+
+    def last(self, pod: Obj) -> Obj:
+        """The pod with the newest status known: ours, if the API's is older."""
+        uid = pod["metadata"]["uid"]
+        due = self._due.get(uid)
+        status = due.status if due is not None else self._written.get(uid)
+        return pod if status is None else pod | {"status": _merged(pod.get("status") or {}, status)}
+
+    def set(self, pod: Obj, status: Obj, *, delete: bool = False) -> None:
+        """``status`` is what the pod's should be; ``delete``: then delete the pod, it has ended."""
+        uid = pod["metadata"]["uid"]
+        if uid not in self._due:
+            if not delete and status_patch(self.last(pod).get("status") or {}, status) is None:
+                return
+            self._activity.begin("pod status")
+            self._due[uid] = _Due(pod, status, delete)
+        else:
+            due = self._due[uid]
+            due.pod, due.status, due.delete = pod, status, due.delete or delete
+        self._start_writers()
+
+    def forget(self, uid: str) -> None:
+        """The pod is gone from the API."""
+        self._written.pop(uid, None)
+        if self._due.pop(uid, None) is not None:
+            self._activity.end("pod status")
+
+    def _start_writers(self) -> None:
+        for uid in self._due:
+            if len(self._writing) >= self._slots:
+                return
+            if uid not in self._writing:
+                self._writing.add(uid)
+                self._tasks.start(self._write(uid), f"write {uid}")
+
+    async def _write(self, uid: str) -> None:
+        try:
+            # Let the pod's sync finish its turn: its next state may be due already.
+            await asyncio.sleep(0)
+            while (due := self._due.get(uid)) is not None:
+                if not await self._write_once(uid, due):
+                    return
+                if self._due.get(uid) is due:
+                    del self._due[uid]
+                    self._activity.end("pod status")
+        finally:
+            self._writing.discard(uid)
+            if len(self._due) > len(self._writing):
+                self._start_writers()
+
+    async def _write_once(self, uid: str, due: _Due) -> bool:
+        """False: it did not work now; it is tried again later."""
+        status, pod, delete = due.status, due.pod, due.delete
+        try:
+            live = self._current(uid) or pod
+            known = self._written.get(uid)
+            base = live.get("status") or {}
+            patch = status_patch(_merged(base, known) if known else base, status)
+            if patch is not None:
+                await self._patch(pod, patch)
+                self._written[uid] = status
+            if delete:
+                await self._delete(pod)
+        except (StatusError, OSError) as error:
+            if is_not_found(error) or (isinstance(error, StatusError) and error.code == 409):
+                return True  # deleted, or replaced by another of the same name
+            log.warning("status of %s was not written: %s", pod["metadata"]["name"], error)
+            self._activity.end("pod status")
+            retry = self._due.pop(uid)
+            self._call_later(RETRY_SECONDS, lambda: self._retry(retry))
+            return False
+        if self._due.get(uid) is due and (due.status is not status or due.delete is not delete):
+            return await self._write_once(uid, due)
+        return True
+
+    def _retry(self, due: _Due) -> None:
+        uid = due.pod["metadata"]["uid"]
+        if uid not in self._due and self._current(uid) is not None:
+            self.set(due.pod, due.status, delete=due.delete)
+
+    async def _patch(self, pod: Obj, patch: Obj) -> None:
+        metadata = pod["metadata"]
+        await self._client.patch(
+            PODS,
+            metadata["name"],
+            {"metadata": {"uid": metadata["uid"]}, "status": patch},
+            "application/strategic-merge-patch+json",
+            metadata.get("namespace") or "",
+            subresource="status",
+            field_manager="kubelet",
+        )
+
+    async def _delete(self, pod: Obj) -> None:
+        metadata = pod["metadata"]
+        await self._client.delete(
+            PODS,
+            metadata["name"],
+            metadata.get("namespace") or "",
+            DeleteOptions(grace_period_seconds=0, precondition_uid=metadata["uid"]),
+        )
+
+
+def status_patch(old: Obj, new: Obj) -> Obj | None:
+    """A strategic merge patch from ``old`` to ``new``; conditions of others stay. None: equal."""
+    patch: Obj = {}
+    for key, value in new.items():
+        if key == "conditions":
+            changed = _changed_conditions(old.get(key) or (), value)
+            if changed:
+                patch[key] = changed
+        elif old.get(key) != value and not (value in ([], {}, "") and key not in old):
+            patch[key] = _with_replaced_ips(key, old.get(key), value)
+    for key in ("reason", "message"):
+        if key in old and key not in new:
+            patch[key] = None
+    return patch or None
+
+
+def _changed_conditions(old: object, new: list[Obj]) -> list[Obj]:
+    before = {c["type"]: c for c in old}  # type: ignore[attr-defined]
+    return [
+        c
+        for c in new
+        if {k: v for k, v in c.items() if v is not None}
+        != {k: v for k, v in before.get(c["type"], {}).items() if v is not None}
+    ]
+
+
+def _with_replaced_ips(key: str, old: object, value: object) -> object:
+    """podIPs and hostIPs are merged by address: old addresses must be removed by name."""
+    if key not in ("podIPs", "hostIPs") or not old:
+        return value
+    return [{"$patch": "replace"}, *value]  # type: ignore[misc]
+
+
+def _merged(base: Obj, ours: Obj) -> Obj:
+    """``base`` with what we own taken from ``ours``."""
+    merged = base | ours
+    own = {c["type"]: c for c in ours.get("conditions") or ()}
+    others = [c for c in base.get("conditions") or () if c["type"] not in own]
+    merged["conditions"] = [*others, *own.values()]
+    return merged
