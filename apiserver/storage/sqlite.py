@@ -172,6 +172,10 @@ class SQLiteStorage:
         database = self._database
         if self._in_thread or database is None:
             return
+        # First, so that upkeep has its turn under constant load.
+        self._look_after(database)
+        if self._in_thread:
+            return
         if self._queue:
             batch, self._queue = self._queue[:_MAX_BATCH], self._queue[_MAX_BATCH:]
             if self._durability == "full":
@@ -183,8 +187,7 @@ class SQLiteStorage:
                 self._fail(batch, error)
             else:
                 self._complete(batch, outcomes)
-        self._look_after(database)
-        if self._queue and not self._in_thread:
+        if self._queue:
             self._schedule_flush()
 
     def _commit_in_thread(self, database: Database, batch: list[_Pending]) -> None:

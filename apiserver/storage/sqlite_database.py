@@ -333,7 +333,7 @@ def _lock(path: Path) -> BinaryIO:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise Unavailable(f"database {path}: {error.strerror}") from error
+        raise Unavailable(f"database {path} cannot be opened: {error.strerror}") from error
     file = os.fdopen(descriptor, "r+b")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
