@@ -13,7 +13,7 @@ Results are cache entries: bytes for the wire, a shared read-only dict for in-pr
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from pilothouse.apimachinery.errors import (
     StatusError,
@@ -370,7 +370,7 @@ class Store:
         kind = self.served.gvk.group_kind
         status = mode == "status"
         before_update(hooks, self.context, kind, obj, old, write.warnings, status=status)
-        _keep_managed_times(obj, old)
+        obj = field_manager.ignore_timestamps(obj, old)
         if admit:
             await self.admission.validate(write.attributes("UPDATE", obj, old))
         return obj
@@ -490,26 +490,3 @@ def _restore_status(obj: Obj, live: Obj) -> None:
         obj["status"] = live["status"]
     else:
         obj.pop("status", None)
-
-
-def _keep_managed_times(obj: Obj, old: Obj) -> None:
-    """A change of nothing but managedFields' times is no change (upstream's
-    IgnoreManagedFieldsTimestampsTransformer)."""
-    metadata, before = obj["metadata"], old["metadata"]
-    mine, theirs = metadata.get("managedFields"), before.get("managedFields")
-    if not mine or not theirs or mine == theirs or len(mine) != len(theirs):
-        return
-    for key in obj.keys() | old.keys():
-        if key != "metadata" and obj.get(key) != old.get(key):
-            return
-    for key in metadata.keys() | before.keys():
-        if key != "managedFields" and metadata.get(key) != before.get(key):
-            return
-    for new_entry, old_entry in zip(mine, theirs, strict=True):
-        if _without_time(new_entry) != _without_time(old_entry):
-            return
-    metadata["managedFields"] = theirs
-
-
-def _without_time(entry: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in entry.items() if key != "time"}

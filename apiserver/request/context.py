@@ -59,6 +59,10 @@ class Request:
     raw_query: str = ""
     """The query as it was sent (for proxies)."""
     audit_id: str = ""
+    peer_der: bytes | None = None
+    """The verified client certificate of the connection."""
+    connection: Any = None
+    """The HTTP edge's request, for handlers that pass it on (ASGI)."""
 
     def query_value(self, name: str, default: str = "") -> str:
         values = self.query.get(name)

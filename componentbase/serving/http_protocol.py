@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import http
 import logging
+import types
 from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,7 +23,7 @@ import httptools
 from pilothouse.componentbase.serving.interfaces import HTTPRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Coroutine, Generator
 
     from pilothouse.componentbase.serving.http_server import HTTPServer
     from pilothouse.componentbase.serving.interfaces import HTTPResponse, Streams
@@ -39,6 +40,7 @@ _BAD_REQUEST = (
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n"
     b"Connection: close\r\nContent-Length: 15\r\n\r\n400 Bad Request"
 )
+_EAGER = frozenset(("GET", "HEAD"))
 _names: dict[bytes, str] = {}
 
 
@@ -49,6 +51,30 @@ def _header_name(raw: bytes) -> str:
         if len(_names) < 512:
             _names[raw] = name
     return name
+
+
+async def _done(response: HTTPResponse) -> HTTPResponse:
+    return response
+
+
+@types.coroutine
+def _resumed(
+    coroutine: Coroutine[Any, Any, HTTPResponse], waits_for: Any
+) -> Generator[Any, Any, HTTPResponse]:
+    """Goes on with a coroutine whose first step has been run and waits for ``waits_for``."""
+    while True:
+        try:
+            value = yield waits_for
+        except BaseException as error:
+            try:
+                waits_for = coroutine.throw(error)
+            except StopIteration as done:
+                return done.value  # type: ignore[no-any-return]
+        else:
+            try:
+                waits_for = coroutine.send(value)
+            except StopIteration as done:
+                return done.value  # type: ignore[no-any-return]
 
 
 class HTTPProtocol(asyncio.Protocol):
@@ -229,16 +255,31 @@ class HTTPProtocol(asyncio.Protocol):
         return self.closed
 
     def _start(self, request: HTTPRequest, keep_alive: bool) -> None:
-        response = self.handler.answer_now(request) if request.upgrade is None else None
-        if response is not None and response.chunks is None and response.push is None:
-            self.write_response(response, keep_alive, head=request.method == "HEAD")
-            return
         self.busy = True
-        self.task = self.server.tasks.start(self._answer(request, keep_alive), request.method)
+        coroutine = self.handler.handle(request)
+        if request.upgrade is None and request.method in _EAGER:
+            try:
+                waits_for = coroutine.send(None)
+            except StopIteration as done:
+                response: HTTPResponse = done.value
+                if response.chunks is None and response.push is None:
+                    self.busy = False
+                    self.write_response(response, keep_alive, request.method == "HEAD")
+                    return
+                coroutine = _done(response)
+            except BaseException:
+                self.transport.abort()
+                raise
+            else:
+                coroutine = _resumed(coroutine, waits_for)
+        answer = self._answer(request, coroutine, keep_alive)
+        self.task = self.server.tasks.start(answer, request.method)
 
-    async def _answer(self, request: HTTPRequest, keep_alive: bool) -> None:
+    async def _answer(
+        self, request: HTTPRequest, coroutine: Awaitable[HTTPResponse], keep_alive: bool
+    ) -> None:
         try:
-            response = await self.handler.handle(request)
+            response = await coroutine
             if response.hijacked:
                 return
             head = request.method == "HEAD"

@@ -7,7 +7,7 @@ about the Kubernetes API. ``http_protocol.py`` parses and writes, a handler answ
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -114,12 +114,11 @@ class PlainResponse:
 class HTTPHandler(Protocol):
     """Answers requests. Must not raise: an exception ends the connection."""
 
-    def answer_now(self, request: HTTPRequest) -> HTTPResponse | None:
-        """The answer when it is at hand without waiting (a cache hit), else None. Called for
-        every request before ``handle``, in the protocol's callback: must be quick."""
+    def handle(self, request: HTTPRequest) -> Coroutine[Any, Any, HTTPResponse]:
+        """The answer. For a GET or HEAD the coroutine's first step runs outside of a task (it
+        must not use asyncio.timeout or current_task before it first waits): an answer that is
+        at hand costs no task switch."""
         ...
-
-    async def handle(self, request: HTTPRequest) -> HTTPResponse: ...
 
     def body_limit(self, method: str, target: bytes) -> int:
         """How many bytes of body this request may have."""

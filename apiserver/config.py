@@ -1,0 +1,193 @@
+"""Configuration of an API server: one dataclass, upstream's flag names.
+
+Field names are the flags in snake_case, so that authentication, authorization and admission
+read them by name. Durations are seconds. ``add_flags`` and ``from_args`` make it from a command
+line; a cluster in one process builds it directly.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+StorageKind = Literal["memory", "sqlite", "etcd"]
+
+
+@dataclass(slots=True)
+class ServerConfig:
+    """See ``--help`` for what each flag does."""
+
+    # serving
+    bind_address: str = "127.0.0.1"
+    secure_port: int = 6443
+    tls_cert_file: str = ""
+    tls_private_key_file: str = ""
+    client_ca_file: str = ""
+    advertise_address: str = ""
+    external_hostname: str = ""
+    max_requests_inflight: int = 400
+    max_mutating_requests_inflight: int = 200
+    min_request_timeout: float = 1800
+    request_timeout: float = 60
+    shutdown_delay_duration: float = 0
+    response_compression: bool = False
+    # storage
+    storage: StorageKind = "memory"
+    data_dir: str = ""
+    durability: Literal["normal", "full"] = "normal"
+    etcd_servers: tuple[str, ...] = ()
+    etcd_cafile: str = ""
+    etcd_certfile: str = ""
+    etcd_keyfile: str = ""
+    etcd_compaction_interval: float = 300
+    event_ttl: float = 3600
+    # authentication
+    anonymous_auth: bool = True
+    token_auth_file: str = ""
+    service_account_key_file: tuple[str, ...] = ()
+    service_account_signing_key_file: str = ""
+    service_account_issuer: tuple[str, ...] = ()
+    service_account_jwks_uri: str = ""
+    service_account_max_token_expiration: float = 0
+    service_account_extend_token_expiration: bool = True
+    api_audiences: tuple[str, ...] = ()
+    requestheader_client_ca_file: str = ""
+    requestheader_allowed_names: tuple[str, ...] = ()
+    requestheader_username_headers: tuple[str, ...] = ()
+    requestheader_group_headers: tuple[str, ...] = ()
+    requestheader_uid_headers: tuple[str, ...] = ()
+    requestheader_extra_headers_prefix: tuple[str, ...] = ()
+    # authorization and admission
+    authorization_mode: tuple[str, ...] = ("Node", "RBAC")
+    enable_admission_plugins: tuple[str, ...] = ()
+    disable_admission_plugins: tuple[str, ...] = ()
+    # the cluster
+    service_cluster_ip_range: str = "10.96.0.0/16"
+    service_node_port_range: str = "30000-32767"
+    allow_privileged: bool = True
+    default_not_ready_toleration_seconds: int = 300
+    default_unreachable_toleration_seconds: int = 300
+    # kubelets
+    kubelet_client_certificate: str = ""
+    kubelet_client_key: str = ""
+    kubelet_certificate_authority: str = ""
+    kubelet_preferred_address_types: tuple[str, ...] = (
+        "Hostname",
+        "InternalDNS",
+        "InternalIP",
+        "ExternalDNS",
+        "ExternalIP",
+    )
+    proxy_client_cert_file: str = ""
+    proxy_client_key_file: str = ""
+    feature_gates: tuple[str, ...] = ()
+    v: int = 0
+
+    def validate(self) -> None:
+        """:raises ValueError: what does not fit together, in one sentence."""
+        if self.storage == "etcd" and not self.etcd_servers:
+            raise ValueError("--etcd-servers must be specified")
+        if self.storage == "sqlite" and not self.data_dir:
+            raise ValueError("--storage=sqlite needs --data-dir")
+        if bool(self.tls_cert_file) != bool(self.tls_private_key_file):
+            raise ValueError(
+                "--tls-cert-file and --tls-private-key-file must be specified together"
+            )
+        if not 0 <= self.secure_port <= 65535:
+            raise ValueError("--secure-port must be between 0 and 65535, inclusive")
+
+
+_HELP = {
+    "bind_address": "address to serve HTTPS on",
+    "secure_port": "port to serve HTTPS on; 0 takes any free one",
+    "client_ca_file": "CA of client certificates: common name is the user, organizations groups",
+    "storage": "where objects live: memory, sqlite or etcd (default: etcd if --etcd-servers)",
+    "data_dir": "folder of the SQLite store",
+    "durability": "SQLite: normal survives a crash of the process, full one of the machine",
+    "response_compression": "gzip answers over 128 KiB for clients that accept it",
+    "event_ttl": "how long events are kept",
+    "authorization_mode": "Node, RBAC, AlwaysAllow, AlwaysDeny; comma-separated, in order",
+}
+_DURATIONS = frozenset(
+    (
+        "min_request_timeout",
+        "request_timeout",
+        "shutdown_delay_duration",
+        "etcd_compaction_interval",
+        "event_ttl",
+        "service_account_max_token_expiration",
+    )
+)
+_REPEATED = frozenset(("service_account_key_file", "service_account_issuer"))
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def parse_duration(text: str) -> float:
+    """``90``, ``1m30s``, ``1h``: seconds. :raises argparse.ArgumentTypeError: anything else."""
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    import re
+
+    parts = re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h)", text)
+    if not parts or "".join(n + u for n, u in parts) != text:
+        raise argparse.ArgumentTypeError(f"invalid duration {text!r}")
+    return sum(float(number) * _UNITS[unit] for number, unit in parts)
+
+
+def _parse_bool(text: str) -> bool:
+    if text.lower() in ("true", "1", "t"):
+        return True
+    if text.lower() in ("false", "0", "f"):
+        return False
+    raise argparse.ArgumentTypeError(f"invalid boolean {text!r}")
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds a flag for each field of :class:`ServerConfig`."""
+    defaults = ServerConfig()
+    for each in fields(ServerConfig):
+        name = each.name
+        flag = f"--{name.replace('_', '-')}"
+        default = getattr(defaults, name)
+        options: dict[str, Any] = {"dest": name, "default": None, "help": _HELP.get(name)}
+        if name == "v":
+            parser.add_argument("-v", "--v", dest="v", type=int, default=None)
+        elif isinstance(default, bool):
+            parser.add_argument(flag, nargs="?", const=True, type=_parse_bool, **options)
+        elif name in _DURATIONS:
+            parser.add_argument(flag, type=parse_duration, metavar="DURATION", **options)
+        elif isinstance(default, int):
+            parser.add_argument(flag, type=int, **options)
+        elif isinstance(default, tuple):
+            parser.add_argument(flag, action="append", metavar="LIST", **options)
+        elif name in ("storage", "durability"):
+            choices = ("memory", "sqlite", "etcd") if name == "storage" else ("normal", "full")
+            parser.add_argument(flag, choices=choices, **options)
+        else:
+            parser.add_argument(flag, **options)
+
+
+def from_args(args: argparse.Namespace) -> ServerConfig:
+    """The configuration that the flags of ``add_flags`` give.
+
+    :raises ValueError: flags that do not fit together.
+    """
+    given: dict[str, Any] = {}
+    for each in fields(ServerConfig):
+        value = getattr(args, each.name, None)
+        if value is None:
+            continue
+        if isinstance(value, list):
+            if each.name in _REPEATED:
+                value = tuple(value)
+            else:
+                value = tuple(p.strip() for text in value for p in text.split(",") if p.strip())
+        given[each.name] = value
+    if "storage" not in given:
+        given["storage"] = "etcd" if given.get("etcd_servers") else "sqlite"
+    config = ServerConfig(**given)
+    config.validate()
+    return config

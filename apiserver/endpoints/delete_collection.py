@@ -1,0 +1,47 @@
+"""DELETE of a collection: list, then delete one after the other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import orjson
+
+from pilothouse.apiserver.endpoints.delete import delete_write
+from pilothouse.apiserver.endpoints.list import find
+from pilothouse.apiserver.endpoints.negotiation import negotiate
+from pilothouse.apiserver.endpoints.options import parse_delete_options, parse_list_options
+from pilothouse.apiserver.endpoints.responses import object_response
+from pilothouse.apiserver.endpoints.table import encoded
+
+if TYPE_CHECKING:
+    from pilothouse.apiserver.endpoints.handler import Server
+    from pilothouse.apiserver.registry.resources import ServedResource
+    from pilothouse.apiserver.request.context import Request, Response
+
+
+async def handle(server: Server, request: Request, served: ServedResource) -> Response:
+    """Answers with the list of what was deleted. :raises StatusError: 400, 422…"""
+    if not request.local:
+        negotiate(request.headers.get("accept", ""))
+    list_options = parse_list_options(request, served)
+    options = parse_delete_options(request)
+    write = delete_write(request, served, options)
+    found = await find(served, request.info.namespace, list_options)
+    entries = list(found.entries)
+    await served.store.delete_collection(write, options, entries)  # type: ignore[arg-type]
+    if request.local:
+        items = [entry.obj for entry in entries]
+    else:
+        items = [orjson.loads(encoded(served, entry)) for entry in entries]
+    metadata = {"resourceVersion": str(found.revision)}
+    if found.continue_token:
+        metadata["continue"] = found.continue_token
+    return object_response(
+        request,
+        {
+            "kind": served.resource.list_kind or f"{served.resource.kind}List",
+            "apiVersion": served.api_version,
+            "metadata": metadata,
+            "items": items,
+        },
+    )

@@ -1,0 +1,184 @@
+"""Requests → verbs: authorization, then the handler of a (verb, resource, sub-resource).
+
+:class:`APIHandler` is the part of the chain that the HTTP edge and in-process clients share.
+Each verb is a module of this package; sub-resources and kinds without a store have handlers in
+``registry/subresources``; paths that name no resource go to the route table of the server.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pilothouse.apimachinery.errors import (
+    StatusError,
+    new_bad_request,
+    new_generic_not_found,
+    new_not_found,
+)
+from pilothouse.apimachinery.schema import GroupResource
+from pilothouse.apiserver.endpoints import (
+    create,
+    delete,
+    delete_collection,
+    get,
+    patch,
+    update,
+    watch,
+)
+from pilothouse.apiserver.endpoints import list as list_
+from pilothouse.apiserver.filters.authorization import authorize
+from pilothouse.apiserver.registry.subresources.table import find_handler
+from pilothouse.apiserver.request.info import path_segment_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from random import Random
+
+    from pilothouse.apimachinery.clock import Clock
+    from pilothouse.apiserver.authorization.interfaces import Authorizer
+    from pilothouse.apiserver.config import ServerConfig
+    from pilothouse.apiserver.kubelet_connection import NodeConnector
+    from pilothouse.apiserver.registry.context import RegistryContext
+    from pilothouse.apiserver.registry.resources import ResourceRegistry, ServedResource
+    from pilothouse.apiserver.registry.store import Admission
+    from pilothouse.apiserver.request.context import Request, Response
+    from pilothouse.apiserver.request.info import RequestInfo
+    from pilothouse.apiserver.storage.interfaces import Storage
+    from pilothouse.componentbase.activity import ActivityTracker
+    from pilothouse.componentbase.tasks import TaskOwner
+
+    VerbHandler = Callable[["Server", Request, ServedResource], Awaitable[Response]]
+    Route = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(slots=True)
+class Server:
+    """What handlers share: the parts of one API server."""
+
+    config: ServerConfig
+    clock: Clock
+    random: Random
+    registry: ResourceRegistry
+    storage: Storage
+    context: RegistryContext
+    authorizer: Authorizer
+    admission: Admission
+    nodes: NodeConnector
+    activity: ActivityTracker
+    tasks: TaskOwner
+    services: dict[str, Any] = field(default_factory=dict)
+    """Parts that single sub-resources ask for by name: ``tokens`` (TokenIssuer), ``reviews``
+    (ReviewServices), ``certificates``…"""
+
+
+_VERBS: dict[str, VerbHandler] = {
+    "get": get.handle,
+    "list": list_.handle,
+    "watch": watch.handle,
+    "create": create.handle,
+    "update": update.handle,
+    "patch": patch.handle,
+    "delete": delete.handle,
+    "deletecollection": delete_collection.handle,
+}
+_NEEDS_NAME = frozenset(("get", "update", "patch", "delete"))
+
+
+class APIHandler:
+    """The end of the chain, from authorization on."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.routes: dict[str, Route] = {}
+        """Exact non-resource paths."""
+        self.prefixes: list[tuple[str, Route]] = []
+        """Non-resource paths by prefix, looked at in order after ``routes``."""
+
+    async def handle(self, request: Request) -> Response:
+        """:raises StatusError: whatever is refused; ``handler_chain`` answers it."""
+        info = request.info
+        authorize(self.server.authorizer, request)
+        if not info.is_resource_request:
+            return await self._route(request)
+        server = self.server
+        served = server.registry.lookup(info.api_group, info.api_version, info.resource)
+        if served is None:
+            return await self._route(request)
+        check_scope(info, served)
+        if info.subresource:
+            sub = served.subresources.get(info.subresource)
+            if sub is None:
+                raise new_generic_not_found()
+            handler = find_handler(served, info.subresource)
+            if not _allows(sub.verbs, request):
+                raise _method_not_allowed()
+            return await handler(server, request, served)
+        if info.verb not in served.verbs or (info.name != "") != _takes_name(info):
+            raise _method_not_allowed()
+        special = find_handler(served, "")
+        if special is not None:
+            return await special(server, request, served)
+        return await _VERBS[info.verb](server, request, served)
+
+    async def _route(self, request: Request) -> Response:
+        path = request.path
+        route = self.routes.get(path)
+        if route is None and len(path) > 1:
+            route = self.routes.get(path.rstrip("/"))
+        if route is None:
+            for prefix, candidate in self.prefixes:
+                if path.startswith(prefix):
+                    route = candidate
+                    break
+        if route is None:
+            raise new_generic_not_found()
+        return await route(request)
+
+
+def _takes_name(info: RequestInfo) -> bool:
+    if info.verb in ("list", "watch"):
+        # A name here comes from a field selector, or from a deprecated /watch/ path.
+        return info.name != ""
+    return info.verb in _NEEDS_NAME
+
+
+def _allows(verbs: tuple[str, ...], request: Request) -> bool:
+    """Connect sub-resources take the methods that their verbs stand for."""
+    verb = request.info.verb
+    if verb in verbs:
+        return True
+    return verb == "get" and request.method == "GET" and "get" in verbs
+
+
+def _method_not_allowed() -> StatusError:
+    return StatusError(
+        405,
+        "MethodNotAllowed",
+        "the server does not allow this method on the requested resource",
+        {},
+    )
+
+
+def check_scope(info: RequestInfo, served: ServedResource) -> None:
+    """:raises StatusError: a path with a namespace for a cluster-scoped kind and the like, or
+    with parts that are no path segments."""
+    namespaced = served.namespaced
+    if served.resource.name == "namespaces" and not served.resource.group:
+        pass
+    elif info.namespace and not namespaced:
+        raise new_generic_not_found()
+    elif namespaced and not info.namespace and not _all_namespaces(info):
+        raise new_generic_not_found()
+    for what, value in (("Name", info.name), ("Namespace", info.namespace)):
+        if value and ("/" in value or "%" in value or value in (".", "..")):
+            errors = ";".join(path_segment_errors(value))
+            raise new_bad_request(f'{what} parameter invalid: "{value}": {errors}')
+
+
+def _all_namespaces(info: RequestInfo) -> bool:
+    return info.verb in ("list", "watch") and len(info.parts) == 1
+
+
+def not_found(served: ServedResource, name: str) -> StatusError:
+    return new_not_found(GroupResource(served.gvr.group, served.gvr.resource), name)

@@ -1,0 +1,277 @@
+"""PATCH: JSON patch, merge patch, strategic merge patch and server-side apply.
+
+Each type is a pure function from the live object to the wanted one; the store runs it as often
+as others get in between. Only apply creates what is missing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from pilothouse.apimachinery.errors import (
+    StatusError,
+    new_bad_request,
+    new_conflict,
+    new_invalid,
+    new_not_found,
+    new_request_entity_too_large,
+    new_unsupported_media_type,
+)
+from pilothouse.apimachinery.object import copy_object
+from pilothouse.apimachinery.patch.errors import PatchError
+from pilothouse.apimachinery.schema import GroupKind
+from pilothouse.apimachinery.timefmt import format_time
+from pilothouse.apis.meta.errors import invalid
+from pilothouse.apiserver.codec.decode import CoercionError, coerce, load_value
+from pilothouse.apiserver.endpoints.body import default
+from pilothouse.apiserver.endpoints.negotiation import negotiate
+from pilothouse.apiserver.endpoints.options import parse_write_options
+from pilothouse.apiserver.endpoints.responses import entry_response
+from pilothouse.apiserver.endpoints.update import check_name, new_write
+from pilothouse.apiserver.registry.before import ensure_namespace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pilothouse.apimachinery.object import Obj
+    from pilothouse.apiserver.endpoints.handler import Server
+    from pilothouse.apiserver.endpoints.options import WriteOptions
+    from pilothouse.apiserver.registry.resources import ServedResource
+    from pilothouse.apiserver.registry.store import Mode
+    from pilothouse.apiserver.request.context import Request, Response
+
+JSON_PATCH = "application/json-patch+json"
+MERGE_PATCH = "application/merge-patch+json"
+STRATEGIC_PATCH = "application/strategic-merge-patch+json"
+APPLY_PATCH = "application/apply-patch+yaml"
+_BUILT_IN = (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH)
+_CUSTOM = (JSON_PATCH, MERGE_PATCH, APPLY_PATCH)
+_MAX_OPERATIONS = 10_000
+_NO_KIND = GroupKind("", "")
+
+
+async def handle(
+    server: Server, request: Request, served: ServedResource, mode: Mode = "main"
+) -> Response:
+    """:raises StatusError: 400, 404, 409, 415, 422."""
+    patch_type = patch_type_of(request, custom=served.resource.custom)
+    apply = patch_type == APPLY_PATCH
+    if not request.local:
+        negotiate(request.headers.get("accept", ""))
+    options = parse_write_options(request.query, "PatchOptions", apply=apply)
+    write = new_write(server, request, served, options, "PatchOptions")
+    patch = load_patch(request, patch_type, options)
+    if apply:
+        mutate = applied(server, request, served, options, patch, mode)
+    else:
+        mutate = patched(request, served, options, patch, patch_type)
+    entry, created = await served.store.update(
+        write, mutate, mode=mode, managed=apply, force_create=apply and mode == "main"
+    )
+    return entry_response(request, served, entry, server.clock.now(), 201 if created else 200)
+
+
+def patch_type_of(request: Request, *, custom: bool) -> str:
+    """:raises StatusError: 415."""
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip()
+    supported = _CUSTOM if custom else _BUILT_IN
+    if media_type not in supported:
+        raise new_unsupported_media_type(supported)
+    return media_type
+
+
+def load_patch(request: Request, patch_type: str, options: WriteOptions) -> Any:
+    """The patch as a JSON value. :raises StatusError: 400."""
+    if request.obj is not None:
+        return request.obj
+    strict = options.field_validation != "Ignore"
+    media_type = "application/yaml" if patch_type == APPLY_PATCH else "application/json"
+    try:
+        value, repeated = load_value(request.body, media_type, check_repeated=False)
+    except StatusError as error:
+        text = error.message.removeprefix("couldn't get version/kind; json parse error: ")
+        raise new_bad_request(f"error decoding patch: {text}") from error
+    if repeated and strict:
+        if options.field_validation == "Strict":
+            raise new_bad_request(f"error strict decoding patch: {repeated}")
+        request.warnings.append(repeated)
+    if patch_type == JSON_PATCH:
+        if isinstance(value, list) and len(value) > _MAX_OPERATIONS:
+            raise new_request_entity_too_large(
+                f"The allowed maximum operations in a JSON patch is {_MAX_OPERATIONS}, got "
+                f"{len(value)}"
+            )
+    elif not isinstance(value, dict):
+        kind = "array" if isinstance(value, list) else type(value).__name__
+        raise new_bad_request(
+            f"error decoding patch: json: cannot unmarshal {kind} into Go value of type "
+            "map[string]interface {}"
+        )
+    return value
+
+
+def _applier(patch_type: str, served: ServedResource) -> Callable[[Obj, Any], Obj]:
+    if patch_type == JSON_PATCH:
+        from pilothouse.apimachinery.patch import json_patch
+
+        return json_patch.apply
+    if patch_type == MERGE_PATCH:
+        from pilothouse.apimachinery.patch import merge_patch
+
+        return merge_patch.apply
+    from pilothouse.apimachinery.patch import strategic
+
+    return lambda obj, patch: strategic.apply(obj, patch, served.schema)
+
+
+def patched(
+    request: Request,
+    served: ServedResource,
+    options: WriteOptions,
+    patch: Any,
+    patch_type: str,
+) -> Callable[[Obj | None], Obj]:
+    """The first three types."""
+    apply = _applier(patch_type, served)
+    name = request.info.name
+
+    def mutate(live: Obj | None) -> Obj:
+        if live is None:
+            raise new_not_found(served.group_resource, name)
+        try:
+            # Our own copy: what the patch leaves alone is defaulted and admitted in place.
+            obj = apply(copy_object(live), patch)
+        except PatchError as error:
+            raise error.to_status_error() from error
+        obj = typed(obj, served, options, request.warnings)
+        _check_same_kind(obj, served)
+        default(served, obj)
+        ensure_namespace(obj["metadata"], request.info.namespace if served.namespaced else "")
+        check_name(obj, name)
+        return obj
+
+    return mutate
+
+
+def typed(obj: Any, served: ServedResource, options: WriteOptions, warnings: list[str]) -> Obj:
+    """A patched object in its type. :raises StatusError: 422."""
+    shown = obj
+    errors: list[str] = []
+    try:
+        if not isinstance(obj, dict):
+            raise CoercionError("the patched object is no JSON object")
+        result = coerce(obj, served.schema, errors)
+    except CoercionError as error:
+        raise _invalid_patch(shown, error.message) from error
+    if errors:
+        if options.field_validation == "Strict":
+            raise _invalid_patch(shown, f"strict decoding error: {', '.join(errors)}")
+        if options.field_validation == "Warn":
+            warnings += errors
+    if not isinstance(result.get("metadata"), dict):
+        result["metadata"] = {}
+    return result
+
+
+def _invalid_patch(obj: Any, detail: str) -> StatusError:
+    shown = orjson.dumps(obj).decode()
+    return new_invalid(_NO_KIND, "", [invalid("patch", shown, detail)])
+
+
+def _check_same_kind(obj: Obj, served: ServedResource) -> None:
+    for key, wanted in (("kind", served.gvk.kind), ("apiVersion", served.api_version)):
+        found = obj.get(key)
+        if not found:
+            obj[key] = wanted
+        elif found != wanted:
+            raise new_bad_request(
+                f"the {key} in the patched object ({found}) does not match the expected one "
+                f"({wanted})"
+            )
+
+
+def applied(
+    server: Server,
+    request: Request,
+    served: ServedResource,
+    options: WriteOptions,
+    patch: Obj,
+    mode: Mode,
+) -> Callable[[Obj | None], Obj]:
+    """Server-side apply."""
+    from pilothouse.apimachinery.managedfields import manager
+
+    name = request.info.name
+    _check_applied(patch, served)
+    reset = _reset_fields(served, mode)
+
+    def mutate(live: Obj | None) -> Obj:
+        try:
+            obj = manager.apply(
+                live,
+                copy_object(patch),
+                served.schema,
+                manager=options.field_manager,
+                api_version=served.api_version,
+                time=format_time(server.clock.now()),
+                force=bool(options.force),
+                subresource=request.info.subresource,
+                reset_fields=reset,
+            )
+        except manager.ApplyConflict as error:
+            raise error.to_status_error() from error
+        # Parts of the live object may stand in the result: what follows changes it in place.
+        obj = copy_object(obj)
+        try:
+            obj = coerce(obj, served.schema)
+        except CoercionError as error:
+            raise new_bad_request(f"failed to create typed patch object: {error}") from error
+        if live is None and obj["metadata"].get("uid"):
+            raise new_conflict(
+                served.group_resource,
+                name,
+                f"uid mismatch: the provided object specified uid {obj['metadata']['uid']}, and "
+                "no existing object was found",
+            )
+        default(served, obj)
+        metadata = obj["metadata"]
+        ensure_namespace(metadata, request.info.namespace if served.namespaced else "")
+        check_name(obj, name)
+        return obj
+
+    return mutate
+
+
+def _check_applied(patch: Obj, served: ServedResource) -> None:
+    """:raises StatusError: 400, upstream's texts."""
+    if not patch.get("apiVersion") or not patch.get("kind"):
+        what = "apiVersion" if not patch.get("apiVersion") else "kind"
+        raise new_bad_request(f"invalid object type: missing {what}")
+    if patch["apiVersion"] != served.api_version:
+        raise new_bad_request(
+            f"Incorrect version specified in apply patch. Specified patch version: "
+            f"{patch['apiVersion']}, expected: {served.api_version}"
+        )
+    if patch["kind"] != served.gvk.kind:
+        raise new_bad_request(
+            f'{patch["kind"]} in version "{served.gvk.version}" cannot be handled as a '
+            f"{served.gvk.kind}"
+        )
+    metadata = patch.get("metadata")
+    if metadata is not None and not isinstance(metadata, dict):
+        raise new_bad_request("failed to create typed patch object: .metadata: expected map")
+    if metadata and metadata.get("managedFields"):
+        raise new_bad_request("metadata.managedFields must be nil")
+
+
+def _reset_fields(served: ServedResource, mode: Mode) -> tuple[tuple[str, ...], ...]:
+    """Top-level fields that this end-point ignores, so that applying them owns nothing."""
+    if mode == "status":
+        return tuple(
+            (key,)
+            for key in served.schema.fields
+            if key not in ("status", "kind", "apiVersion", "metadata")
+        )
+    return (("status",),) if served.strategy.has_status else ()

@@ -1,0 +1,29 @@
+"""Who asks? Sets ``request.user`` and takes the credentials out of the headers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pilothouse.apimachinery.errors import new_unauthorized
+
+if TYPE_CHECKING:
+    from pilothouse.apiserver.authentication.interfaces import Authenticator
+    from pilothouse.apiserver.endpoints.handler import Server
+    from pilothouse.apiserver.handler_chain import Handler
+    from pilothouse.apiserver.request.context import Request, Response
+
+
+def with_authentication(server: Server, handler: Handler) -> Handler:
+    authenticator: Authenticator = server.services["authenticator"]
+
+    async def authenticated(request: Request) -> Response:
+        headers = request.headers
+        user = await authenticator.authenticate(headers, request.peer_der)
+        if user is None:
+            raise new_unauthorized()
+        request.user = user
+        # Proxied requests must not carry them on.
+        headers.pop("authorization", None)
+        return await handler(request)
+
+    return authenticated

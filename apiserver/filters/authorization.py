@@ -1,0 +1,86 @@
+"""May the user do this? 403 in upstream's words otherwise."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pilothouse.apimachinery.errors import StatusError, new_forbidden
+from pilothouse.apimachinery.schema import GroupResource
+from pilothouse.apiserver.authorization.interfaces import AuthorizationAttributes, Decision
+
+if TYPE_CHECKING:
+    from pilothouse.apiserver.authorization.interfaces import Authorizer
+    from pilothouse.apiserver.request.context import Request, UserInfo
+
+ANONYMOUS = "system:anonymous"
+
+
+def attributes_of(request: Request) -> AuthorizationAttributes:
+    info = request.info
+    assert request.user is not None
+    if not info.is_resource_request:
+        return AuthorizationAttributes(
+            request.user, info.verb, resource_request=False, path=info.path
+        )
+    return AuthorizationAttributes(
+        request.user,
+        info.verb,
+        True,
+        info.api_group,
+        info.api_version,
+        info.resource,
+        info.subresource,
+        info.namespace,
+        info.name,
+        info.path,
+        info.field_selector,
+    )
+
+
+def authorize(authorizer: Authorizer, request: Request) -> None:
+    """:raises StatusError: 403."""
+    attributes = attributes_of(request)
+    decision, reason = authorizer.authorize(attributes)
+    if decision is not Decision.ALLOW:
+        raise forbidden(attributes, reason)
+
+
+def check(authorizer: Authorizer, attributes: AuthorizationAttributes) -> None:
+    """The same for a question of its own (impersonation, create on update)."""
+    decision, reason = authorizer.authorize(attributes)
+    if decision is not Decision.ALLOW:
+        raise forbidden(attributes, reason)
+
+
+def forbidden(attributes: AuthorizationAttributes, reason: str) -> StatusError:
+    message = _sanitized(_message(attributes, attributes.user))
+    if reason:
+        message = f"{message}: {reason}"
+    resource = GroupResource(attributes.group, attributes.resource)
+    return new_forbidden(resource, attributes.name, message)
+
+
+def _message(attributes: AuthorizationAttributes, user: UserInfo) -> str:
+    name, verb = _quoted(user.name), attributes.verb
+    if not attributes.resource_request:
+        return f"User {name} cannot {verb} path {_quoted(attributes.path)}"
+    resource = attributes.resource
+    if attributes.subresource:
+        resource = f"{resource}/{attributes.subresource}"
+    text = (
+        f"User {name} cannot {verb} resource {_quoted(resource)} in API group "
+        f"{_quoted(attributes.group)}"
+    )
+    if attributes.namespace:
+        return f"{text} in the namespace {_quoted(attributes.namespace)}"
+    return f"{text} at the cluster scope"
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _sanitized(text: str) -> str:
+    """Errors must not look like HTML."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -1,0 +1,125 @@
+"""THE ordered list: what a request passes on its way in, and the HTTP edge in front of it.
+
+Outermost first. In-process callers (``local.py``) start at ``APIHandler.handle``: they have a
+user already, and errors reach them as exceptions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from pilothouse.apimachinery.errors import StatusError, new_request_entity_too_large
+from pilothouse.apiserver.endpoints.responses import error_response
+from pilothouse.apiserver.filters.authentication import with_authentication
+from pilothouse.apiserver.filters.deadline import is_long_running, with_deadline
+from pilothouse.apiserver.filters.impersonation import with_impersonation
+from pilothouse.apiserver.filters.max_in_flight import with_max_in_flight
+from pilothouse.apiserver.filters.panic import with_panic_recovery
+from pilothouse.apiserver.filters.response_headers import with_response_headers
+from pilothouse.apiserver.request.context import Request, Response
+from pilothouse.apiserver.request.info import (
+    NO_QUERY,
+    RequestInfo,
+    parse_query,
+    parse_request_info,
+    parse_target,
+)
+
+if TYPE_CHECKING:
+    from pilothouse.apiserver.endpoints.handler import APIHandler, Server
+    from pilothouse.componentbase.serving.interfaces import HTTPRequest
+
+Handler = Callable[[Request], Awaitable[Response]]
+Filter = Callable[["Server", Handler], Handler]
+
+FILTERS: tuple[Filter, ...] = (
+    # Audit-Id, Cache-Control and Warning headers, on refusals too.
+    with_response_headers,
+    # Nothing escapes: StatusError is answered, anything else is a logged 500.
+    with_panic_recovery,
+    # Before anything that may wait.
+    with_deadline,
+    # From here on there is a user.
+    with_authentication,
+    # After this the user may be somebody else.
+    with_impersonation,
+    # Counts only who is known, so that strangers can't fill the server up with 401s.
+    with_max_in_flight,
+    # APIHandler.handle: authorization, then the verb.
+)
+"""Request info comes before all of them: :class:`HTTPEdge` makes it of method and target."""
+
+MAX_BODY = 3 * 1024 * 1024
+_MAX_PROXY_BODY = 256 * 1024 * 1024
+_INFO_CACHE = 4096
+
+
+def build_chain(server: Server, api: APIHandler) -> Handler:
+    handler: Handler = api.handle
+    for with_filter in reversed(FILTERS):
+        handler = with_filter(server, handler)
+    return handler
+
+
+class HTTPEdge:
+    """The :class:`~pilothouse.componentbase.serving.interfaces.HTTPHandler` of the API server."""
+
+    def __init__(self, server: Server, api: APIHandler) -> None:
+        self._chain = build_chain(server, api)
+        self._activity = server.activity
+        self._infos: dict[tuple[str, bytes], RequestInfo] = {}
+        """Of targets without a query: the same few are asked for again and again."""
+
+    async def handle(self, request: HTTPRequest) -> Response:
+        try:
+            inner = self._request(request)
+        except StatusError as error:
+            return error_response(error)
+        if is_long_running(inner.info):
+            return await self._chain(inner)
+        activity = self._activity
+        activity.begin("request")
+        try:
+            return await self._chain(inner)
+        finally:
+            activity.end("request")
+
+    def _request(self, request: HTTPRequest) -> Request:
+        target = request.target
+        raw_query = ""
+        query = NO_QUERY
+        if b"?" in target:
+            path, raw_query = parse_target(target)
+            query = parse_query(raw_query)
+            info = parse_request_info(request.method, path, query)
+        else:
+            key = (request.method, target)
+            found = self._infos.get(key)
+            if found is None:
+                path, _ = parse_target(target)
+                found = parse_request_info(request.method, path)
+                if len(self._infos) >= _INFO_CACHE:
+                    self._infos.clear()
+                self._infos[key] = found
+            info, path = found, found.path
+        return Request(
+            request.method,
+            path,
+            query,
+            request.headers,
+            info,
+            body=request.body,
+            upgrade=request.upgrade,
+            disconnected=request.disconnected,
+            raw_query=raw_query,
+            peer_der=request.peer_der,
+            connection=request,
+        )
+
+    def body_limit(self, method: str, target: bytes) -> int:
+        """Upstream does not read what it only passes on; we buffer it, up to a bound."""
+        return _MAX_PROXY_BODY if b"/proxy" in target else MAX_BODY
+
+    def too_large(self, method: str, target: bytes) -> Response:
+        return error_response(new_request_entity_too_large(f"limit is {MAX_BODY}"))

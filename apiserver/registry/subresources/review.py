@@ -1,0 +1,31 @@
+"""Kinds that are answered and never stored: token and access reviews."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pilothouse.apiserver.endpoints.body import decode
+from pilothouse.apiserver.endpoints.options import parse_write_options
+from pilothouse.apiserver.endpoints.responses import object_response
+from pilothouse.apiserver.registry.reviews import create_review
+
+if TYPE_CHECKING:
+    from pilothouse.apiserver.endpoints.handler import Server
+    from pilothouse.apiserver.registry.resources import ServedResource
+    from pilothouse.apiserver.request.context import Request, Response
+
+
+async def handle(server: Server, request: Request, served: ServedResource) -> Response:
+    options = parse_write_options(request.query, "CreateOptions")
+    obj = decode(server, request, served, options.field_validation)
+    assert request.user is not None
+    answer = await create_review(
+        server.services["reviews"],
+        served.group_resource,
+        request.user,
+        request.info.namespace,
+        obj,
+    )
+    answer.setdefault("kind", served.gvk.kind)
+    answer.setdefault("apiVersion", served.api_version)
+    return object_response(request, answer, 201)

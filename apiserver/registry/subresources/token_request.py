@@ -1,0 +1,47 @@
+"""``serviceaccounts/token``: the end-point around :class:`~.token.TokenIssuer`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pilothouse.apimachinery.schema import GroupVersionKind
+from pilothouse.apiserver.endpoints.body import decode_kind
+from pilothouse.apiserver.endpoints.options import parse_write_options
+from pilothouse.apiserver.endpoints.responses import object_response
+from pilothouse.apiserver.registry.write import Write
+
+if TYPE_CHECKING:
+    from pilothouse.apiserver.endpoints.handler import Server
+    from pilothouse.apiserver.registry.resources import ServedResource
+    from pilothouse.apiserver.request.context import Request, Response
+
+_KIND = GroupVersionKind("authentication.k8s.io", "v1", "TokenRequest")
+
+
+async def handle(server: Server, request: Request, served: ServedResource) -> Response:
+    from pilothouse.apis.schemas import definition
+
+    info = request.info
+    options = parse_write_options(request.query, "CreateOptions")
+    schema = definition("io.k8s.api.authentication.v1.TokenRequest")
+    obj = decode_kind(server, request, _KIND, schema, options.field_validation)
+    assert request.user is not None
+    write = Write(
+        served,
+        info.namespace,
+        info.name,
+        request.user,
+        subresource="token",
+        dry_run=options.dry_run,
+        options=options.wire("CreateOptions"),
+        warnings=request.warnings,
+        kind=_KIND,
+    )
+    attributes = write.attributes("CREATE", obj, None)
+    await server.admission.admit(attributes)
+    await server.admission.validate(attributes)
+    issuer = server.services["tokens"]
+    # The issuer reads caches: wait until they show what this caller has seen.
+    await served.store.cacher.wait_until_fresh()
+    answer = issuer.issue(info.namespace, info.name, attributes.obj, request.warnings)
+    return object_response(request, answer, 201)

@@ -1,0 +1,269 @@
+"""An API server: puts the parts together and runs them on the current event loop.
+
+start: open the store → fill the registry → listers → authorizer, authenticator, admission →
+routes → serve → bootstrap objects. Kinds, stores and caches come into being when they are first
+used, so that starting costs the same whatever is served. Many servers can live in one process.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from pilothouse.apiserver.endpoints import root
+from pilothouse.apiserver.endpoints.handler import APIHandler, Server
+from pilothouse.apiserver.handler_chain import HTTPEdge
+from pilothouse.apiserver.kubelet_connection import HTTPSNodes, LocalNodes
+from pilothouse.apiserver.listers import CacheListers
+from pilothouse.apiserver.local import LocalClient
+from pilothouse.apiserver.registry.built_in import BuiltInKinds
+from pilothouse.apiserver.registry.context import RegistryContext
+from pilothouse.apiserver.registry.resources import ResourceRegistry
+from pilothouse.apiserver.request.context import Response, UserInfo
+from pilothouse.apiserver.storage.factory import StorageConfig, open_storage
+from pilothouse.componentbase.activity import ActivityTracker
+from pilothouse.componentbase.metrics import Gauge, Registry
+from pilothouse.componentbase.serving.http_server import HTTPServer
+from pilothouse.componentbase.tasks import TaskOwner
+
+if TYPE_CHECKING:
+    import socket
+    import ssl
+    from collections.abc import Sequence
+
+    from pilothouse.apimachinery.clock import Clock
+    from pilothouse.apiserver.config import ServerConfig
+    from pilothouse.apiserver.request.context import Request
+    from pilothouse.apiserver.storage.interfaces import Storage
+
+log = logging.getLogger(__name__)
+
+MASTERS = "system:masters"
+LOOPBACK = UserInfo("system:apiserver", (MASTERS, "system:authenticated"))
+"""Whom the server itself acts as (bootstrap objects, allocators)."""
+
+Hook = Callable[["APIServer"], Awaitable[None]]
+
+
+def tune_garbage_collector() -> None:
+    """For a process that is a server: with the default thresholds decoding is twice as slow and
+    a full collection stops the loop for 100 ms per 5,000 decoded pods (measured)."""
+    gc.set_threshold(50_000, 20, 100)
+    gc.freeze()
+
+
+class APIServer:
+    """``storage`` and ``random`` may be given by tests; all else comes from ``config``."""
+
+    def __init__(
+        self,
+        config: ServerConfig,
+        clock: Clock,
+        random: Random | None = None,
+        activity: ActivityTracker | None = None,
+        *,
+        storage: Storage | None = None,
+    ) -> None:
+        config.validate()
+        self.config = config
+        self.clock = clock
+        self.random = random or Random()
+        self.activity = activity or ActivityTracker()
+        self.tasks = TaskOwner("apiserver")
+        self.metrics = Registry()
+        self.registry = ResourceRegistry()
+        self.storage = storage or open_storage(_storage_config(config), clock)
+        self.listers = CacheListers(self.registry, self.tasks)
+        self.context = RegistryContext(clock, self.random, self.listers, config=config)
+        self.local_nodes = LocalNodes(HTTPSNodes(config, self.listers))
+        """Kubelets of this process register here."""
+        self.post_start_hooks: list[tuple[str, Hook]] = []
+        """Run in order after serving has begun and before ``start`` returns."""
+        self._kinds: BuiltInKinds | None = None
+        self._http: HTTPServer | None = None
+        self._tls: ssl.SSLContext | None = None
+        self.port = 0
+        self.ready = False
+
+    async def start(self, *, serve: bool = True) -> None:
+        """Returns when the server is Ready; ``serve=False``: in-process clients only.
+
+        :raises StorageError, OSError, ValueError: it can't be started; ``stop`` cleans up.
+        """
+        config = self.config
+        await self.storage.start()
+        await self._build()
+        self._http = HTTPServer(HTTPEdge(self.server, self.api), name="apiserver-http")
+        if serve:
+            await self.serve(config.bind_address, config.secure_port)
+        for name, hook in self.post_start_hooks:
+            log.debug("post-start hook %s", name)
+            await hook(self)
+        self.ready = True
+
+    async def _build(self) -> None:
+        """Everything between the store and the first request."""
+        from pilothouse.apiserver.admission.chain import build_admission
+        from pilothouse.apiserver.authentication.build import build_authenticator
+        from pilothouse.apiserver.authorization.build import build_authorizer
+        from pilothouse.apiserver.registry.reviews import ReviewServices
+        from pilothouse.apiserver.registry.subresources.token import build_token_issuer
+
+        config, context, listers = self.config, self.context, self.listers
+        self._kinds = kinds = BuiltInKinds(self.registry, self.storage, context)
+        self.registry.add(*kinds.served())
+        self.authorizer = build_authorizer(config, listers)
+        authenticator = build_authenticator(config, listers, self.clock)
+        self.admission = build_admission(config, context, authorizer=self.authorizer)
+        kinds.admission = self.admission
+        await listers.settled()
+        self.server = Server(
+            config,
+            self.clock,
+            self.random,
+            self.registry,
+            self.storage,
+            context,
+            self.authorizer,
+            self.admission,
+            self.local_nodes,
+            self.activity,
+            self.tasks,
+            services={
+                "authenticator": authenticator,
+                "reviews": ReviewServices(authenticator, self.authorizer, self.clock),
+                "tokens": build_token_issuer(
+                    config, authenticator, listers, self.clock, self.random
+                ),
+            },
+        )
+        self.api = APIHandler(self.server)
+        self._install_routes()
+
+    def _install_routes(self) -> None:
+        from pilothouse.apiserver.endpoints.discovery import Discovery
+
+        self.health = root.install(self.server, self.api, self.metrics)
+        root.install_oidc(self.server, self.api)
+        discovery = Discovery(self.registry)
+
+        async def discover(request: Request) -> Response:
+            return discovery.respond(request.path, request.headers)
+
+        self.discovery = discovery
+        for prefix in ("/api", "/apis"):
+            self.api.routes[prefix] = discover
+            self.api.prefixes.append((f"{prefix}/", discover))
+        self._install_openapi()
+
+        async def starting() -> str | None:
+            return None if self.ready else "not all post-start hooks have finished"
+
+        self.health["readyz"].checks["poststarthooks"] = starting
+        self.metrics.add(
+            Gauge(
+                "apiserver_current_inflight_requests",
+                "Requests that are being answered.",
+                function=lambda: float(self.activity._counts.get("request", 0)),
+            ),
+            Gauge(
+                "apiserver_registered_watchers",
+                "Open HTTP connections.",
+                function=lambda: float(len(self._http.connections) if self._http else 0),
+            ),
+        )
+
+    def _install_openapi(self) -> None:
+        """Documents are made on first use: their modules are not imported here."""
+        registry = self.registry
+        made: dict[str, Any] = {}
+
+        async def v3(request: Request) -> Response:
+            document = made.get("v3")
+            if document is None:
+                from pilothouse.apiserver.endpoints.openapi_v3 import OpenAPIV3
+
+                document = made["v3"] = OpenAPIV3(registry)
+            return document.respond(request.path, request.query, request.headers)  # type: ignore[no-any-return]
+
+        async def v2(request: Request) -> Response:
+            document = made.get("v2")
+            if document is None:
+                from pilothouse.apiserver.endpoints.openapi_v2 import OpenAPIV2
+
+                document = made["v2"] = OpenAPIV2(registry)
+            return document.respond(request.path, request.headers)  # type: ignore[no-any-return]
+
+        self.api.routes["/openapi/v3"] = v3
+        self.api.prefixes.append(("/openapi/v3/", v3))
+        self.api.routes["/openapi/v2"] = v2
+
+    # serving
+
+    def tls(self) -> ssl.SSLContext | None:
+        """The serving context; None without a certificate (plain HTTP, for tests only)."""
+        config = self.config
+        if self._tls is None and config.tls_cert_file:
+            from pilothouse.componentbase.serving.tls import server_context
+
+            self._tls = server_context(
+                config.tls_cert_file, config.tls_private_key_file, config.client_ca_file
+            )
+            if config.requestheader_client_ca_file:
+                self._tls.load_verify_locations(config.requestheader_client_ca_file)
+        return self._tls
+
+    async def serve(
+        self, host: str = "", port: int = 0, *, sockets: Sequence[socket.socket] = ()
+    ) -> int:
+        """Listens on one more address or on bound ``sockets``; returns the port.
+
+        :raises OSError: the address is in use or not ours.
+        """
+        assert self._http is not None
+        listening = await self._http.listen(
+            host or self.config.bind_address, port, tls=self.tls(), sockets=sockets
+        )
+        if not self.port:
+            self.port = listening
+            address = self.config.advertise_address or host or self.config.bind_address
+            self.discovery.server_address = f"{address}:{listening}"
+        return listening
+
+    @property
+    def url(self) -> str:
+        scheme = "https" if self.config.tls_cert_file else "http"
+        host = self.config.bind_address
+        if host in ("0.0.0.0", "::"):
+            host = "127.0.0.1"
+        return f"{scheme}://{host}:{self.port}"
+
+    def local_client(self, user: UserInfo = LOOPBACK, user_agent: str = "") -> LocalClient:
+        """A client in this process that acts as ``user``."""
+        return LocalClient(self.api, user, self.activity, user_agent)
+
+    async def stop(self, grace: float = 2.0) -> None:
+        """Ends everything that ``start`` began; safe after a failed start."""
+        self.ready = False
+        if self._http is not None:
+            await self._http.stop(grace)
+        await self.tasks.close()
+        if self._kinds is not None:
+            await self._kinds.close()
+        await self.storage.close()
+
+
+def _storage_config(config: ServerConfig) -> StorageConfig:
+    return StorageConfig(
+        kind=config.storage,
+        path=Path(config.data_dir or ".") / "state.db",
+        durability=config.durability,
+        etcd_servers=config.etcd_servers,
+        etcd_cafile=config.etcd_cafile,
+        etcd_certfile=config.etcd_certfile,
+        etcd_keyfile=config.etcd_keyfile,
+    )

@@ -1,0 +1,43 @@
+"""Logging of a process: klog-like lines, one handler, an in-memory default of warnings.
+
+``setup`` is for commands only; code logs through ``logging.getLogger(__name__)`` and a process
+that never calls ``setup`` (a test, somebody's operator) keeps its own configuration.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TextIO
+
+_LETTERS = {
+    logging.DEBUG: "D",
+    logging.INFO: "I",
+    logging.WARNING: "W",
+    logging.ERROR: "E",
+    logging.CRITICAL: "F",
+}
+
+
+class KlogFormatter(logging.Formatter):
+    """``I1124 08:15:30.123456   12345 server.py:42] message``"""
+
+    def format(self, record: logging.LogRecord) -> str:
+        letter = _LETTERS.get(record.levelno, "I")
+        moment = self.formatTime(record, "%m%d %H:%M:%S")
+        text = (
+            f"{letter}{moment}.{int(record.msecs * 1000):06d} {record.process or 0:7d} "
+            f"{record.filename}:{record.lineno}] {record.getMessage()}"
+        )
+        if record.exc_info:
+            text = f"{text}\n{self.formatException(record.exc_info)}"
+        return text
+
+
+def setup(verbosity: int = 0, stream: TextIO | None = None) -> None:
+    """Sends the log of this process to ``stream`` (default: standard error)."""
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(KlogFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.DEBUG if verbosity >= 4 else logging.INFO)
