@@ -66,6 +66,11 @@ class TokenBucket:
         self._tokens -= 1
         return True
 
+    def time_to_token(self) -> float:
+        """Seconds until ``try_accept`` can succeed again."""
+        self._refill()
+        return max(0.0, (1 - self._tokens) / self._qps)
+
     def reserve(self) -> float:
         """Takes a token and says how long to wait for it."""
         self._refill()
