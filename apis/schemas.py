@@ -45,6 +45,8 @@ class GoField:
     """On objects: (number, definition) of messages that JSON flattens into this object."""
     list_message: bool = False
     """A named list that protobuf wraps in a message with the elements as field 1."""
+    granular_given: bool = False
+    """The source says that a map is granular (OpenAPI repeats that)."""
     list_type_given: bool = False
     """The source says which list type it is (OpenAPI repeats only that)."""
     via: tuple[str, ...] = ()
@@ -159,7 +161,9 @@ def kinds_of_definition(name: str) -> list[tuple[str, str, str]]:
     """(group, version, kind) that a definition stands for; empty for mere types."""
     model, _, type_name = name.rpartition(".")
     short = _packages_by_model().get(model)
-    if short is None or not _is_kind(short, type_name):
+    if short is None or not (
+        _is_kind(short, type_name) or (short == _META and type_name in _EVERY_GROUP_KINDS)
+    ):
         return []
     package = _structure()["packages"][short]
     return [(package["group"], package["version"], type_name)]
@@ -238,6 +242,7 @@ def _field(package: str, row: list[Any], via: tuple[str, ...]) -> TypeSchema:
         number=row[2] if len(row) > 2 else 0,
         omit_zero="z" in flags,
         list_type_given="lt" in extra,
+        granular_given=extra.get("at") is False,
         via=via,
     )
     changes: dict[str, Any] = {"omit_empty": "o" in flags, "extra": go}
@@ -329,7 +334,7 @@ def _object_reference(full_name: str, facts: dict[str, Any], atomic: bool) -> Ty
         go_type=target.go_type,
         resolve=lambda: (target.fields, None),
         required=target.required,
-        atomic=atomic or facts.get("at", False),
+        atomic=facts.get("at", atomic),
         patch_strategy=tuple(facts.get("ps", ())),
         extra=target.extra,
     )

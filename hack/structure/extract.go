@@ -48,10 +48,34 @@ func (e *extractor) reachKinds(pkg *goPackage) {
 	}
 }
 
+// isKind tells the registered kinds: runtime.Objects with an embedded TypeMeta.
 func isKind(declared *goType) bool {
+	structure, ok := declared.spec.Type.(*ast.StructType)
+	if !ok || !embedsTypeMeta(structure) {
+		return false
+	}
 	for _, value := range declared.markers.all(kindMarker) {
 		if strings.HasSuffix(value, "runtime.Object") {
 			return true
+		}
+	}
+	return false
+}
+
+func embedsTypeMeta(structure *ast.StructType) bool {
+	for _, field := range structure.Fields.List {
+		if len(field.Names) > 0 {
+			continue
+		}
+		switch node := field.Type.(type) {
+		case *ast.Ident:
+			if node.Name == "TypeMeta" {
+				return true
+			}
+		case *ast.SelectorExpr:
+			if node.Sel.Name == "TypeMeta" {
+				return true
+			}
 		}
 	}
 	return false
@@ -262,6 +286,8 @@ func extraFacts(pkg *goPackage, tag reflect.StructTag, found markers) (map[strin
 	}
 	if isAtomic(found) {
 		extra["at"] = true
+	} else if found.first("mapType") == "granular" || found.first("structType") == "granular" {
+		extra["at"] = false // overrides the type's own marker
 	}
 	if value := found.first("default"); value != "" {
 		if name, ok := strings.CutPrefix(value, "ref("); ok {
