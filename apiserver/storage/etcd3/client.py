@@ -241,6 +241,8 @@ class Budget:
 def refusal(error: grpc.aio.AioRpcError) -> StorageError:
     """etcd's answer that it did not do it, as a store error."""
     text = f"etcd: {error.code().name}: {error.details()}"
+    if "larger than max" in (error.details() or ""):
+        return StorageError(f"etcd: request is too large: {error.details()}")
     if error.code() in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.PERMISSION_DENIED):
         return StorageError(text)
     if error.code() is grpc.StatusCode.OUT_OF_RANGE:

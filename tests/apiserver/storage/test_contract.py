@@ -8,7 +8,7 @@ import pytest
 
 from pilothouse.apiserver.storage.memory import MemoryStorage
 from pilothouse.apiserver.storage.sqlite import SQLiteStorage
-from pilothouse.apiserver.storage.testing import CONTRACT, run_ttl
+from pilothouse.apiserver.storage.testing import CONTRACT, RecordingSink, run_ttl
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -51,3 +51,17 @@ async def test_ttl(storage: Storage, clock: FakeClock) -> None:
         await clock.advance_through(seconds)
 
     await run_ttl(storage, PREFIX, advance)
+
+
+async def test_a_watch_from_the_compacted_revision_is_whole(storage: Storage) -> None:
+    r1 = await storage.create(PREFIX + "a", b"1")
+    r2 = await storage.update(PREFIX + "a", b"2", expected=r1)
+    r3 = await storage.delete(PREFIX + "a", expected=r2)
+    for revision in (r2, r3):
+        await storage.compact(revision)
+        sink = RecordingSink()
+        handle = storage.watch(PREFIX, revision, sink)
+        first = sink.events[0]
+        assert (first.revision, first.prev_revision) == (revision, revision - 1)
+        assert first.prev_value == (b"1" if revision == r2 else b"2")
+        handle.cancel()
