@@ -158,6 +158,9 @@ class HTTPProtocol(asyncio.Protocol):
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             self._left_over += data[upgrade.args[0] :]
+        except httptools.HttpParserCallbackError:
+            log.exception("a bug in answering %s", self._target[:200])
+            self.transport.abort()
         except httptools.HttpParserError:
             if not self.closed and not self._refused:
                 self.transport.write(_BAD_REQUEST)

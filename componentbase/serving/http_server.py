@@ -126,7 +126,7 @@ class HTTPServer:
 
     def date(self) -> bytes:
         """The Date header line, made anew once a second."""
-        now = int(time.clock_gettime(time.CLOCK_REALTIME_COARSE))
+        now = int(time.clock_gettime(time.CLOCK_REALTIME))
         if now != self._date[0]:
             t = time.gmtime(now)
             text = (
