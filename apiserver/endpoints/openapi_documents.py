@@ -17,7 +17,7 @@ from pilothouse.apiserver.endpoints.openapi_schemas import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from pilothouse.apis.resource import Resource
 
@@ -73,6 +73,14 @@ class DocumentBuilder:
             kind = name.rpartition(".")[2]
             return [(group, version, kind) for group, version in self.group_versions]
         return kinds_of_definition(name)
+
+    def kinds_of_every_group(self, known: Collection[str]) -> dict[str, dict[str, Any]]:
+        """The definitions that name all group versions, as far as they are ``known``."""
+        return {
+            name: self.writer.write(name, self._kinds(name))[0]
+            for name in _EVERY_GROUP
+            if name in known
+        }
 
     def _add_custom(self, row: Resource, schema: dict[str, Any] | None) -> None:
         gvk = {"group": row.group, "kind": row.kind, "version": row.version}

@@ -116,7 +116,8 @@ class SchemaWriter:
 
     def property(self, key: str, field: TypeSchema, text: str, used: set[str]) -> dict[str, Any]:
         result: dict[str, Any] = {"description": text} if text else {}
-        default = field_default(field)
+        # Upstream prunes defaults from v2.
+        default = field_default(field) if self.version == 3 else NO_DEFAULT
         if default is not NO_DEFAULT:
             result["default"] = default
         result |= self._extensions(field)
@@ -127,7 +128,6 @@ class SchemaWriter:
             return result | shape
         if self.version == 3 and result:
             return result | {"allOf": [shape]}
-        result.pop("default", None)
         return result | shape
 
     def _extensions(self, field: TypeSchema) -> dict[str, Any]:
