@@ -8,6 +8,7 @@ the last resourceVersion that it saw.
 from __future__ import annotations
 
 import asyncio
+import logging
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pilothouse.apiserver.storage.cacher.interfaces import Predicate
+
+log = logging.getLogger(__name__)
 
 _INITIAL_BATCH = 500
 """Current objects are handed over in batches of this many and made into events only then."""
@@ -88,7 +91,13 @@ class CacheWatcher:
         if event.revision <= self.floor or self.closed:
             return
         if self.predicate is not None:
-            seen = event.transition(self.predicate)
+            try:
+                seen = event.transition(self.predicate)
+            except Exception as error:
+                # One watcher's selector must not cost the others the event.
+                log.exception("a watch was ended: its selector failed on %s", event)
+                self.end(error)
+                return
             if seen is None:
                 return
             event = seen
@@ -111,7 +120,10 @@ class CacheWatcher:
     def _call_wake(self) -> None:
         callback, self._wake = self._wake, None
         if callback is not None:
-            callback()
+            try:
+                callback()
+            except Exception:
+                log.exception("waking a watcher failed")
 
     @property
     def pending(self) -> bool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import logging
+from collections import deque
 from typing import TYPE_CHECKING, Protocol, cast
 
 from pilothouse.apimachinery.errors import (
@@ -81,6 +82,7 @@ class Cacher:
         self._watchers = WatcherIndex(prefix, indexers)
         self._subscribers: list[Callable[[Event], None]] = []
         self._offers: dict[str, tuple[bytes, Obj]] = {}
+        self._recent: deque[Entry] = deque()
         self._seen = 0
         self._handle: WatchHandle | None = None
         self._loading: asyncio.Task[StorageError | None] | None = None
@@ -168,13 +170,14 @@ class Cacher:
             if change.revision <= self._seen:
                 continue
             self._seen = change.revision
+            base = self._offered(change) if self._offers else None
             try:
-                event = self._cache.apply(
-                    change, now, self._offered(change) if self._offers else None
-                )
+                event = self._cache.apply(change, now, base)
             except Corrupt as error:
                 log.error("left out of the watch cache: %s", error)
                 continue
+            if base is not None:
+                self._keep_base_of(event.entry)
             self._tell(event)
             self._watchers.dispatch(event)
         if revision > self._seen:
@@ -204,7 +207,11 @@ class Cacher:
 
     def _tell(self, event: Event) -> None:
         for handler in self._subscribers:
-            handler(event)
+            try:
+                handler(event)
+            except Exception:
+                # The write has happened and the other readers must hear of it.
+                log.exception("a subscriber of %s failed on %s", self.prefix, event)
 
     def subscribe(self, handler: Callable[[Event], None]) -> None:
         self._subscribers.append(handler)
@@ -228,6 +235,12 @@ class Cacher:
             return None
         del self._offers[change.key]
         return offer[1]
+
+    def _keep_base_of(self, entry: Entry) -> None:
+        """The next readers find the writer's object; what nobody read soon is let go."""
+        self._recent.append(entry)
+        if len(self._recent) > _MAX_OFFERS:
+            self._recent.popleft().forget_base()
 
     def written(self, key: str, value: bytes, revision: int) -> Entry:
         """The entry of a write that returned ``revision``: the cached one if it is there."""

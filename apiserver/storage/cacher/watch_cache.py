@@ -29,6 +29,8 @@ Page = tuple[list["Entry"], bool, int]
 
 # Upstream's defaultLowerBoundCapacity, defaultUpperBoundCapacity and eventFreshDuration.
 LOWER_BOUND, UPPER_BOUND, FRESH_SECONDS = 100, 102_400, 75.0
+MAX_WINDOW_BYTES = 64 << 20
+"""Fresh events are also let go beyond this, so that a storm of large objects cannot eat memory."""
 BOOKMARK_SECONDS = 60.0
 BEFORE_DEADLINE_SECONDS = 2.0
 
@@ -77,6 +79,10 @@ class Entry:
             return with_revision(base, self.revision)
         obj: Obj = orjson.loads(self.data)
         return obj
+
+    def forget_base(self) -> None:
+        """Lets the writer's object go if nobody has read ``obj``: bytes are a fifth of its size."""
+        self._base = None
 
     def at(self, revision: int) -> Entry:
         """This state with another resourceVersion, as a DELETED event shows it."""
@@ -177,12 +183,13 @@ class WatchCache:
         self._events: list[Event] = []
         self._times: list[float] = []
         self._head = 0
+        self._bytes = 0
 
     def replace(self, kvs: Iterable[KeyValue], revision: int) -> None:
         """Begins anew with a list taken at ``revision``."""
         self.entries = {kv.key: self.entry(kv.key, kv.value, kv.mod_revision) for kv in kvs}
         self._index = KeyIndex(self.entries)
-        self._events, self._times, self._head = [], [], 0
+        self._events, self._times, self._head, self._bytes = [], [], 0, 0
         self.window_start = self.last_change = revision
 
     def entry(self, key: str, value: bytes, revision: int, base: Obj | None = None) -> Entry:
@@ -216,13 +223,18 @@ class WatchCache:
         return event
 
     def _remember(self, event: Event, now: float) -> None:
-        """Keeps at least LOWER_BOUND events and all fresh ones, at most UPPER_BOUND."""
+        """Keeps at least LOWER_BOUND events and all fresh ones, within the upper bounds."""
         self._events.append(event)
         self._times.append(now)
+        self._bytes += len(event.entry.data)
         held = len(self._events) - self._head
         stale = now - FRESH_SECONDS
-        while held > LOWER_BOUND and (self._times[self._head] < stale or held > UPPER_BOUND):
-            self.window_start = self._events[self._head].revision
+        while held > LOWER_BOUND and (
+            self._times[self._head] < stale or held > UPPER_BOUND or self._bytes > MAX_WINDOW_BYTES
+        ):
+            oldest = self._events[self._head]
+            self.window_start = oldest.revision
+            self._bytes -= len(oldest.entry.data)
             self._head += 1
             held -= 1
         if self._head > 256 and self._head > held:

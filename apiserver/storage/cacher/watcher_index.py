@@ -7,6 +7,7 @@ whose indexed field has, or had, that value (upstream's IndexerFuncs and trigger
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
     from pilothouse.apiserver.storage.cacher.cache_watcher import CacheWatcher
     from pilothouse.apiserver.storage.cacher.watch_cache import Entry, Event
+
+log = logging.getLogger(__name__)
 
 Watchers = dict["CacheWatcher", None]
 
@@ -105,9 +108,12 @@ class WatcherIndex:
         return found
 
     def _triggers_of(self, event: Event) -> set[tuple[str, str]]:
+        states = (event.entry,) if event.prev is None else (event.entry, event.prev)
         triggers = set()
         for field, indexer in self._indexers.items():
-            triggers.add((field, indexer(event.entry)))
-            if event.prev is not None:
-                triggers.add((field, indexer(event.prev)))
+            for entry in states:
+                try:
+                    triggers.add((field, indexer(entry)))
+                except Exception:
+                    log.exception("indexing %s by %s failed", entry, field)
         return triggers

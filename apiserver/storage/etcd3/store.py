@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from pilothouse.apiserver.storage.interfaces import WatchHandle, WatchSink
 
 _HISTORY_STEPS = 16
+_COUNTS = 32
 
 
 class EtcdStorage:
@@ -48,6 +49,7 @@ class EtcdStorage:
         self._client = EtcdClient(config, clock)
         self._watcher = EtcdWatcher(self._client, clock)
         self._leases = LeaseManager(self._client, clock)
+        self._counts: dict[tuple[str, int], int] = {}
         self.compactor = EtcdCompactor(self._client)
 
     async def start(self) -> None:
@@ -88,13 +90,24 @@ class EtcdStorage:
             at = revision or int(answer.header.revision)
             if start > prefix:
                 count = await self._count(prefix, end, at)
+            elif answer.more:
+                self._remember_count(prefix, at, count)
         except OutOfRange as error:
             if error.compacted:
                 raise Compacted(revision, self.compactor.compacted) from error
             raise FutureRevision(revision, await self.current_revision()) from error
         return RangeResult([_key_value(kv) for kv in answer.kvs], at, bool(answer.more), count)
 
+    def _remember_count(self, prefix: str, revision: int, count: int) -> None:
+        """The pages after the first ask for the same count again."""
+        if len(self._counts) >= _COUNTS:
+            del self._counts[next(iter(self._counts))]
+        self._counts[prefix, revision] = count
+
     async def _count(self, prefix: str, end: bytes, revision: int) -> int:
+        known = self._counts.get((prefix, revision))
+        if known is not None:
+            return known
         request = pb.RangeRequest(
             key=prefix.encode() or b"\0", range_end=end, revision=revision, count_only=True
         )

@@ -10,8 +10,10 @@ shared one stands.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from bisect import bisect_left
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import grpc.aio
@@ -23,7 +25,7 @@ from pilothouse.apiserver.storage.watch_hub import Watch, WatchHub
 from pilothouse.componentbase.tasks import TaskOwner
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from pilothouse.apimachinery.clock import Clock
     from pilothouse.apiserver.storage.etcd3.client import EtcdClient
@@ -86,8 +88,9 @@ class EtcdWatcher:
     async def _run(self) -> None:
         while True:
             try:
-                async for events in self._stream(self._hub.revision + 1):
-                    self._deliver(events)
+                async with aclosing(self._stream(self._hub.revision + 1)) as stream:
+                    async for events in stream:
+                        self._deliver(events)
             except Compacted as error:
                 log.warning("etcd watch lost its place: %s", error)
                 self._skip_to(error)
@@ -112,7 +115,7 @@ class EtcdWatcher:
         self._hub.revision = self._recent_after = error.compacted - 1
         self._hub.close_before(error.compacted, error)
 
-    async def _stream(self, start_revision: int) -> AsyncIterator[list[StorageEvent]]:
+    async def _stream(self, start_revision: int) -> AsyncGenerator[list[StorageEvent], None]:
         """Batches of events from ``start_revision`` on, until the stream breaks.
 
         :raises Compacted: ``start_revision`` is gone. :raises Unavailable: broken, open another.
@@ -136,6 +139,10 @@ class EtcdWatcher:
             self._client.avoid(endpoint)
             text = f"etcd: {endpoint.url}: {error.code().name}: {error.details()}"
             raise Unavailable(text) from error
+        except asyncio.InvalidStateError as error:
+            # What grpc says when the call ended before the request could be written.
+            self._client.avoid(endpoint)
+            raise Unavailable(f"etcd: {endpoint.url}: {error}") from error
         finally:
             call.cancel()
 
@@ -145,15 +152,17 @@ class EtcdWatcher:
         target = self._hub.revision
         while not watch.closed:
             try:
-                async for events in self._stream(start):
-                    if watch.closed:
-                        return
-                    start = events[-1].revision + 1
-                    self._hand_over(watch, [e for e in events if e.revision <= target], target)
-                    # Each revision has an event, so the target's comes for certain.
-                    if start > target:
-                        self._join(watch, target + 1)
-                        return
+                async with aclosing(self._stream(start)) as stream:
+                    async for events in stream:
+                        if watch.closed:
+                            return
+                        start = events[-1].revision + 1
+                        due = [event for event in events if event.revision <= target]
+                        self._hand_over(watch, due, target)
+                        # Each revision has an event, so the target's comes for certain.
+                        if start > target:
+                            self._join(watch, target + 1)
+                            return
             except Compacted as error:
                 watch.close(error)
             except StorageError as error:

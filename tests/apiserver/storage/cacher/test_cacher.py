@@ -538,3 +538,52 @@ async def test_close_ends_the_watches(cacher: Cacher) -> None:
     await asyncio.sleep(0)
     await cacher.close()
     assert await waiting == []
+
+
+async def test_one_readers_failure_is_nobody_elses(cacher: Cacher, pods: Pods) -> None:
+    def fail(entry: object) -> bool:
+        raise KeyError("spec")
+
+    def fail_to_wake() -> None:
+        raise RuntimeError("no")
+
+    cacher.subscribe(fail)  # type: ignore[arg-type]
+    broken = cacher.watch(PODS, from_revision=cacher.revision, predicate=fail)
+    waking = cacher.watch(PODS, from_revision=cacher.revision)
+    waking.wake(fail_to_wake)
+    good = cacher.watch(PODS, from_revision=cacher.revision)
+    revision = await pods.put("a/1")
+    assert isinstance(broken.error, KeyError)
+    assert seen(good) == seen(waking) == [f"ADDED a/1 {revision}"]
+
+
+async def test_unread_objects_of_writers_are_let_go(cacher: Cacher, storage: MemoryStorage) -> None:
+    first = pod("a", "0")
+    for number in range(200):
+        obj = first if number == 0 else pod("a", str(number))
+        value = encode(obj)
+        cacher.remember(PODS + f"a/{number}", value, obj)
+        await storage.create(PODS + f"a/{number}", value)
+    old, new = cacher.get(PODS + "a/0"), cacher.get(PODS + "a/199")
+    assert old is not None and new is not None
+    assert old._base is None and old.obj["spec"] == first["spec"]
+    assert new._base is not None
+
+
+async def test_the_window_is_bounded_in_bytes(
+    cacher: Cacher, storage: MemoryStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "pilothouse.apiserver.storage.cacher.watch_cache.MAX_WINDOW_BYTES", 1_500_000
+    )
+    value = encode({**pod("a", "1"), "data": "x" * 10_000})
+    start = cacher.revision
+    revision = await storage.create(PODS + "a/1", value)
+    for _ in range(100):
+        revision = await storage.update(PODS + "a/1", value, expected=revision)
+    assert len(cacher.watch(PODS, from_revision=start).take()) == 101
+    for _ in range(100):
+        revision = await storage.update(PODS + "a/1", value, expected=revision)
+    with pytest.raises(StatusError, match="too old resource version"):
+        cacher.watch(PODS, from_revision=start)
+    assert len(cacher.watch(PODS, from_revision=revision - 100).take()) == 100
