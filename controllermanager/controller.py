@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pilothouse.apimachinery.errors import StatusError
-from pilothouse.apimachinery.object import Obj, copy_object, object_key
+from pilothouse.apimachinery.object import Obj, object_key
 from pilothouse.apimachinery.timefmt import format_time, parse_time
 from pilothouse.componentbase.tasks import TaskOwner
 from pilothouse.kubeclient.record import EventRecorder
@@ -61,7 +61,9 @@ class Controller:
         )
         self._informers: list[SharedInformer] = []
         self._registrations: list[Registration] = []
-        self._tasks = TaskOwner(self.name)
+        self.crashed = ""
+        """What ended a task of this controller, if anything did."""
+        self._tasks = TaskOwner(self.name, self._note_crash)
         self._running_workers = 0
         self._subscriptions: list[Callable[[], Registration]] = []
 
@@ -132,6 +134,9 @@ class Controller:
         await self._tasks.close()
         await self.recorder.close()
         self.queue.clear()
+
+    def _note_crash(self, task: str, error: BaseException) -> None:
+        self.crashed = f"{task}: {error!r}"
 
     def _start_worker(self) -> None:
         self._running_workers += 1
@@ -205,10 +210,8 @@ async def slow_start_batch(
 
 
 def with_status(obj: Obj, status: Obj) -> Obj:
-    """A copy of ``obj`` with that status, for writing (the receiver owns what it is given)."""
-    copy: Obj = copy_object({k: v for k, v in obj.items() if k != "status"})
-    copy["status"] = status
-    return copy
+    """``obj`` with that status, for writing (every client copies what it is given)."""
+    return {**obj, "status": status}
 
 
 def seconds_of(timestamp: str | None) -> float:

@@ -189,8 +189,8 @@ class EndpointsController(Controller):
         self._pods = self.watch(PODS, self._pod_event, self._pod_updated, self._pod_event)
         self._endpoints = self.watch(ENDPOINTS, on_delete=self.enqueue)
 
-    async def start(self) -> None:
-        await super().start()
+    def start_workers(self) -> None:
+        super().start_workers()
         # Endpoints whose Service went away while nobody looked.
         for endpoints in self._endpoints.list():
             if LEADER_ANNOTATION not in (meta(endpoints).get("annotations") or {}):

@@ -166,6 +166,8 @@ class _Health:
     heartbeat: object = None
     renewed: object = None
     ready: str = ""
+    check_pods: bool = False
+    """Pods came to the node while it was not ready."""
 
 
 class NodeLifecycleController(Controller):
@@ -233,6 +235,7 @@ class NodeLifecycleController(Controller):
     def _pod_added(self, pod: Obj) -> None:
         health = self._health.get(node_of(pod))
         if health is not None and health.ready not in ("", "True"):
+            health.check_pods = True
             self.queue.add(node_of(pod))
 
     def _pod_updated(self, old: Obj, new: Obj) -> None:
@@ -345,14 +348,17 @@ class NodeLifecycleController(Controller):
             await self._patch(node, patch)
 
     async def _report_not_ready(self, node: Obj, health: _Health, before: str, ready: str) -> None:
-        was, health.ready = health.ready or before, ready
+        was = health.ready or before
         if ready in ("", "True"):
+            health.ready = ready
             return
         if was == "True":
             message = f"Node {name_of(node)} status is now: NodeNotReady"
             self.recorder.event(_reference(node), "Normal", "NodeNotReady", message)
-        pods = self._pods.by_index(NODE_INDEX, name_of(node))
-        await gather_writes([self._mark_not_ready(pod) for pod in pods])
+        if was == "True" or health.check_pods:
+            pods = self._pods.by_index(NODE_INDEX, name_of(node))
+            await gather_writes([self._mark_not_ready(pod) for pod in pods])
+        health.ready, health.check_pods = ready, False
 
     async def _mark_not_ready(self, pod: Obj) -> None:
         condition = condition_of(pod, "Ready")

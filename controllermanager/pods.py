@@ -12,7 +12,6 @@ from pilothouse.apimachinery.object import (
     Obj,
     condition_of,
     controller_of,
-    copy_object,
     get_nested,
     meta,
     name_of,
@@ -110,13 +109,13 @@ def pod_from_template(template: Obj, owner: Obj, owner_reference: Obj) -> Obj:
             "generateName": generate_name_prefix(name_of(owner)),
             "namespace": meta(owner).get("namespace"),
             **{
-                field: copy_object(metadata[field])
+                field: metadata[field]
                 for field in ("labels", "annotations", "finalizers")
                 if metadata.get(field)
             },
             "ownerReferences": [owner_reference],
         },
-        "spec": copy_object(template.get("spec") or {}),
+        "spec": template.get("spec") or {},
     }
 
 

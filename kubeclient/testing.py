@@ -651,8 +651,9 @@ def _patched(old: Obj, patch: Any, patch_type: PatchType) -> Obj:
         schema = for_gvk(gvk_of(old))
         if schema is None:
             raise errors.new_unsupported_media_type(["application/merge-patch+json"])
-        return strategic.apply(old, patch, schema)  # type: ignore[no-any-return]
-    return _merge(old, patch)  # type: ignore[no-any-return]
+        return strategic.apply(old, patch, schema)
+    merged: Obj = _merge(old, patch)
+    return merged
 
 
 def _merge(old: Any, patch: Any) -> Any:

@@ -134,7 +134,7 @@ def is_timed_out(deployment: Obj, status: Obj, now: float) -> bool:
     if progressing.get("reason") in (NEW_AVAILABLE, TIMED_OUT):
         return progressing["reason"] == TIMED_OUT  # type: ignore[no-any-return]
     since = seconds_of(progressing.get("lastUpdateTime"))
-    return since + deployment["spec"]["progressDeadlineSeconds"] < now
+    return bool(since + deployment["spec"]["progressDeadlineSeconds"] < now)
 
 
 def rollout_status(

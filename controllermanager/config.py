@@ -1,0 +1,137 @@
+"""Settings of the controller manager, with kube-controller-manager's flag names."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass, fields
+from typing import Any
+
+from pilothouse.apimachinery.timefmt import format_duration, parse_duration
+
+
+@dataclass(frozen=True, slots=True)
+class ControllerManagerConfig:
+    """Field names are the flags in snake_case; durations are seconds."""
+
+    controllers: tuple[str, ...] = ("*",)
+    """``*`` is all that are on by default, ``foo`` adds one, ``-foo`` leaves one out."""
+    root_ca: str = ""
+    """PEM text that is published in each namespace (--root-ca-file)."""
+    leader_elect: bool = False
+    leader_elect_lease_duration: float = 15.0
+    leader_elect_renew_deadline: float = 10.0
+    leader_elect_retry_period: float = 2.0
+    leader_elect_resource_name: str = "kube-controller-manager"
+    leader_elect_resource_namespace: str = "kube-system"
+    use_service_account_credentials: bool = False
+    """Each controller acts as ``system:serviceaccount:kube-system:<controller>``."""
+    concurrent_deployment_syncs: int = 5
+    concurrent_replicaset_syncs: int = 5
+    concurrent_rc_syncs: int = 5
+    concurrent_endpoint_syncs: int = 5
+    concurrent_service_endpoint_syncs: int = 5
+    mirroring_concurrent_service_endpoint_syncs: int = 5
+    concurrent_namespace_syncs: int = 10
+    concurrent_gc_syncs: int = 20
+    concurrent_serviceaccount_token_syncs: int = 5
+    concurrent_resource_quota_syncs: int = 5
+    concurrent_job_syncs: int = 5
+    concurrent_daemonset_syncs: int = 2
+    concurrent_statefulset_syncs: int = 5
+    concurrent_cron_job_syncs: int = 5
+    concurrent_ttl_after_finished_syncs: int = 5
+    enable_garbage_collector: bool = True
+    terminated_pod_gc_threshold: int = 12500
+    max_endpoints_per_slice: int = 100
+    node_monitor_grace_period: float = 50.0
+    node_startup_grace_period: float = 60.0
+    node_eviction_rate: float = 0.1
+    secondary_node_eviction_rate: float = 0.01
+    large_cluster_size_threshold: int = 50
+    unhealthy_zone_threshold: float = 0.55
+    resource_quota_sync_period: float = 300.0
+
+    def validate(self) -> None:
+        """:raises ValueError: with upstream's text."""
+        from pilothouse.controllermanager.manager import known_names
+
+        known = known_names()
+        for name in self.controllers:
+            if name != "*" and name.removeprefix("-") not in known:
+                listed = ", ".join(sorted(known))
+                raise ValueError(f'"{name}" is not in the list of known controllers [{listed}]')
+        if self.max_endpoints_per_slice < 1 or self.max_endpoints_per_slice > 1000:
+            raise ValueError(
+                "MaxEndpointsPerSlice must be between 1 and 1000, "
+                f"but got {self.max_endpoints_per_slice}"
+            )
+
+
+_NOT_FLAGS = ("root_ca",)
+_DURATIONS = frozenset(
+    (
+        "leader_elect_lease_duration",
+        "leader_elect_renew_deadline",
+        "leader_elect_retry_period",
+        "node_monitor_grace_period",
+        "node_startup_grace_period",
+        "resource_quota_sync_period",
+    )
+)
+_HELP = {
+    "controllers": "controllers to run: * for all that are on by default, foo, -foo",
+    "leader_elect": "run the controllers only while holding the Lease",
+    "use_service_account_credentials": "each controller uses a service account of its own",
+    "enable_garbage_collector": "delete objects whose owners are gone",
+    "terminated_pod_gc_threshold": "terminated pods to keep; 0 keeps all",
+}
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds upstream's flags (those that mean something here)."""
+    for field in fields(ControllerManagerConfig):
+        if field.name in _NOT_FLAGS:
+            continue
+        options: dict[str, Any] = {"default": field.default, "help": _HELP.get(field.name, "")}
+        if field.name == "controllers":
+            options["type"] = lambda text: tuple(t for t in text.split(",") if t)
+        elif isinstance(field.default, bool):
+            options |= {"type": _boolean, "nargs": "?", "const": True}
+        elif field.name in _DURATIONS:
+            assert isinstance(field.default, float)
+            options["type"] = _seconds
+            options["metavar"] = format_duration(field.default)
+        else:
+            options["type"] = type(field.default)
+        parser.add_argument(f"--{field.name.replace('_', '-')}", **options)
+    parser.add_argument("--root-ca-file", default="", help="CA to publish in each namespace")
+
+
+def from_args(args: argparse.Namespace) -> ControllerManagerConfig:
+    """:raises OSError: the CA file can't be read. :raises ValueError: see ``validate``."""
+    values = {
+        field.name: getattr(args, field.name)
+        for field in fields(ControllerManagerConfig)
+        if field.name not in _NOT_FLAGS
+    }
+    if args.root_ca_file:
+        with open(args.root_ca_file) as file:
+            values["root_ca"] = file.read()
+    config = ControllerManagerConfig(**values)
+    config.validate()
+    return config
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() in ("true", "1", "t"):
+        return True
+    if text.lower() in ("false", "0", "f"):
+        return False
+    raise argparse.ArgumentTypeError(f"{text!r} is not true or false")
+
+
+def _seconds(text: str) -> float:
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error

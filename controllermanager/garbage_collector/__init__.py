@@ -1,0 +1,1 @@
+"""Deletes what its owners left behind: ``graph`` (pure), ``graph_builder``, ``collector``."""

@@ -1,0 +1,278 @@
+"""Runs the controllers: the table of all of them, what is switched on, leader election.
+
+Controllers start together: all register their handlers and informers first, then all wait for
+the caches, then all begin to work. Their modules are imported when they are first needed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from pilothouse.componentbase.tasks import TaskOwner
+
+if TYPE_CHECKING:
+    from pilothouse.controllermanager.config import ControllerManagerConfig
+    from pilothouse.controllermanager.controller import Controller
+    from pilothouse.kubeclient.interfaces import Environment
+
+log = logging.getLogger(__name__)
+
+_PACKAGE = "pilothouse.controllermanager"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One controller: its names (upstream's present one, then the older ones) and its class."""
+
+    name: str
+    module: str
+    class_name: str
+    options: Callable[[ControllerManagerConfig], dict[str, Any]]
+    aliases: tuple[str, ...] = ()
+    wanted: Callable[[ControllerManagerConfig], bool] = lambda config: True
+
+    def make(self, env: Environment, config: ControllerManagerConfig) -> Controller:
+        module = importlib.import_module(f"{_PACKAGE}.{self.module}")
+        controller: Controller = getattr(module, self.class_name)(env, **self.options(config))
+        return controller
+
+
+def _node_options(config: ControllerManagerConfig) -> dict[str, Any]:
+    from pilothouse.controllermanager.node_lifecycle import NodeLifecycleConfig
+
+    return {
+        "config": NodeLifecycleConfig(
+            config.node_monitor_grace_period,
+            config.node_startup_grace_period,
+            config.node_eviction_rate,
+            config.secondary_node_eviction_rate,
+            config.large_cluster_size_threshold,
+            config.unhealthy_zone_threshold,
+        )
+    }
+
+
+CONTROLLERS = (
+    Entry(
+        "serviceaccount-controller",
+        "serviceaccount",
+        "ServiceAccountController",
+        lambda c: {},
+        ("serviceaccount",),
+    ),
+    Entry(
+        "root-ca-certificate-publisher-controller",
+        "root_ca",
+        "RootCAPublisher",
+        lambda c: {"root_ca": c.root_ca},
+        ("root-ca-cert-publisher",),
+        lambda c: bool(c.root_ca),
+    ),
+    Entry(
+        "namespace-controller",
+        "namespace",
+        "NamespaceController",
+        lambda c: {"workers": c.concurrent_namespace_syncs},
+        ("namespace",),
+    ),
+    Entry(
+        "deployment-controller",
+        "deployment.controller",
+        "DeploymentController",
+        lambda c: {"workers": c.concurrent_deployment_syncs},
+        ("deployment",),
+    ),
+    Entry(
+        "replicaset-controller",
+        "replicaset",
+        "ReplicaSetController",
+        lambda c: {"workers": c.concurrent_replicaset_syncs},
+        ("replicaset",),
+    ),
+    Entry(
+        "replicationcontroller-controller",
+        "replicaset",
+        "ReplicationControllerController",
+        lambda c: {"workers": c.concurrent_rc_syncs},
+        ("replicationcontroller",),
+    ),
+    Entry(
+        "endpointslice-controller",
+        "endpointslice",
+        "EndpointSliceController",
+        lambda c: {
+            "workers": c.concurrent_service_endpoint_syncs,
+            "maximum": c.max_endpoints_per_slice,
+        },
+        ("endpointslice",),
+    ),
+    Entry(
+        "endpoints-controller",
+        "endpoints",
+        "EndpointsController",
+        lambda c: {"workers": c.concurrent_endpoint_syncs},
+        ("endpoint",),
+    ),
+    Entry(
+        "endpointslice-mirroring-controller",
+        "endpointslice_mirroring",
+        "EndpointSliceMirroringController",
+        lambda c: {"workers": c.mirroring_concurrent_service_endpoint_syncs},
+        ("endpointslicemirroring",),
+    ),
+    Entry(
+        "node-lifecycle-controller",
+        "node_lifecycle",
+        "NodeLifecycleController",
+        _node_options,
+        ("nodelifecycle",),
+    ),
+    Entry(
+        "taint-eviction-controller",
+        "taint_eviction",
+        "TaintEvictionController",
+        lambda c: {},
+    ),
+    Entry(
+        "pod-garbage-collector-controller",
+        "pod_gc",
+        "PodGCController",
+        lambda c: {"threshold": c.terminated_pod_gc_threshold},
+        ("podgc",),
+    ),
+    Entry(
+        "clusterrole-aggregation-controller",
+        "clusterrole_aggregation",
+        "ClusterRoleAggregationController",
+        lambda c: {},
+        ("clusterrole-aggregation",),
+    ),
+    Entry(
+        "garbage-collector-controller",
+        "garbage_collector.collector",
+        "GarbageCollector",
+        lambda c: {"workers": c.concurrent_gc_syncs},
+        ("garbagecollector",),
+        lambda c: c.enable_garbage_collector,
+    ),
+)
+
+
+def known_names() -> frozenset[str]:
+    return frozenset(name for entry in CONTROLLERS for name in (entry.name, *entry.aliases))
+
+
+def is_enabled(entry: Entry, controllers: tuple[str, ...]) -> bool:
+    """A name wins over ``*``, the first mention of a controller over later ones."""
+    names = (entry.name, *entry.aliases)
+    for item in controllers:
+        if item in names:
+            return True
+        if item.startswith("-") and item[1:] in names:
+            return False
+    return "*" in controllers
+
+
+class ControllerManager:
+    """A Component: all enabled controllers of one cluster.
+
+    ``env.extra["client_for"]``, if given, makes a client for a user name; with
+    ``use_service_account_credentials`` each controller gets one of its own.
+    """
+
+    name = "controller-manager"
+
+    def __init__(self, env: Environment, config: ControllerManagerConfig) -> None:
+        self._env = env
+        self._config = config
+        self._tasks = TaskOwner(self.name)
+        self._problem = ""
+        self.controllers: list[Controller] = []
+
+    async def start(self) -> None:
+        """Returns when the controllers work, or, with leader election, when it stands for
+        election."""
+        if self._config.leader_elect:
+            self._tasks.start(self._lead(), "leader-election")
+        else:
+            await self._start_controllers()
+
+    async def stop(self) -> None:
+        await self._tasks.close()
+        await self._stop_controllers()
+
+    def health(self) -> str | None:
+        if self._problem:
+            return self._problem
+        for controller in self.controllers:
+            if controller.crashed:
+                return f"{controller.name}: {controller.crashed}"
+        return None
+
+    async def _start_controllers(self) -> None:
+        for entry in CONTROLLERS:
+            if entry.wanted(self._config) and is_enabled(entry, self._config.controllers):
+                self.controllers.append(entry.make(self._env_for(entry), self._config))
+        for controller in self.controllers:
+            controller.begin()
+        for controller in self.controllers:
+            await controller.wait_synced()
+        for controller in self.controllers:
+            controller.start_workers()
+
+    def _env_for(self, entry: Entry) -> Environment:
+        client_for = self._env.extra.get("client_for")
+        if client_for is None or not self._config.use_service_account_credentials:
+            return self._env
+        account = entry.name.removesuffix("-controller") + "-controller"
+        return replace(self._env, client=client_for(f"system:serviceaccount:kube-system:{account}"))
+
+    async def _stop_controllers(self) -> None:
+        for controller in reversed(self.controllers):
+            await controller.stop()
+        self.controllers.clear()
+
+    async def _lead(self) -> None:
+        """Runs the controllers while this process leads; a lost lease ends it for good, as
+        upstream's process exits (the supervisor starts it anew)."""
+        import socket
+
+        from pilothouse.kubeclient.leaderelection import LeaderElectionConfig, LeaderElector
+        from pilothouse.kubeclient.record import EventRecorder
+
+        config, env = self._config, self._env
+        recorder = EventRecorder(
+            env.client,
+            "kube-controller-manager",
+            clock=env.clock,
+            random=env.random,
+            activity=env.activity,
+        )
+        elector = LeaderElector(
+            env.client,
+            LeaderElectionConfig(
+                name=config.leader_elect_resource_name,
+                identity=f"{socket.gethostname()}_{env.random.getrandbits(128):032x}",
+                namespace=config.leader_elect_resource_namespace,
+                lease_duration=config.leader_elect_lease_duration,
+                renew_deadline=config.leader_elect_renew_deadline,
+                retry_period=config.leader_elect_retry_period,
+            ),
+            clock=env.clock,
+            random=env.random,
+            recorder=recorder,
+        )
+        try:
+            await elector.acquire()
+            await self._start_controllers()
+            await elector.renew()
+            self._problem = "leaderelection lost"
+            log.error("leaderelection lost")
+        finally:
+            await self._stop_controllers()
+            await elector.release()
+            await recorder.close()
