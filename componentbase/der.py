@@ -167,3 +167,14 @@ def _read_certificate(der: bytes) -> CertificateFields:
         emails=tuple(names.get(0x81, ())),
         uris=tuple(names.get(0x86, ())),
     )
+
+
+def read_request_subject(der: bytes) -> tuple[tuple[str, str], ...]:
+    """The subject of a PKCS#10 certificate request. :raises ValueError: it is none."""
+    try:
+        _, start, _ = _element(der, 0)
+        _, start, end = _element(der, start)
+        _, _, subject_start, subject_end = list(_children(der, start, end))[1]
+        return _name(der, subject_start, subject_end)
+    except (ValueError, IndexError) as error:
+        raise ValueError(f"not a certificate request: {error}") from error

@@ -1,0 +1,154 @@
+"""Runs the admission plugins of one API server in order.
+
+Which plugins a kind of request concerns is worked out once and remembered, so that a request
+that concerns none costs one dict lookup. :func:`build_admission` reads the plugin flags.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from pilothouse.apiserver.admission.order import ORDER, Row
+from pilothouse.apiserver.admission.plugin import (
+    LIMIT_RANGES,
+    PRIORITY_CLASSES,
+    RESOURCE_QUOTAS,
+    AdmissionContext,
+    AdmissionHooks,
+    ObjectIndex,
+    Plugin,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+
+    from pilothouse.apimachinery.schema import GroupVersionResource
+    from pilothouse.apiserver.admission.interfaces import AdmissionPlugin, Attributes, Operation
+    from pilothouse.apiserver.authorization.interfaces import Authorizer
+    from pilothouse.apiserver.registry.context import RegistryContext
+
+    Step = Callable[[Attributes], Awaitable[None]]
+    Key = tuple[Operation, GroupVersionResource, str]
+
+
+class AdmissionChain:
+    """``admit`` may change the object, ``validate`` only judges it."""
+
+    def __init__(self, rows: Iterable[Row], context: AdmissionContext) -> None:
+        self._rows = tuple(row for row in rows if row.module)
+        self._context = context
+        self._plugins: dict[str, AdmissionPlugin] = {}
+        self._extra: list[AdmissionPlugin] = []
+        self._steps: dict[Key, tuple[tuple[Step, ...], tuple[Step, ...]]] = {}
+
+    @property
+    def hooks(self) -> AdmissionHooks:
+        return self._context.hooks
+
+    def add(self, plugin: AdmissionPlugin) -> None:
+        """Adds a plugin that is not in the table (webhooks, policies), before ResourceQuota."""
+        self._extra.append(plugin)
+        self._steps.clear()
+
+    def forget_interests(self) -> None:
+        """Plugins are asked anew what concerns them (their configuration has changed)."""
+        self._steps.clear()
+
+    async def admit(self, attributes: Attributes) -> None:
+        """:raises StatusError: refused."""
+        key = (attributes.operation, attributes.resource, attributes.subresource)
+        steps = self._steps.get(key) or self._resolve(key)
+        for step in steps[0]:
+            await step(attributes)
+
+    async def validate(self, attributes: Attributes) -> None:
+        """:raises StatusError: refused."""
+        key = (attributes.operation, attributes.resource, attributes.subresource)
+        steps = self._steps.get(key) or self._resolve(key)
+        for step in steps[1]:
+            await step(attributes)
+
+    def _resolve(self, key: Key) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
+        operation, resource, subresource = key
+        plugins: list[AdmissionPlugin] = []
+        for row in self._rows:
+            if row.name == "ResourceQuota":
+                plugins += self._extra
+            if row.matches(operation, resource.group_resource, subresource):
+                plugins.append(self._plugin(row))
+        if all(row.name != "ResourceQuota" for row in self._rows):
+            plugins += self._extra
+        concerned = [
+            plugin
+            for plugin in plugins
+            if plugin.interested(operation, resource.group_resource, subresource)
+        ]
+        admits = tuple(p.admit for p in concerned if _overrides(p, "admit"))
+        validates = tuple(p.validate for p in concerned if _overrides(p, "validate"))
+        steps = self._steps[key] = (admits, validates)
+        return steps
+
+    def _plugin(self, row: Row) -> AdmissionPlugin:
+        plugin = self._plugins.get(row.name)
+        if plugin is None:
+            factory = import_module(row.path).PLUGINS[row.name]
+            plugin = self._plugins[row.name] = factory(row, self._context)
+        return plugin
+
+
+def _overrides(plugin: AdmissionPlugin, method: str) -> bool:
+    return getattr(type(plugin), method) is not getattr(Plugin, method)
+
+
+def _names(config: Any, flag: str) -> set[str]:
+    value = getattr(config, flag, None) or ()
+    parts = value.split(",") if isinstance(value, str) else value
+    names = {part.strip() for part in parts if part.strip()}
+    unknown = sorted(names - {row.name for row in ORDER})
+    if unknown:
+        title = flag.replace("_", "-")
+        raise ValueError(f'{title} plugin "{unknown[0]}" is unknown')
+    return names
+
+
+def enabled_rows(config: Any) -> list[Row]:
+    """The default plugins, with ``--enable-`` and ``--disable-admission-plugins`` applied.
+
+    :raises ValueError: a name that is unknown, given twice over, or that this server lacks.
+    """
+    enabled = _names(config, "enable_admission_plugins")
+    disabled = _names(config, "disable_admission_plugins")
+    both = sorted(enabled & disabled)
+    if both:
+        raise ValueError(
+            f"{both} in enable-admission-plugins and disable-admission-plugins overlapped"
+        )
+    rows = [
+        row for row in ORDER if (row.default_on or row.name in enabled) and row.name not in disabled
+    ]
+    for row in rows:
+        if row.name in enabled and not row.module and not row.default_on:
+            raise ValueError(f'admission plugin "{row.name}" is not available in this server')
+    return rows
+
+
+def build_admission(
+    config: Any,
+    context: RegistryContext,
+    *,
+    authorizer: Authorizer | None = None,
+) -> AdmissionChain:
+    """The chain of one API server; ``chain.hooks.client`` is to be set when there is one."""
+    listers = context.listers
+    admission = AdmissionContext(
+        listers=listers,
+        clock=context.clock,
+        random=context.random,
+        config=config,
+        limit_ranges=ObjectIndex(listers, LIMIT_RANGES),
+        quotas=ObjectIndex(listers, RESOURCE_QUOTAS),
+        priority_classes=ObjectIndex(listers, PRIORITY_CLASSES),
+        hooks=AdmissionHooks(authorizer=authorizer),
+    )
+    return AdmissionChain(enabled_rows(config), admission)

@@ -1,0 +1,155 @@
+"""The order of admission plugins and what each wants to see, as data (kubeapiserver/options).
+
+A plugin's module is imported when the first request that concerns it arrives. Rows without a
+module are upstream's plugins that are off by default and that this server does not have.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from pilothouse.apimachinery.schema import GroupResource
+    from pilothouse.apiserver.admission.interfaces import Operation
+
+_PACKAGE = "pilothouse.apiserver.admission.plugins"
+_CSR = "certificatesigningrequests.certificates.k8s.io"
+
+
+class Row(NamedTuple):
+    name: str
+    module: str = ""
+    operations: str = ""
+    resources: tuple[str, ...] = ()
+    """As ``GroupResource`` prints; empty means all."""
+    subresources: tuple[str, ...] | None = ("",)
+    """None means any."""
+    default_on: bool = False
+
+    def matches(self, operation: Operation, resource: GroupResource, subresource: str) -> bool:
+        return (
+            operation in self.operations
+            and (self.subresources is None or subresource in self.subresources)
+            and (not self.resources or str(resource) in self.resources)
+        )
+
+    @property
+    def path(self) -> str:
+        return f"{_PACKAGE}.{self.module}"
+
+
+def _on(
+    name: str,
+    module: str,
+    operations: str,
+    resources: str = "",
+    subresources: tuple[str, ...] | None = ("",),
+) -> Row:
+    return Row(name, module, operations, tuple(resources.split()), subresources, True)
+
+
+def _off(
+    name: str,
+    module: str = "",
+    operations: str = "",
+    resources: str = "",
+    subresources: tuple[str, ...] | None = ("",),
+) -> Row:
+    return Row(name, module, operations, tuple(resources.split()), subresources, False)
+
+
+ORDER: tuple[Row, ...] = (
+    _off("AlwaysAdmit"),
+    _off("NamespaceAutoProvision"),
+    _on("NamespaceLifecycle", "namespace_lifecycle", "CREATE UPDATE DELETE", "", None),
+    _off("NamespaceExists"),
+    _off("LimitPodHardAntiAffinityTopology"),
+    _on(
+        "LimitRanger",
+        "limit_ranger",
+        "CREATE UPDATE",
+        "pods persistentvolumeclaims",
+        ("", "resize"),
+    ),
+    _on("ServiceAccount", "service_account", "CREATE UPDATE", "pods", ("", "ephemeralcontainers")),
+    _off(
+        "NodeRestriction",
+        "node_restriction",
+        "CREATE UPDATE DELETE",
+        "pods nodes persistentvolumeclaims serviceaccounts leases.coordination.k8s.io "
+        "csinodes.storage.k8s.io resourceslices.resource.k8s.io "
+        f"podcertificaterequests.certificates.k8s.io {_CSR}",
+        None,
+    ),
+    _on("TaintNodesByCondition", "taint_nodes_by_condition", "CREATE", "nodes"),
+    _off("AlwaysPullImages", "always_pull_images", "CREATE UPDATE", "pods"),
+    _off("ImagePolicyWebhook"),
+    _on(
+        "PodSecurity",
+        "pod_security",
+        "CREATE UPDATE",
+        "namespaces pods podtemplates replicationcontrollers replicasets.apps deployments.apps "
+        "statefulsets.apps daemonsets.apps jobs.batch cronjobs.batch",
+        ("", "ephemeralcontainers"),
+    ),
+    _off("PodNodeSelector"),
+    _on(
+        "Priority",
+        "priority",
+        "CREATE UPDATE",
+        "pods priorityclasses.scheduling.k8s.io",
+    ),
+    _on("DefaultTolerationSeconds", "default_toleration_seconds", "CREATE UPDATE", "pods"),
+    _off("PodTolerationRestriction"),
+    _off("EventRateLimit"),
+    _off("ExtendedResourceToleration"),
+    _on("DefaultStorageClass", "default_storage_class", "CREATE", "persistentvolumeclaims"),
+    _on(
+        "StorageObjectInUseProtection",
+        "storage_object_in_use_protection",
+        "CREATE",
+        "persistentvolumes persistentvolumeclaims volumeattributesclasses.storage.k8s.io",
+    ),
+    _on("PodGroupProtection", "", ""),
+    _off(
+        "OwnerReferencesPermissionEnforcement",
+        "owner_references_permission_enforcement",
+        "CREATE UPDATE",
+        "",
+        None,
+    ),
+    _on(
+        "PersistentVolumeClaimResize",
+        "persistent_volume_claim_resize",
+        "UPDATE",
+        "persistentvolumeclaims",
+    ),
+    _on("RuntimeClass", "runtime_class", "CREATE", "pods"),
+    _on("CertificateApproval", "certificates", "UPDATE", _CSR, ("approval",)),
+    _on("CertificateSigning", "certificates", "UPDATE", _CSR, ("status",)),
+    _on(
+        "ClusterTrustBundleAttest",
+        "certificates",
+        "CREATE UPDATE",
+        "clustertrustbundles.certificates.k8s.io",
+        None,
+    ),
+    _on("CertificateSubjectRestriction", "certificates", "CREATE", _CSR),
+    _on(
+        "DefaultIngressClass",
+        "default_ingress_class",
+        "CREATE",
+        "ingresses.networking.k8s.io",
+    ),
+    _off("DenyServiceExternalIPs", "deny_service_external_ips", "CREATE UPDATE", "services"),
+    _on("PodTopologyLabels", "pod_topology_labels", "CREATE", "pods", ("", "binding")),
+    _on("NodeDeclaredFeatureValidator", "", ""),
+    _on("PodResizeValidator", "pod_resize", "UPDATE", "pods", ("resize",)),
+    # Webhooks, policies, quota and deny stand last, so that they see what the others did.
+    _on("MutatingAdmissionPolicy", "", ""),
+    _on("MutatingAdmissionWebhook", "", ""),
+    _on("ValidatingAdmissionPolicy", "", ""),
+    _on("ValidatingAdmissionWebhook", "", ""),
+    _on("ResourceQuota", "resource_quota", "CREATE UPDATE", "", ("", "resize", "status")),
+    _off("AlwaysDeny"),
+)
