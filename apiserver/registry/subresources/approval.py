@@ -1,0 +1,43 @@
+"""``certificatesigningrequests/approval``: conditions Approved and Denied of a CSR."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pilothouse.apimachinery.object import copy_object
+from pilothouse.apiserver.endpoints import get
+from pilothouse.apiserver.registry.subresources.delegate import DelegatingStrategy
+from pilothouse.apiserver.registry.subresources.ephemeral_containers import update_with
+
+if TYPE_CHECKING:
+    from pilothouse.apimachinery.fieldpath import ErrorList
+    from pilothouse.apimachinery.object import Obj
+    from pilothouse.apiserver.endpoints.handler import Server
+    from pilothouse.apiserver.registry.context import RegistryContext
+    from pilothouse.apiserver.registry.resources import ServedResource
+    from pilothouse.apiserver.request.context import Request, Response
+
+_DECISIONS = frozenset(("Approved", "Denied"))
+
+
+class ApprovalStrategy(DelegatingStrategy):
+    """Spec, certificate and other conditions stay as they are."""
+
+    def prepare_for_update(self, context: RegistryContext, obj: Obj, old: Obj) -> None:
+        asked = (obj.get("status") or {}).get("conditions") or ()
+        status = copy_object(old.get("status") or {})
+        kept = [c for c in status.get("conditions") or () if c.get("type") not in _DECISIONS]
+        status["conditions"] = kept + [c for c in asked if c.get("type") in _DECISIONS]
+        if not status["conditions"]:
+            del status["conditions"]
+        obj["spec"], obj["status"] = copy_object(old.get("spec") or {}), status
+        self.parent.prepare_status_update(context, obj, old)
+
+    def validate_update(self, context: RegistryContext, obj: Obj, old: Obj) -> ErrorList:
+        return self.parent.validate_status_update(context, obj, old)
+
+
+async def handle(server: Server, request: Request, served: ServedResource) -> Response:
+    if request.info.verb == "get":
+        return await get.handle(server, request, served)
+    return await update_with(server, request, served, ApprovalStrategy(served.strategy))

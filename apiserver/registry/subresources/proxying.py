@@ -1,0 +1,131 @@
+"""What pod, service and node proxies share: requests passed on to an address or a kubelet."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import ssl
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from pilothouse.apimachinery.errors import (
+    StatusError,
+    new_bad_request,
+    new_service_unavailable,
+)
+from pilothouse.apiserver.proxy import http_request, pass_through, upgrade_head
+from pilothouse.apiserver.registry.subresources.streams import admit_connect, refusal
+from pilothouse.apiserver.request.context import Response
+
+if TYPE_CHECKING:
+    from pilothouse.apiserver.endpoints.handler import Server
+    from pilothouse.apiserver.registry.resources import ServedResource
+    from pilothouse.apiserver.request.context import Request
+
+CONNECT_TIMEOUT = 30.0
+_SAFE = "/:@!$&'()*+,;=~"
+
+
+def split_target(identifier: str) -> tuple[str, str, str]:
+    """``[scheme:]name[:port]`` (SplitSchemeNamePort). :raises StatusError: 400."""
+    parts = identifier.split(":")
+    if len(parts) == 1:
+        scheme, name, port = "", parts[0], ""
+    elif len(parts) == 2:
+        scheme, name, port = "", parts[0], parts[1]
+    elif len(parts) == 3 and parts[0] in ("", "http", "https"):
+        scheme, name, port = parts
+    else:
+        name = scheme = port = ""
+    if not name:
+        raise new_bad_request(f'invalid service request "{identifier}"')
+    return scheme, name, port
+
+
+def proxy_path(request: Request) -> str:
+    """What follows ``/proxy`` in the request's path, its last slash included."""
+    rest = "/" + "/".join(request.info.parts[3:])
+    if request.path.endswith("/") and not rest.endswith("/"):
+        rest += "/"
+    return rest
+
+
+def check_address(host: str) -> None:
+    """:raises StatusError: 400, not an address that pods have (loopback, link-local…)."""
+    try:
+        ip = ipaddress.ip_address(host)
+    except ValueError:
+        ip = None
+    if ip is None or ip.is_loopback or ip.is_link_local or ip.is_multicast or ip.is_unspecified:
+        raise new_bad_request("address not allowed")
+
+
+async def proxy(
+    server: Server, request: Request, served: ServedResource, host: str, port: int, scheme: str
+) -> Response:
+    """Passes the request on to ``host:port``. :raises StatusError: 503, it can't be reached."""
+    info = request.info
+    kind = f"{served.resource.kind}ProxyOptions"
+    await admit_connect(server, request, served, kind, {"path": proxy_path(request)})
+    path = proxy_path(request)
+    if len(info.parts) == 3 and not request.path.endswith("/") and request.method == "GET":
+        # Relative links of what is served there must resolve below /proxy/.
+        query = f"?{request.raw_query}" if request.raw_query else ""
+        location = f"{quote(request.path, safe=_SAFE)}/{query}"
+        return Response(301, headers=[("Location", location)], content_type="")
+    target = quote(path, safe=_SAFE) + (f"?{request.raw_query}" if request.raw_query else "")
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT):
+            reader, writer = await asyncio.open_connection(host, port, ssl=_tls(scheme))
+    except (OSError, TimeoutError) as error:
+        raise new_service_unavailable(
+            f"error trying to reach service: dial tcp {host}:{port}: {_reason(error)}"
+        ) from error
+    name = f"{host}:{port}"
+    if request.upgrade is not None:
+        client_reader, client_writer = await request.upgrade()
+        writer.write(upgrade_head(request.method, target, name, request.headers))
+        await pass_through(client_reader, client_writer, reader, writer)
+        return Response(hijacked=True)
+    return await http_request(
+        reader, writer, request.method, target, name, request.headers, request.body
+    )
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, ConnectionRefusedError):
+        return "connect: connection refused"
+    if isinstance(error, TimeoutError):
+        return "i/o timeout"
+    return str(error) or type(error).__name__
+
+
+def _tls(scheme: str) -> ssl.SSLContext | None:
+    if scheme != "https":
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+async def kubelet_proxy(
+    server: Server, request: Request, served: ServedResource, node: str
+) -> Response:
+    """Passes the request on to a node's kubelet."""
+    path = proxy_path(request)
+    await admit_connect(server, request, served, "NodeProxyOptions", {"path": path})
+    if request.upgrade is not None:
+        reader, writer = await request.upgrade()
+        try:
+            await server.nodes.upgrade(
+                node, request.method, path, request.raw_query, request.headers, reader, writer
+            )
+        except StatusError as error:
+            writer.write(refusal(error))
+        finally:
+            writer.close()
+        return Response(hijacked=True)
+    return await server.nodes.request(
+        node, request.method, path, request.raw_query, request.headers, request.body
+    )

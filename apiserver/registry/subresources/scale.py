@@ -1,0 +1,181 @@
+"""``<workload>/scale``: replicas of a workload as an autoscaling/v1 Scale.
+
+A Scale is a view: it is made of the parent for reads, and a write sets the parent's replicas
+through the parent's own update. Custom resources name the paths in ``Resource.extra["scale"]``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pilothouse.apimachinery.errors import new_bad_request, new_invalid, new_not_found
+from pilothouse.apimachinery.labels import parse_selector, selector_from_label_selector
+from pilothouse.apimachinery.object import copy_object, get_nested, set_nested
+from pilothouse.apimachinery.patch.errors import PatchError
+from pilothouse.apimachinery.schema import GroupKind, GroupResource, GroupVersionKind
+from pilothouse.apis.meta.errors import invalid
+from pilothouse.apiserver.codec.decode import CoercionError, coerce
+from pilothouse.apiserver.endpoints.body import decode_kind
+from pilothouse.apiserver.endpoints.options import parse_write_options
+from pilothouse.apiserver.endpoints.patch import (
+    APPLY_PATCH,
+    JSON_PATCH,
+    MERGE_PATCH,
+    load_patch,
+    patch_type_of,
+)
+from pilothouse.apiserver.endpoints.responses import object_response
+from pilothouse.apiserver.endpoints.table import shared
+from pilothouse.apiserver.endpoints.update import check_name, new_write
+from pilothouse.apiserver.registry.before import ensure_namespace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pilothouse.apimachinery.object import Obj
+    from pilothouse.apimachinery.typeschema import TypeSchema
+    from pilothouse.apiserver.endpoints.handler import Server
+    from pilothouse.apiserver.endpoints.options import WriteOptions
+    from pilothouse.apiserver.registry.resources import ServedResource
+    from pilothouse.apiserver.request.context import Request, Response
+
+KIND = GroupVersionKind("autoscaling", "v1", "Scale")
+_BUILT_IN: dict[str, Any] = {
+    "specReplicasPath": ".spec.replicas",
+    "statusReplicasPath": ".status.replicas",
+}
+
+
+def _schema() -> TypeSchema:
+    from pilothouse.apis.schemas import definition
+
+    return definition("io.k8s.api.autoscaling.v1.Scale")
+
+
+def _path(paths: dict[str, Any], key: str) -> tuple[str, ...]:
+    return tuple(str(paths.get(key) or "").strip(".").split("."))
+
+
+def _paths(served: ServedResource) -> dict[str, Any]:
+    paths = served.resource.extra.get("scale")
+    return paths if isinstance(paths, dict) else _BUILT_IN
+
+
+def scale_of(parent: Obj, served: ServedResource) -> Obj:
+    """The Scale of a workload."""
+    paths = _paths(served)
+    metadata = parent["metadata"]
+    keys = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
+    scale: Obj = {
+        "kind": KIND.kind,
+        "apiVersion": KIND.api_version,
+        "metadata": {key: metadata[key] for key in keys if key in metadata},
+        "spec": {},
+        "status": {"replicas": get_nested(parent, *_path(paths, "statusReplicasPath"), default=0)},
+    }
+    replicas = get_nested(parent, *_path(paths, "specReplicasPath"))
+    if replicas is not None:
+        scale["spec"]["replicas"] = replicas
+    selector = _selector_text(parent, paths, served)
+    if selector:
+        scale["status"]["selector"] = selector
+    return scale
+
+
+def _selector_text(parent: Obj, paths: dict[str, Any], served: ServedResource) -> str:
+    if served.resource.custom:
+        where = paths.get("labelSelectorPath")
+        return (
+            str(get_nested(parent, *_path(paths, "labelSelectorPath"), default="")) if where else ""
+        )
+    selector = get_nested(parent, "spec", "selector")
+    if served.resource.kind == "ReplicationController":
+        pairs = ",".join(f"{k}={v}" for k, v in sorted((selector or {}).items()))
+        return str(parse_selector(pairs)) if pairs else ""
+    return str(selector_from_label_selector(selector))
+
+
+async def handle(server: Server, request: Request, served: ServedResource) -> Response:
+    info = request.info
+    if info.verb == "get":
+        entry = await served.store.get(info.namespace, info.name)
+        return object_response(request, scale_of(shared(served, entry), served))
+    if info.verb == "patch":
+        return await _patch(server, request, served)
+    options = parse_write_options(request.query, "UpdateOptions")
+    scale = decode_kind(server, request, KIND, _schema(), options.field_validation)
+    _check(scale, request)
+    return await _write(server, request, served, options, lambda live: scale, "UpdateOptions")
+
+
+async def _patch(server: Server, request: Request, served: ServedResource) -> Response:
+    kind = patch_type_of(request, custom=False)
+    options = parse_write_options(request.query, "PatchOptions", apply=kind == APPLY_PATCH)
+    patch = load_patch(request, kind, options)
+
+    def wanted(live: Obj) -> Obj:
+        try:
+            if kind == JSON_PATCH:
+                from pilothouse.apimachinery.patch import json_patch
+
+                scale = json_patch.apply(copy_object(live), patch)
+            elif kind in (MERGE_PATCH, APPLY_PATCH):
+                from pilothouse.apimachinery.patch import merge_patch
+
+                scale = merge_patch.apply(copy_object(live), patch)
+            else:
+                from pilothouse.apimachinery.patch import strategic
+
+                scale = strategic.apply(copy_object(live), patch, _schema())
+            scale = coerce(scale, _schema())
+        except PatchError as error:
+            raise error.to_status_error() from error
+        except CoercionError as error:
+            detail = invalid("patch", str(patch), error.message)
+            raise new_invalid(GroupKind("", ""), "", [detail]) from error
+        scale.setdefault("metadata", {})
+        _check(scale, request)
+        return scale
+
+    return await _write(server, request, served, options, wanted, "PatchOptions")
+
+
+def _check(scale: Obj, request: Request) -> None:
+    ensure_namespace(scale["metadata"], request.info.namespace)
+    check_name(scale, request.info.name)
+    replicas = (scale.get("spec") or {}).get("replicas") or 0
+    if replicas < 0:
+        detail = invalid("spec.replicas", replicas, "must be greater than or equal to 0")
+        raise new_invalid(KIND.group_kind, request.info.name, [detail])
+
+
+async def _write(
+    server: Server,
+    request: Request,
+    served: ServedResource,
+    options: WriteOptions,
+    wanted: Callable[[Obj], Obj],
+    kind: str,
+) -> Response:
+    write = new_write(server, request, served, options, kind)
+    paths = _paths(served)
+
+    def mutate(live: Obj | None) -> Obj:
+        if live is None:
+            resource = GroupResource(served.gvr.group, f"{served.gvr.resource}/scale")
+            raise new_not_found(resource, request.info.name)
+        scale = wanted(scale_of(live, served))
+        given = scale["metadata"].get("uid")
+        if given and given != live["metadata"].get("uid"):
+            raise new_bad_request(
+                f"Precondition failed: UID in precondition: {given}, UID in object meta: "
+                f"{live['metadata'].get('uid')}"
+            )
+        parent: Obj = copy_object(live)
+        replicas = (scale.get("spec") or {}).get("replicas") or 0
+        set_nested(parent, *_path(paths, "specReplicasPath"), value=replicas)
+        parent["metadata"]["resourceVersion"] = scale["metadata"].get("resourceVersion") or ""
+        return parent
+
+    entry, _ = await served.store.update(write, mutate)
+    return object_response(request, scale_of(shared(served, entry), served))

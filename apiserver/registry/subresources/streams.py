@@ -1,0 +1,124 @@
+"""``pods/exec``, ``attach`` and ``portforward``: the client's connection goes to the kubelet.
+
+The API server checks the pod and asks admission, then passes bytes through: the handshake and
+the framing (WebSocket channels, SPDY streams) are the kubelet's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode
+
+from pilothouse.apimachinery.errors import StatusError, new_bad_request
+from pilothouse.apimachinery.schema import GroupVersionKind
+from pilothouse.apiserver.registry.subresources.pods import container_of, live_pod, node_of
+from pilothouse.apiserver.registry.write import Write
+from pilothouse.apiserver.request.context import Response
+
+if TYPE_CHECKING:
+    from pilothouse.apimachinery.object import Obj
+    from pilothouse.apiserver.endpoints.handler import Server
+    from pilothouse.apiserver.registry.resources import ServedResource
+    from pilothouse.apiserver.request.context import Query, Request
+
+_FLAGS = (("stdin", "input"), ("stdout", "output"), ("stderr", "error"), ("tty", "tty"))
+
+
+async def execute(server: Server, request: Request, served: ServedResource) -> Response:
+    return await _stream(server, request, served, "exec", "PodExecOptions")
+
+
+async def attach(server: Server, request: Request, served: ServedResource) -> Response:
+    return await _stream(server, request, served, "attach", "PodAttachOptions")
+
+
+async def port_forward(server: Server, request: Request, served: ServedResource) -> Response:
+    return await _stream(server, request, served, "portForward", "PodPortForwardOptions")
+
+
+async def _stream(
+    server: Server, request: Request, served: ServedResource, path: str, kind: str
+) -> Response:
+    if request.query.get("dryRun"):
+        raise new_bad_request("dryRun is not supported")
+    pod = await live_pod(request, served)
+    await admit_connect(server, request, served, kind, _options(request.query, kind))
+    target, query = kubelet_target(pod, path, request.query)
+    node = node_of(pod)
+    if request.upgrade is None:
+        raise new_bad_request("Upgrade request required")
+    reader, writer = await request.upgrade()
+    try:
+        await server.nodes.upgrade(
+            node, request.method, target, query, request.headers, reader, writer
+        )
+    except StatusError as error:
+        writer.write(refusal(error))
+    finally:
+        writer.close()
+    return Response(hijacked=True)
+
+
+def refusal(error: StatusError) -> bytes:
+    """An HTTP answer on a connection that was taken over before anything was written to it."""
+    from pilothouse.apiserver.endpoints.responses import error_response
+
+    response = error_response(error)
+    head = (
+        f"HTTP/1.1 {error.code} {error.reason}\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(response.body)}\r\nConnection: close\r\n\r\n"
+    )
+    return head.encode() + response.body
+
+
+def kubelet_target(pod: Obj, path: str, query: Query) -> tuple[str, str]:
+    """(path, encoded query) at the kubelet. :raises StatusError: 400."""
+    metadata = pod["metadata"]
+    target = f"/{path}/{metadata['namespace']}/{metadata['name']}"
+    if path == "portForward":
+        ports = [port for value in query.get("ports", ()) for port in value.split(",") if port]
+        return target, urlencode([("port", ",".join(ports))]) if ports else ""
+    container = container_of(pod, (query.get("container") or [""])[0])
+    flags = _options(query, "PodExecOptions")
+    params = [(name, "1") for option, name in _FLAGS if flags[option]]
+    if path == "exec":
+        params += [("command", part) for part in query.get("command", ())]
+    return f"{target}/{container}", urlencode(params)
+
+
+def _options(query: Query, kind: str) -> Obj:
+    options: Obj = {"kind": kind, "apiVersion": "v1"}
+    for option, _ in _FLAGS:
+        values = query.get(option)
+        options[option] = (
+            bool(values)
+            and values is not None
+            and values[0].lower()
+            not in (
+                "false",
+                "0",
+            )
+        )
+    options["container"] = (query.get("container") or [""])[0]
+    options["command"] = query.get("command", [])
+    return options
+
+
+async def admit_connect(
+    server: Server, request: Request, served: ServedResource, kind: str, options: Obj
+) -> None:
+    """CONNECT admission. :raises StatusError: refused."""
+    info = request.info
+    assert request.user is not None
+    write = Write(
+        served,
+        info.namespace,
+        info.name,
+        request.user,
+        subresource=info.subresource,
+        warnings=request.warnings,
+        kind=GroupVersionKind("", "v1", kind),
+    )
+    attributes = write.attributes("CONNECT", {"metadata": {}, **options}, None)
+    await server.admission.admit(attributes)
+    await server.admission.validate(attributes)
