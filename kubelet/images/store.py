@@ -111,6 +111,13 @@ class ImageStore:
 
     # --- changing
 
+    def claim(self, diff_id: str) -> IO[bytes]:
+        """Waits until no other process downloads this layer; close the file to let it go."""
+        path = os.path.join(self.directory, "incoming", f"{_hex(diff_id)}.lock")
+        file = open(path, "wb")
+        fcntl.flock(file, fcntl.LOCK_EX)
+        return file
+
     def add_layer(self, source: IO[bytes], diff_id: str) -> None:
         """Unpacks a layer; nothing to do when it is there.
 
