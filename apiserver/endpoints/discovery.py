@@ -66,13 +66,13 @@ class Registry(Protocol):
     def all(self) -> Iterable[Any]: ...
 
 
-def kube_version_key(version: str) -> tuple[int, int, int, str]:
+def kube_version_key(version: str) -> tuple[int, int, int, int, str]:
     """Sorts ``v2, v1, v1beta2, v1beta1, v1alpha1`` first and other names last, by name."""
     match = _KUBE_VERSION.fullmatch(version)
     if match is None:
-        return (1, 0, 0, version)
+        return (1, 0, 0, 0, version)
     stability = {None: 0, "beta": 1, "alpha": 2}[match[2]]
-    return (0, stability, -int(match[1]), f"{-int(match[3] or 0):+012d}")
+    return (0, stability, -int(match[1]), -int(match[3] or 0), "")
 
 
 @lru_cache(maxsize=1024)
@@ -88,8 +88,7 @@ def _group_key(group: str) -> tuple[int, str]:
 def _version_key(group: str, version: str) -> tuple[Any, ...]:
     known = _PRIORITIES.get(group, (0, {}))[1]
     priority = known.get(version, _CUSTOM_PRIORITY[1] if group not in _PRIORITIES else 0)
-    major, stability, number, rest = kube_version_key(version)
-    return (-priority, major, stability, number, rest)
+    return (-priority, *kube_version_key(version))
 
 
 class _Snapshot:
@@ -192,7 +191,8 @@ def _answer(body: bytes, etag: str, *, aggregated: bool, headers: Mapping[str, s
         return Response(body=body)
     answer_headers = [("ETag", etag), ("Vary", "Accept"), ("Cache-Control", "public")]
     if headers.get("if-none-match") == etag:
-        return Response(status=304, headers=answer_headers)
+        # Clients put a 304's headers over those they kept: the type must stay the same.
+        return Response(status=304, content_type=AGGREGATED_TYPE, headers=answer_headers)
     return Response(body=body, content_type=AGGREGATED_TYPE, headers=answer_headers)
 
 

@@ -73,7 +73,7 @@ class OpenAPIV2:
         self._refresh()
         answer_headers = [("Etag", self._etag), ("Vary", "Accept")]
         if headers.get("if-none-match") == self._etag:
-            return Response(status=304, headers=answer_headers)
+            return Response(status=304, content_type=content_type, headers=answer_headers)
         body = self._bodies.get(content_type)
         if body is None:
             body = self._bodies[content_type] = self._protobuf()
