@@ -141,6 +141,11 @@ class EtcdClient:
             raise StorageError(f"etcd: {error.filename}: {error.strerror}") from error
         return grpc.ssl_channel_credentials(*parts)  # type: ignore[no-untyped-call]
 
+    async def log_in_again(self, error: Exception) -> None:
+        """Gets a new token if ``error`` may come from an old one (a watch says so only in words)."""
+        if self.config.username and ("auth" in str(error) or "token" in str(error)):
+            await self._login()
+
     async def _login(self) -> None:
         if not self.config.username:
             return

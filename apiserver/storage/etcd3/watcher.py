@@ -96,7 +96,14 @@ class EtcdWatcher:
                 self._skip_to(error)
             except StorageError as error:
                 log.info("etcd watch: %s", error)
-                await self._clock.sleep(_RETRY_SECONDS)
+                await self._recover(error)
+
+    async def _recover(self, error: StorageError) -> None:
+        await self._clock.sleep(_RETRY_SECONDS)
+        try:
+            await self._client.log_in_again(error)
+        except StorageError as failure:
+            log.info("etcd login: %s", failure)
 
     def _deliver(self, events: list[StorageEvent]) -> None:
         recent = self._recent
@@ -167,7 +174,7 @@ class EtcdWatcher:
                 watch.close(error)
             except StorageError as error:
                 log.info("etcd watch of %s: %s", watch.prefix, error)
-                await self._clock.sleep(_RETRY_SECONDS)
+                await self._recover(error)
 
     def _hand_over(self, watch: Watch, events: list[StorageEvent], target: int) -> None:
         mine = [event for event in events if event.key.startswith(watch.prefix)]

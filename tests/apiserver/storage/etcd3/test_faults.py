@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,12 +24,12 @@ from pilothouse.apiserver.storage.etcd3 import messages as pb
 from pilothouse.apiserver.storage.etcd3.client import Ambiguous, EtcdConfig
 from pilothouse.apiserver.storage.etcd3.compact import EtcdCompactor
 from pilothouse.apiserver.storage.etcd3.store import EtcdStorage
-from pilothouse.apiserver.storage.testing import RecordingSink
+from pilothouse.apiserver.storage.etcd3.testing import EtcdCluster, find_etcd
+from pilothouse.apiserver.storage.testing import RecordingSink, run_update, run_watch_live
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from pilothouse.apiserver.storage.etcd3.testing import EtcdCluster
+    from pathlib import Path
 
 pytestmark = pytest.mark.etcd
 OBJECT = b'{"kind":"Pod","metadata":{"name":"%d"}}'
@@ -281,3 +283,41 @@ async def test_an_old_start_is_caught_up_and_goes_on(
     assert [event.revision for event in sink.events] == revisions[10:]
     handle.cancel()
     await fresh.close()
+
+
+async def test_user_and_password(tmp_path: Path) -> None:
+    binary = find_etcd()
+    etcdctl = binary.with_name("etcdctl") if binary is not None else None
+    if binary is None or etcdctl is None or not etcdctl.exists():
+        pytest.skip("no etcd and etcdctl here")
+    cluster = EtcdCluster(tmp_path, binary)
+    cluster.start()
+    clock = RealClock()
+    try:
+        storage = EtcdStorage(cluster.config(timeout=10.0), clock)
+        await storage.start()
+        await storage.close()
+        for command in ("user add root:secret", "user grant-role root root", "auth enable"):
+            await asyncio.to_thread(
+                subprocess.run,
+                [str(etcdctl), "--endpoints", cluster.urls[0], *command.split()],
+                check=True,
+                capture_output=True,
+                env={"ETCDCTL_API": "3"},
+            )
+        with pytest.raises(StorageError, match="user name is empty"):
+            await EtcdStorage(cluster.config(), clock).start()
+        config = replace(cluster.config(), username="root", password="wrong")
+        with pytest.raises(StorageError, match="authentication failed"):
+            await EtcdStorage(config, clock).start()
+        storage = EtcdStorage(replace(config, password="secret"), clock)
+        await storage.start()
+        await run_watch_live(storage, "/registry/a/")
+        # A token that the server has forgotten is replaced on the way.
+        cluster.kill_member(0)
+        cluster.start_member(0)
+        await run_update(storage, "/registry/b/")
+        await run_watch_live(storage, "/registry/c/")
+        await storage.close()
+    finally:
+        cluster.stop()
