@@ -80,24 +80,24 @@ class PodCache:
 
     async def refresh_container(self, uid: str, container_id: str) -> ContainerStatus | None:
         """Looks at one container again; None when it is gone."""
+        status: ContainerStatus | None = None
         try:
             status = await self._runtime.container_status(container_id)
         except NotFound:
             self._containers.get(uid, {}).pop(container_id, None)
             self._pod_of.pop(container_id, None)
-            status = None
         else:
             self._put_container(status, uid)
         self._status.pop(uid, None)
         return status
 
     async def refresh_sandbox(self, uid: str, sandbox_id: str) -> SandboxStatus | None:
+        status: SandboxStatus | None = None
         try:
             status = await self._runtime.pod_sandbox_status(sandbox_id)
         except NotFound:
             self._sandboxes.get(uid, {}).pop(sandbox_id, None)
             self._pod_of.pop(sandbox_id, None)
-            status = None
         else:
             self._put_sandbox(status)
         self._status.pop(uid, None)

@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from pilothouse.apimachinery.clock import Clock
 from pilothouse.apimachinery.object import Obj
@@ -33,16 +34,22 @@ from pilothouse.kubelet.runtime.container_specs import (
     sandbox_config,
 )
 from pilothouse.kubelet.runtime.errors import NotFound, RuntimeFailure, StartError
-from pilothouse.kubelet.runtime.interfaces import ContainerStatus, ImageService, RuntimeService
+from pilothouse.kubelet.runtime.interfaces import (
+    ContainerConfig,
+    ContainerStatus,
+    ImageService,
+    PodSandboxConfig,
+    RuntimeService,
+)
 from pilothouse.kubelet.runtime.pod_actions import (
     ContainerToKill,
     ContainerToStart,
     PodActions,
-    PodRuntimeStatus,
     ProbeResults,
     compute_pod_actions,
 )
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 MIN_GRACE_SECONDS = 2
 LISTS = {"init": "initContainers", "container": "containers", "ephemeral": "ephemeralContainers"}
@@ -146,13 +153,16 @@ class RuntimeManager:
             cgroup_root=self._cgroup_root,
         )
         try:
-            sandbox_id = await self._runtime.run_pod_sandbox(config)
+            return await uninterrupted(self._run_sandbox(config))
         except RuntimeFailure as error:
             self._recorder.event(
                 pod, "Warning", "FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}"
             )
             result.failed = True
             return ""
+
+    async def _run_sandbox(self, config: PodSandboxConfig) -> str:
+        sandbox_id = await self._runtime.run_pod_sandbox(config)
         await self._cache.refresh_sandbox(config.uid, sandbox_id)
         return sandbox_id
 
@@ -264,6 +274,14 @@ class RuntimeManager:
             mounts=mounts,
             node_memory=self._node_memory,
         )
+        container_id = await uninterrupted(self._run_container(pod, sandbox_id, config, path))
+        await self._post_start(pod, container, container_id, ips)
+        await self._remove_old(uid, start.name)
+
+    async def _run_container(
+        self, pod: Obj, sandbox_id: str, config: ContainerConfig, path: str
+    ) -> str:
+        uid = pod["metadata"]["uid"]
         container_id = await self._runtime.create_container(sandbox_id, config)
         await self._cache.refresh_container(uid, container_id)
         self._event(pod, path, "Normal", "Created", "Container created")
@@ -275,8 +293,7 @@ class RuntimeManager:
         finally:
             await self._cache.refresh_container(uid, container_id)
         self._event(pod, path, "Normal", "Started", "Container started")
-        await self._post_start(pod, container, container_id, ips)
-        await self._remove_old(uid, start.name)
+        return container_id
 
     async def _check_user(self, pod: Obj, container: Obj, image_id: str) -> None:
         image = await self._images.image_status(image_id)
@@ -409,6 +426,20 @@ class RuntimeManager:
                 except NotFound:
                     pass
         self._cache.forget(uid)
+
+
+async def uninterrupted(action: Coroutine[Any, Any, T]) -> T:
+    """Runs ``action`` to its end also when the caller is cancelled, which is then told so: what
+    the runtime has made must be known before anyone goes on to remove it."""
+    # The task ends with this frame, which is its owner.
+    task = asyncio.get_running_loop().create_task(action)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait((task,))
+        if not task.cancelled():
+            task.exception()
+        raise
 
 
 def _find_container(pod: Obj, name: str) -> tuple[str, Obj | None]:

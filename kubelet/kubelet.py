@@ -1,0 +1,372 @@
+"""The kubelet of one node: pods assigned to it in, running containers and statuses out.
+
+Sources of work: the pod informer (what should run), the runtime's events (what happened), probes,
+and time (back-off, deadlines). Each only kicks the pod's worker; what is done is below, in three
+steps of a pod's life, and the decisions are pure (``pod_actions.py``, ``pod_status.py``,
+``pod_worker_state.py``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+from datetime import timedelta
+
+from pilothouse.apimachinery.object import Obj
+from pilothouse.apimachinery.timefmt import parse_time
+from pilothouse.componentbase.tasks import TaskOwner
+from pilothouse.kubeclient.interfaces import Environment
+from pilothouse.kubeclient.record import EventRecorder
+from pilothouse.kubeclient.resources import PODS
+from pilothouse.kubelet.config import KubeletConfig
+from pilothouse.kubelet.interfaces import (
+    Environments,
+    Hooks,
+    MountedVolume,
+    MountError,
+    Probes,
+    Volumes,
+)
+from pilothouse.kubelet.node_registration import NodeRegistration
+from pilothouse.kubelet.node_status import Machine, read_machine
+from pilothouse.kubelet.pod_cache import PodCache
+from pilothouse.kubelet.pod_status import StatusInputs, generate_status
+from pilothouse.kubelet.pod_worker_state import PodWorkerState
+from pilothouse.kubelet.pod_workers import PodWorkers
+from pilothouse.kubelet.pull_secrets import load_pull_secrets
+from pilothouse.kubelet.runtime.errors import RuntimeFailure
+from pilothouse.kubelet.runtime.interfaces import ImageService, RuntimeEvent, RuntimeService
+from pilothouse.kubelet.runtime.manager import RuntimeManager, SyncResult
+from pilothouse.kubelet.status_manager import StatusManager
+
+log = logging.getLogger(__name__)
+RUNTIME_RETRY_SECONDS = 1.0
+FAILED_SYNC_SECONDS = 2.0
+REFRESHED_VOLUMES = ("configMap", "secret", "projected", "downwardAPI")
+DEADLINE = ("DeadlineExceeded", "Pod was active on the node longer than the specified deadline")
+
+
+class Kubelet:
+    """Implements ``kubeclient.interfaces.Component`` and ``pod_workers.PodSyncer``."""
+
+    def __init__(
+        self,
+        env: Environment,
+        config: KubeletConfig,
+        runtime: RuntimeService,
+        images: ImageService,
+        *,
+        volumes: Volumes,
+        environments: Environments,
+        hooks: Hooks,
+        probes: Probes,
+        machine: Machine | None = None,
+    ) -> None:
+        self.name = f"kubelet {config.node_name}"
+        self.config = config
+        self.runtime = runtime
+        self.images = images
+        self._env = env
+        self._client = env.client
+        self._clock = env.clock
+        self._machine = machine or read_machine(config.root_dir)
+        self.recorder = EventRecorder(
+            env.client, "kubelet", clock=env.clock, random=env.random, activity=env.activity,
+            host=config.node_name,
+        )  # fmt: skip
+        self.cache = PodCache(runtime)
+        self.volumes = volumes
+        self.probes = probes
+        self.manager = RuntimeManager(
+            runtime, images, cache=self.cache, volumes=volumes, environments=environments,
+            hooks=hooks, recorder=self.recorder, clock=env.clock, root_dir=config.root_dir,
+            cgroup_root=config.cgroup_root, node_memory=self._machine.memory_bytes,
+        )  # fmt: skip
+        self._pods = env.informers.informer(
+            PODS, field_selector=f"spec.nodeName={config.node_name}"
+        )
+        self.statuses = StatusManager(
+            env.client, env.activity, self._by_uid, lambda s, f: env.clock.call_later(s, f)
+        )
+        self.workers = PodWorkers(self, env.clock, env.activity, self._pod_finished)
+        self._uids: dict[str, str] = {}
+        """Object key by uid, for pods that the API has."""
+        self._waiting: dict[str, dict[str, tuple[str, str]]] = {}
+        self._scheme = "unknown"
+        self._problem = "container runtime is not connected yet"
+        self.registration = NodeRegistration(
+            env, config, self._machine, runtime, images, lambda: self._problem
+        )
+        self._tasks = TaskOwner(self.name)
+
+    # -- life ----------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """:raises RuntimeFailure: the runtime does not answer."""
+        self._scheme = (await self.runtime.info()).name
+        events = self.runtime.events()
+        await self.cache.relist()
+        self._problem = ""
+        self._tasks.start(self._follow_runtime(events), "runtime events")
+        self._env.informers.start()
+        await asyncio.gather(self.registration.register(), self._pods.wait_synced())
+        self._pods.add_handler(self._pod_added, self._pod_updated, self._pod_deleted)
+        self._end_orphans()
+        self._tasks.start(self.registration.run(), "heartbeat")
+        self.recorder.event(self._node_reference(), "Normal", "Starting", "Starting kubelet.")
+
+    async def stop(self) -> None:
+        """Containers go on running; the next kubelet finds them."""
+        await self._tasks.close()
+        await self.workers.stop()
+        await self.probes.stop()
+        await self.statuses.stop()
+        await self.recorder.close()
+
+    def health(self) -> str | None:
+        return self._problem or None
+
+    def _node_reference(self) -> Obj:
+        return {"kind": "Node", "name": self.config.node_name, "uid": self.config.node_name}
+
+    # -- what happens --------------------------------------------------------------------
+
+    def _pod_added(self, pod: Obj) -> None:
+        self._uids[pod["metadata"]["uid"]] = _key(pod)
+        self.workers.update_pod(pod)
+
+    def _pod_updated(self, old: Obj, new: Obj) -> None:
+        if old["metadata"]["uid"] != new["metadata"]["uid"]:
+            self._pod_deleted(old)
+            self._pod_added(new)
+        elif _only_status_changed(old, new):
+            state = self.workers.get(new["metadata"]["uid"])
+            if state is not None:
+                state.pod = new
+                if _foreign_conditions(old) != _foreign_conditions(new):
+                    self.workers.kick(new["metadata"]["uid"])
+        else:
+            self.workers.update_pod(new)
+
+    def _pod_deleted(self, pod: Obj) -> None:
+        uid = pod["metadata"]["uid"]
+        self._uids.pop(uid, None)
+        self.statuses.forget(uid)
+        self.workers.object_gone(uid)
+
+    def _by_uid(self, uid: str) -> Obj | None:
+        key = self._uids.get(uid)
+        pod = self._pods.get(key) if key is not None else None
+        return pod if pod is not None and pod["metadata"]["uid"] == uid else None
+
+    def find_pod(self, namespace: str, name: str) -> Obj | None:
+        """The pod with its newest known status, for the kubelet's own API."""
+        pod = self._pods.get(f"{namespace}/{name}")
+        return self.statuses.last(pod) if pod is not None else None
+
+    def pods(self) -> list[Obj]:
+        return [self.statuses.last(pod) for pod in self._pods.list()]
+
+    async def _follow_runtime(self, events: object) -> None:
+        """Until cancelled; a lost runtime makes the node NotReady until it is back."""
+        while True:
+            async for event in events:  # type: ignore[attr-defined]
+                with self._env.activity.work("runtime event"):
+                    await self._runtime_event(event)
+            self._problem = "container runtime is down"
+            self.registration.status_changed()
+            events = await self._reconnect()
+            self._problem = ""
+            self.registration.status_changed()
+
+    async def _runtime_event(self, event: RuntimeEvent) -> None:
+        try:
+            if await self.cache.on_event(event):
+                self.workers.kick(event.pod_uid or self.cache.pod_of(event.container_id))
+        except RuntimeFailure as error:
+            log.warning("could not look at %s: %s", event.container_id or event.sandbox_id, error)
+
+    async def _reconnect(self) -> object:
+        while True:
+            await self._clock.sleep(RUNTIME_RETRY_SECONDS)
+            try:
+                await self.runtime.info()
+                events = self.runtime.events()
+                for uid in await self.cache.relist():
+                    self.workers.kick(uid)
+            except (RuntimeFailure, OSError) as error:
+                log.warning("container runtime is down: %s", error)
+            else:
+                return events
+
+    def _end_orphans(self) -> None:
+        """Pods that the runtime has but the API does not (any more) must end."""
+        for uid in self.cache.uids():
+            if uid not in self._uids:
+                self.workers.update_pod(_pod_from_runtime(self.cache, uid))
+                self.workers.object_gone(uid)
+
+    # -- the steps of a pod's life (PodSyncer) -------------------------------------------
+
+    async def sync_pod(self, state: PodWorkerState) -> float | None:
+        pod = self.statuses.last(state.pod)
+        uid = pod["metadata"]["uid"]
+        left = self._deadline_left(pod)
+        if left is not None and left <= 0:
+            state.terminate(DEADLINE, None)
+            return None
+        status = self._status(pod, state)
+        if status["phase"] in ("Succeeded", "Failed"):
+            self.statuses.set(pod, status)
+            state.terminate(None, None)
+            return None
+        if not (pod.get("status") or {}).get("startTime"):
+            self.statuses.set(pod, status)  # ContainerCreating, should the rest take long
+        mounted = await self._mount(pod)
+        if mounted is None:
+            return FAILED_SYNC_SECONDS
+        result = await self._sync_runtime(pod, mounted)
+        self._waiting[uid] = result.waiting
+        self.probes.update(pod, self.cache.get(uid))
+        pod = self.statuses.last(state.pod)
+        status = self._status(pod, state)
+        self.statuses.set(pod, status)
+        if status["phase"] in ("Succeeded", "Failed"):
+            state.terminate(None, None)
+            return None
+        return self._next_look(pod, result, left)
+
+    def _next_look(self, pod: Obj, result: SyncResult, deadline: float | None) -> float | None:
+        waits = []
+        if result.retry_at is not None:
+            waits.append(max(result.retry_at - self._clock.monotonic(), 0.0))
+        if result.failed:
+            waits.append(FAILED_SYNC_SECONDS)
+        if deadline is not None:
+            waits.append(deadline)
+        volumes = pod["spec"].get("volumes") or ()
+        if any(kind in volume for volume in volumes for kind in REFRESHED_VOLUMES):
+            waits.append(self.config.resync_seconds)
+        return min(waits, default=None)
+
+    async def _mount(self, pod: Obj) -> dict[str, MountedVolume] | None:
+        try:
+            return await self.volumes.mount(pod)
+        except MountError as error:
+            self.recorder.event(pod, "Warning", "FailedMount", str(error))
+            return None
+
+    async def _sync_runtime(self, pod: Obj, mounted: dict[str, MountedVolume]) -> SyncResult:
+        credentials, missing = await load_pull_secrets(self._client, pod)
+        if missing:
+            self.recorder.event(
+                pod, "Warning", "FailedToRetrieveImagePullSecret",
+                f"Unable to retrieve some image pull secrets ({', '.join(missing)}); "
+                "attempting to pull the image may not succeed.",
+            )  # fmt: skip
+        probes = self.probes.results(pod["metadata"]["uid"])
+        return await self.manager.sync_pod(pod, mounted, probes, credentials)
+
+    def _deadline_left(self, pod: Obj) -> float | None:
+        seconds = pod["spec"].get("activeDeadlineSeconds")
+        started = (pod.get("status") or {}).get("startTime")
+        if seconds is None or not started:
+            return None
+        end = parse_time(started) + timedelta(seconds=seconds)
+        return (end - self._clock.now()).total_seconds()
+
+    def _status(self, pod: Obj, state: PodWorkerState, terminating: bool = False) -> Obj:
+        uid = pod["metadata"]["uid"]
+        runtime = self.cache.get(uid)
+        return generate_status(
+            pod,
+            StatusInputs(
+                runtime=runtime,
+                runtime_scheme=self._scheme,
+                now=self._clock.now(),
+                host_ips=(self.config.node_ip,),
+                waiting=self._waiting.get(uid, {}),
+                ready=frozenset() if terminating else self.probes.ready(pod, runtime),
+                started=self.probes.started(pod, runtime),
+                terminating=terminating,
+                failure=state.failure,
+            ),
+        )
+
+    async def sync_terminating_pod(self, state: PodWorkerState) -> None:
+        pod = self.statuses.last(state.pod)
+        uid = pod["metadata"]["uid"]
+        if state.failure and not state.deleted:
+            self.recorder.event(pod, "Warning", *state.failure)
+        self.probes.remove(uid)
+        try:
+            await self.manager.kill_pod(pod, state.grace_seconds)
+        except RuntimeFailure as error:
+            self.recorder.event(pod, "Warning", "FailedKillPod", f"error killing pod: {error}")
+            raise
+        self._waiting.pop(uid, None)
+        if not state.deleted:
+            self.statuses.set(pod, self._status(pod, state, terminating=True))
+
+    async def sync_terminated_pod(self, state: PodWorkerState) -> None:
+        uid = state.pod["metadata"]["uid"]
+        status = self.cache.get(uid)
+        if status.running or any(s.state == "ready" for s in status.sandboxes):
+            await self.manager.kill_pod(state.pod, 0)  # started at the very last moment
+        await self.volumes.unmount(state.pod)
+        if state.deleted:
+            await self.manager.remove_pod(uid)
+            await asyncio.to_thread(
+                shutil.rmtree, self.manager.log_directory(state.pod), ignore_errors=True
+            )
+            state.removed = True
+            return
+        pod = self.statuses.last(state.pod)
+        delete = "deletionTimestamp" in pod["metadata"]
+        self.statuses.set(pod, self._status(pod, state, terminating=True), delete=delete)
+
+    def _pod_finished(self, uid: str) -> None:
+        self._waiting.pop(uid, None)
+        self.probes.remove(uid)
+        self.statuses.forget(uid)
+
+    def probe_changed(self, uid: str) -> None:
+        """A probe's result is different now."""
+        self.workers.kick(uid)
+
+
+def _key(pod: Obj) -> str:
+    return f"{pod['metadata'].get('namespace')}/{pod['metadata']['name']}"
+
+
+def _only_status_changed(old: Obj, new: Obj) -> bool:
+    """Whether an update is (most likely) the echo of a status write."""
+    if old["spec"] != new["spec"]:
+        return False
+    ignored = ("resourceVersion", "managedFields")
+    before = {k: v for k, v in old["metadata"].items() if k not in ignored}
+    after = {k: v for k, v in new["metadata"].items() if k not in ignored}
+    return before == after
+
+
+def _foreign_conditions(pod: Obj) -> list[tuple[str, str]]:
+    """Conditions that readiness gates may wait for."""
+    gates = {gate["conditionType"] for gate in pod["spec"].get("readinessGates") or ()}
+    conditions = (pod.get("status") or {}).get("conditions") or ()
+    return [(c["type"], c["status"]) for c in conditions if c["type"] in gates]
+
+
+def _pod_from_runtime(cache: PodCache, uid: str) -> Obj:
+    """As much of a pod as the runtime remembers, enough to end it."""
+    status = cache.get(uid)
+    sandbox = status.sandbox
+    return {
+        "metadata": {
+            "uid": uid,
+            "name": sandbox.name if sandbox is not None else uid,
+            "namespace": sandbox.namespace if sandbox is not None else "",
+        },
+        "spec": {"containers": [{"name": name} for name in status.containers]},
+        "status": {},
+    }

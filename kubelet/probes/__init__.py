@@ -1,0 +1,1 @@
+"""Probes: results (pure), the prober (I/O) and the workers."""

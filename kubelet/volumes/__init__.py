@@ -1,0 +1,1 @@
+"""Volumes: one file a source, put together by manager.py."""
