@@ -142,7 +142,7 @@ class EtcdClient:
         return grpc.ssl_channel_credentials(*parts)  # type: ignore[no-untyped-call]
 
     async def log_in_again(self, error: Exception) -> None:
-        """Gets a new token if ``error`` may come from an old one (a watch says so only in words)."""
+        """Gets a new token if ``error`` may come from an old one (watches say so in words)."""
         if self.config.username and ("auth" in str(error) or "token" in str(error)):
             await self._login()
 
