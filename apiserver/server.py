@@ -14,14 +14,15 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from pilothouse.apimachinery.schema import GroupResource
 from pilothouse.apiserver.endpoints import root
 from pilothouse.apiserver.endpoints.handler import APIHandler, Server
 from pilothouse.apiserver.handler_chain import HTTPEdge
 from pilothouse.apiserver.kubelet_connection import HTTPSNodes, LocalNodes
 from pilothouse.apiserver.listers import CacheListers
 from pilothouse.apiserver.local import LocalClient
-from pilothouse.apiserver.registry.built_in import BuiltInKinds
 from pilothouse.apiserver.registry.context import RegistryContext
+from pilothouse.apiserver.registry.kinds import Kinds
 from pilothouse.apiserver.registry.resources import ResourceRegistry
 from pilothouse.apiserver.request.context import Response, UserInfo
 from pilothouse.apiserver.storage.factory import StorageConfig, open_storage
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MASTERS = "system:masters"
+SERVICES = GroupResource("", "services")
 LOOPBACK = UserInfo("system:apiserver", (MASTERS, "system:authenticated"))
 """Whom the server itself acts as (bootstrap objects, allocators)."""
 
@@ -83,7 +85,7 @@ class APIServer:
         """Kubelets of this process register here."""
         self.post_start_hooks: list[tuple[str, Hook]] = []
         """Run in order after serving has begun and before ``start`` returns."""
-        self._kinds: BuiltInKinds | None = None
+        self._kinds: Kinds | None = None
         self._http: HTTPServer | None = None
         self._tls: ssl.SSLContext | None = None
         self.port = 0
@@ -114,13 +116,14 @@ class APIServer:
         from pilothouse.apiserver.registry.subresources.token import build_token_issuer
 
         config, context, listers = self.config, self.context, self.listers
-        self._kinds = kinds = BuiltInKinds(self.registry, self.storage, context)
+        self._kinds = kinds = Kinds(self.registry, self.storage, context)
         self.registry.add(*kinds.served())
         self.authorizer = build_authorizer(config, listers)
         authenticator = build_authenticator(config, listers, self.clock)
         self.admission = build_admission(config, context, authorizer=self.authorizer)
         kinds.admission = self.admission
         await listers.settled()
+        await self._restore_allocators()
         self.server = Server(
             config,
             self.clock,
@@ -143,6 +146,17 @@ class APIServer:
         )
         self.api = APIHandler(self.server)
         self._install_routes()
+
+    async def _restore_allocators(self) -> None:
+        """Cluster addresses and node ports as the Services in the store have them."""
+        from pilothouse.apiserver.registry.core.service_allocators import ServiceAllocators
+
+        cidrs = [cidr for cidr in self.config.service_cluster_ip_range.split(",") if cidr]
+        first, _, last = self.config.service_node_port_range.partition("-")
+        allocators = ServiceAllocators(cidrs, (int(first), int(last)), self.random)
+        await self.listers.ensure(SERVICES)
+        allocators.rebuild(self.listers.list(SERVICES))
+        self.context.allocators = allocators
 
     def _install_routes(self) -> None:
         from pilothouse.apiserver.endpoints.discovery import Discovery
@@ -187,8 +201,9 @@ class APIServer:
             if document is None:
                 from pilothouse.apiserver.endpoints.openapi_v3 import OpenAPIV3
 
-                document = made["v3"] = OpenAPIV3(registry)
-            return document.respond(request.path, request.query, request.headers)  # type: ignore[no-any-return]
+                document = made["v3"] = OpenAPIV3(registry, clock=self.clock)
+            answer: Response = document.respond(request.path, request.headers, request.query)
+            return answer
 
         async def v2(request: Request) -> Response:
             document = made.get("v2")
@@ -196,7 +211,8 @@ class APIServer:
                 from pilothouse.apiserver.endpoints.openapi_v2 import OpenAPIV2
 
                 document = made["v2"] = OpenAPIV2(registry)
-            return document.respond(request.path, request.headers)  # type: ignore[no-any-return]
+            answer: Response = document.respond(request.headers)
+            return answer
 
         self.api.routes["/openapi/v3"] = v3
         self.api.prefixes.append(("/openapi/v3/", v3))

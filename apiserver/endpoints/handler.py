@@ -113,12 +113,14 @@ class APIHandler:
             handler = find_handler(served, info.subresource)
             if not _allows(sub.verbs, request):
                 raise _method_not_allowed()
-            return await handler(server, request, served)
+            answer: Response = await handler(server, request, served)
+            return answer
         if info.verb not in served.verbs or (info.name != "") != _takes_name(info):
             raise _method_not_allowed()
         special = find_handler(served, "")
         if special is not None:
-            return await special(server, request, served)
+            answer = await special(server, request, served)
+            return answer
         return await _VERBS[info.verb](server, request, served)
 
     async def _route(self, request: Request) -> Response:
@@ -169,7 +171,7 @@ def check_scope(info: RequestInfo, served: ServedResource) -> None:
     elif info.namespace and not namespaced:
         raise new_generic_not_found()
     elif namespaced and not info.namespace and not _all_namespaces(info):
-        raise new_generic_not_found()
+        raise _method_not_allowed() if len(info.parts) == 1 else new_generic_not_found()
     for what, value in (("Name", info.name), ("Namespace", info.namespace)):
         if value and ("/" in value or "%" in value or value in (".", "..")):
             errors = ";".join(path_segment_errors(value))

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pilothouse.apimachinery.errors import new_bad_request, new_invalid
+from pilothouse.apimachinery.fieldpath import Path
 from pilothouse.apimachinery.fields import parse_field_selector
 from pilothouse.apimachinery.labels import parse_selector
+from pilothouse.apimachinery.metavalidation import validate_field_manager
 from pilothouse.apimachinery.schema import GroupKind, GroupVersionKind
 from pilothouse.apis.meta.errors import forbidden, invalid, not_supported, required
-from pilothouse.apiserver.registry.object_meta import validate_field_manager
 from pilothouse.apiserver.registry.selection import Selection
 
 if TYPE_CHECKING:
@@ -212,7 +213,8 @@ def parse_write_options(query: Query, kind: str, *, apply: bool = False) -> Writ
         errors.append(required("fieldManager", "is required for apply patch"))
     if not apply and force is not None:
         errors.append(forbidden("force", "may not be specified for non-apply patch"))
-    errors += validate_field_manager(manager, "fieldManager")
+    if manager:
+        errors += validate_field_manager(manager, Path("fieldManager"))
     dry_run = query.get("dryRun") or []
     errors += _dry_run_errors(dry_run)
     if validation not in _FIELD_VALIDATION:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from pilothouse.apiserver.registry.resources import ServedResource
     from pilothouse.apiserver.request.context import Request
     from pilothouse.apiserver.storage.cacher.cache_watcher import CacheWatcher
-    from pilothouse.apiserver.storage.cacher.interfaces import CacheEvent
+    from pilothouse.apiserver.storage.cacher.watch_cache import Event as CacheEvent
     from pilothouse.componentbase.serving.interfaces import Sink
 
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"

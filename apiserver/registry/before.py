@@ -9,22 +9,25 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from pilothouse.apimachinery.errors import new_bad_request, new_conflict, new_invalid
-from pilothouse.apimachinery.schema import GroupResource
-from pilothouse.apimachinery.timefmt import format_time, parse_time
-from pilothouse.apis.meta.equality import semantic_equal
-from pilothouse.apiserver.registry.object_meta import (
+from pilothouse.apimachinery.fieldpath import Path
+from pilothouse.apimachinery.metavalidation import (
     validate_object_meta,
     validate_object_meta_update,
 )
+from pilothouse.apimachinery.schema import GroupResource
+from pilothouse.apimachinery.timefmt import format_time, parse_time
+from pilothouse.apis.meta.equality import semantic_equal
 
 if TYPE_CHECKING:
     from random import Random
 
+    from pilothouse.apimachinery.fieldpath import ErrorList
     from pilothouse.apimachinery.object import Obj
     from pilothouse.apimachinery.schema import GroupKind
     from pilothouse.apiserver.registry.context import RegistryContext
     from pilothouse.apiserver.registry.strategy import Strategy
 
+METADATA = Path("metadata")
 _SYSTEM_FIELDS = (
     "creationTimestamp",
     "uid",
@@ -37,6 +40,15 @@ _DUPLICATES = (
     "in 1.20+, and may reject such requests as early as 1.24; please fix your requests; "
     "duplicate UID(s) observed: {}"
 )
+
+
+def _metadata_errors(strategy: Strategy, metadata: Obj) -> ErrorList:
+    return validate_object_meta(
+        metadata,
+        namespaced=strategy.namespaced,
+        name_errors=strategy.name_errors,
+        path=METADATA,
+    )
 
 
 def new_uid(random: Random) -> str:
@@ -100,7 +112,7 @@ def before_create(
     if strategy.has_generation:
         metadata["generation"] = 1
     strategy.prepare_for_create(context, obj)
-    errors = validate_object_meta(strategy, metadata)
+    errors = _metadata_errors(strategy, metadata)
     errors += strategy.validate(context, obj)
     if errors:
         raise new_invalid(kind, metadata.get("name") or "", errors)
@@ -137,8 +149,11 @@ def before_update(
         and metadata.get("deletionGracePeriodSeconds") is None
     ):
         metadata["deletionGracePeriodSeconds"] = before["deletionGracePeriodSeconds"]
-    errors = validate_object_meta(strategy, metadata)
-    errors += validate_object_meta_update(metadata, before)
+    errors = _metadata_errors(strategy, metadata)
+    errors += validate_object_meta_update(metadata, before, METADATA)
+    if len(errors) > 1:
+        # Both look at labels, annotations and owners.
+        errors = list({(e.field, e.body()): e for e in errors}.values())
     if status:
         errors += strategy.validate_status_update(context, obj, old)
     else:

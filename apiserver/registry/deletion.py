@@ -22,7 +22,6 @@ from pilothouse.apiserver.registry.interpret import (
     interpret,
     precondition_failed,
 )
-from pilothouse.apiserver.registry.object_meta import FOREGROUND, ORPHAN
 from pilothouse.apiserver.storage.errors import OutcomeUnknown, RevisionConflict, StorageError
 from pilothouse.apiserver.storage.versioner import encode, splice
 
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from pilothouse.apiserver.registry.write import Write
     from pilothouse.apiserver.storage.cacher.watch_cache import Entry
 
+ORPHAN, FOREGROUND = "orphan", "foregroundDeletion"
 _RETRIES = 200
 RETURNS_DELETED_OBJECT = frozenset(
     (

@@ -48,6 +48,7 @@ from pilothouse.apiserver.registry.interpret import (
     interpret,
     precondition_failed,
 )
+from pilothouse.apiserver.registry.strategy import Strategy
 from pilothouse.apiserver.storage.errors import (
     KeyExists,
     OutcomeUnknown,
@@ -64,7 +65,6 @@ if TYPE_CHECKING:
     from pilothouse.apiserver.admission.interfaces import Attributes
     from pilothouse.apiserver.registry.context import RegistryContext
     from pilothouse.apiserver.registry.resources import ServedResource
-    from pilothouse.apiserver.registry.strategy import Strategy
     from pilothouse.apiserver.registry.write import Write
     from pilothouse.apiserver.storage.cacher.cacher import Cacher
     from pilothouse.apiserver.storage.cacher.watch_cache import Entry
@@ -410,8 +410,9 @@ class Store:
             return existing
         if len(spliced) == len(existing.data) and obj == existing.obj:
             return existing
-        rollback = hooks.begin_update(self.context, obj, existing.obj, write.dry_run)
-        if rollback is not None:
+        rollback = None
+        if type(hooks).begin_update is not Strategy.begin_update:
+            rollback = hooks.begin_update(self.context, obj, existing.obj, write.dry_run)
             data = encode(obj)
         if write.dry_run:
             if rollback is not None:

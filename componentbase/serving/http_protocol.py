@@ -16,6 +16,7 @@ import http
 import logging
 import types
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import httptools
@@ -51,6 +52,11 @@ def _header_name(raw: bytes) -> str:
         if len(_names) < 512:
             _names[raw] = name
     return name
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
 
 
 async def _done(response: HTTPResponse) -> HTTPResponse:
@@ -363,7 +369,7 @@ class HTTPProtocol(asyncio.Protocol):
         """Until the transport takes more (or the connection is gone)."""
         if self._paused and not self.closed:
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._writable.append(lambda: waiter.done() or waiter.set_result(None))
+            self._writable.append(partial(_wake, waiter))
             await waiter
 
     def _push(self, response: HTTPResponse, keep_alive: bool) -> None:

@@ -23,7 +23,7 @@ async def handle(server: Server, request: Request, served: ServedResource) -> Re
     scheme, name, port = split_target(info.name)
     pod = (await served.store.get(info.namespace, name)).obj
     status = pod.get("status") or {}
-    addresses = status.get("podIPs") or ()
+    addresses = status.get("podIPs") or []
     host = addresses[0].get("ip") or "" if addresses else status.get("podIP") or ""
     check_address(host)
     number = _port(pod, port)

@@ -28,7 +28,7 @@ def container_of(pod: Obj, wanted: str) -> str:
         if wanted not in names:
             raise new_bad_request(f"container {wanted} is not valid for pod {name}")
         return wanted
-    containers = spec.get("containers") or ()
+    containers = spec.get("containers") or []
     if len(containers) == 1:
         return str(containers[0]["name"])
     text = f"a container name must be specified for pod {name}"

@@ -48,7 +48,7 @@ async def handle(server: Server, request: Request, served: ServedResource) -> Re
 
 def _port_name(service: Obj, wanted: str) -> str | None:
     """The name of the wanted port; None: whatever the first is. :raises StatusError: 400."""
-    ports = (service.get("spec") or {}).get("ports") or ()
+    ports = (service.get("spec") or {}).get("ports") or []
     if not wanted:
         return None if len(ports) != 1 else ports[0].get("name") or ""
     for port in ports:

@@ -29,8 +29,8 @@ _INDEXED_FIELDS = ("metadata.name", "spec.nodeName")
 concerns (upstream's IndexerFuncs)."""
 
 
-class BuiltInKinds:
-    """Makes served resources and stores; custom kinds use :meth:`store` too."""
+class Kinds:
+    """Makes served resources of the built-in rows, and the stores of all kinds."""
 
     def __init__(
         self, registry: ResourceRegistry, storage: Storage, context: RegistryContext
@@ -94,7 +94,7 @@ class _Late:
 
     __slots__ = ("_kinds",)
 
-    def __init__(self, kinds: BuiltInKinds) -> None:
+    def __init__(self, kinds: Kinds) -> None:
         self._kinds = kinds
 
     async def admit(self, attributes: Any) -> None:
@@ -122,16 +122,9 @@ def _schema(row: Resource) -> TypeSchema:
 
 
 def _strategy(row: Resource) -> Strategy:
-    try:
-        from pilothouse.apiserver.registry.strategies import strategy_for
-    except ImportError:
-        from pilothouse.apiserver.registry.strategy import Strategy as Default
+    from pilothouse.apiserver.registry.strategies import strategy_for
 
-        made = Default()
-        made.namespaced = row.namespaced
-        made.has_status = made.has_generation = False
-        return made
-    return strategy_for(row)
+    return strategy_for(row.group_resource)
 
 
 def _converter(row: Resource) -> Any:
