@@ -34,6 +34,8 @@ class Entry:
     options: Callable[[ControllerManagerConfig], dict[str, Any]]
     aliases: tuple[str, ...] = ()
     wanted: Callable[[ControllerManagerConfig], bool] = lambda config: True
+    account: str = ""
+    """Its service account in kube-system, when that is not called as the controller."""
 
     def make(self, env: Environment, config: ControllerManagerConfig) -> Controller:
         module = importlib.import_module(f"{_PACKAGE}.{self.module}")
@@ -63,6 +65,7 @@ CONTROLLERS = (
         "ServiceAccountController",
         lambda c: {},
         ("serviceaccount",),
+        account="service-account-controller",
     ),
     Entry(
         "root-ca-certificate-publisher-controller",
@@ -71,6 +74,7 @@ CONTROLLERS = (
         lambda c: {"root_ca": c.root_ca},
         ("root-ca-cert-publisher",),
         lambda c: bool(c.root_ca),
+        account="root-ca-cert-publisher",
     ),
     Entry(
         "namespace-controller",
@@ -99,6 +103,7 @@ CONTROLLERS = (
         "ReplicationControllerController",
         lambda c: {"workers": c.concurrent_rc_syncs},
         ("replicationcontroller",),
+        account="replication-controller",
     ),
     Entry(
         "endpointslice-controller",
@@ -116,6 +121,7 @@ CONTROLLERS = (
         "EndpointsController",
         lambda c: {"workers": c.concurrent_endpoint_syncs},
         ("endpoint",),
+        account="endpoint-controller",
     ),
     Entry(
         "endpointslice-mirroring-controller",
@@ -123,6 +129,7 @@ CONTROLLERS = (
         "EndpointSliceMirroringController",
         lambda c: {"workers": c.mirroring_concurrent_service_endpoint_syncs},
         ("endpointslicemirroring",),
+        account="endpointslicemirroring-controller",
     ),
     Entry(
         "node-lifecycle-controller",
@@ -130,6 +137,7 @@ CONTROLLERS = (
         "NodeLifecycleController",
         _node_options,
         ("nodelifecycle",),
+        account="node-controller",
     ),
     Entry(
         "taint-eviction-controller",
@@ -143,6 +151,7 @@ CONTROLLERS = (
         "PodGCController",
         lambda c: {"threshold": c.terminated_pod_gc_threshold},
         ("podgc",),
+        account="pod-garbage-collector",
     ),
     Entry(
         "clusterrole-aggregation-controller",
@@ -158,6 +167,7 @@ CONTROLLERS = (
         lambda c: {"workers": c.concurrent_gc_syncs},
         ("garbagecollector",),
         lambda c: c.enable_garbage_collector,
+        account="generic-garbage-collector",
     ),
 )
 

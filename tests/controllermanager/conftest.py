@@ -25,12 +25,8 @@ class World:
         self.client = FakeClient(clock=self.clock)
         self.activity = ActivityTracker()
         self.random = Random(3)
-        self.informers = SharedInformerFactory(
-            self.client, self.clock, self.random, self.activity
-        )
-        self.env = Environment(
-            self.client, self.informers, self.clock, self.random, self.activity
-        )
+        self.informers = SharedInformerFactory(self.client, self.clock, self.random, self.activity)
+        self.env = Environment(self.client, self.informers, self.clock, self.random, self.activity)
         self.controllers: list[Any] = []
 
     async def run(self, *controllers: Any) -> None:

@@ -18,9 +18,7 @@ class World:
         self.clock = FakeClock()
         self.client = FakeClient(clock=self.clock)
         self.activity = ActivityTracker()
-        self.factory = SharedInformerFactory(
-            self.client, self.clock, Random(1), self.activity
-        )
+        self.factory = SharedInformerFactory(self.client, self.clock, Random(1), self.activity)
         self.seen: list[tuple[str, ...]] = []
 
     def follow(self, **options):
@@ -134,9 +132,7 @@ async def test_back_off_doubles_up_to_its_cap(world):
 async def test_bookmark_moves_the_position(world):
     informer = world.follow()
     await informer.wait_synced()
-    await world.client.create(
-        PODS, {"metadata": {"name": "p"}, "spec": {}}, "a"
-    )
+    await world.client.create(PODS, {"metadata": {"name": "p"}, "spec": {}}, "a")
     world.client.bookmark()
     await world.activity.settle()
     assert informer.reflector.resource_version == str(world.client._revision)

@@ -9,9 +9,7 @@ from pilothouse.kubeclient.cache.store import Store
 
 _NAMES = st.sampled_from(["a", "b", "c"])
 _STEPS = st.lists(
-    st.tuples(
-        st.sampled_from(["set", "remove"]), _NAMES, _NAMES, st.lists(_NAMES, unique=True)
-    ),
+    st.tuples(st.sampled_from(["set", "remove"]), _NAMES, _NAMES, st.lists(_NAMES, unique=True)),
     max_size=40,
 )
 
