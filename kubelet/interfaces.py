@@ -36,10 +36,15 @@ class Volumes(Protocol):
         ...
 
     async def container_mounts(
-        self, pod: Obj, container: Obj, mounted: dict[str, MountedVolume], pod_ip: str
+        self,
+        pod: Obj,
+        container: Obj,
+        mounted: dict[str, MountedVolume],
+        pod_ip: str,
+        attempt: int,
     ) -> list[Mount]:
-        """The container's mounts: volumeMounts (subPath, subPathExpr), /etc/hosts, resolv.conf,
-        the termination log. :raises ContainerConfigError: a mount that cannot be made."""
+        """The container's mounts: volumeMounts (subPathExpr is expanded already), /etc/hosts,
+        resolv.conf, the termination log of this attempt. :raises ContainerConfigError: a mount that cannot be made."""
         ...
 
     async def unmount(self, pod: Obj) -> None:

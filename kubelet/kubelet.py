@@ -39,6 +39,7 @@ from pilothouse.kubelet.runtime.errors import RuntimeFailure
 from pilothouse.kubelet.runtime.interfaces import ImageService, RuntimeEvent, RuntimeService
 from pilothouse.kubelet.runtime.manager import RuntimeManager, SyncResult
 from pilothouse.kubelet.status_manager import StatusManager
+from pilothouse.kubelet.termination_message import TerminationMessages
 
 log = logging.getLogger(__name__)
 RUNTIME_RETRY_SECONDS = 1.0
@@ -75,7 +76,7 @@ class Kubelet:
             env.client, "kubelet", clock=env.clock, random=env.random, activity=env.activity,
             host=config.node_name,
         )  # fmt: skip
-        self.cache = PodCache(runtime)
+        self.cache = PodCache(runtime, TerminationMessages(config.root_dir).read)
         self.volumes = volumes
         self.probes = probes
         self.manager = RuntimeManager(
@@ -228,10 +229,10 @@ class Kubelet:
             return FAILED_SYNC_SECONDS
         result = await self._sync_runtime(pod, mounted)
         self._waiting[uid] = result.waiting
-        self.probes.update(pod, self.cache.get(uid))
         pod = self.statuses.last(state.pod)
         status = self._status(pod, state)
         self.statuses.set(pod, status)
+        self.probes.update(self.statuses.last(pod), self.cache.get(uid))
         if status["phase"] in ("Succeeded", "Failed"):
             state.terminate(None, None)
             return None

@@ -6,7 +6,8 @@ connection everything is listed anew.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from pilothouse.kubelet.runtime.errors import NotFound
 from pilothouse.kubelet.runtime.interfaces import (
@@ -21,8 +22,14 @@ UID_LABEL = "io.kubernetes.pod.uid"
 
 
 class PodCache:
-    def __init__(self, runtime: RuntimeService) -> None:
+    def __init__(
+        self,
+        runtime: RuntimeService,
+        termination_message: Callable[[ContainerStatus], str] = lambda status: "",
+    ) -> None:
+        """``termination_message`` reads what a container that has exited left behind."""
         self._runtime = runtime
+        self._termination_message = termination_message
         self._sandboxes: dict[str, dict[str, SandboxStatus]] = {}
         self._containers: dict[str, dict[str, ContainerStatus]] = {}
         self._status: dict[str, PodRuntimeStatus] = {}
@@ -129,5 +136,11 @@ class PodCache:
 
     def _put_container(self, status: ContainerStatus, uid: str = "") -> None:
         uid = uid or status.labels.get(UID_LABEL) or self.pod_of(status.sandbox_id)
+        known = self._containers.get(uid, {}).get(status.id)
+        if status.state == "exited" and not status.message:
+            if known is not None and known.state == "exited":
+                status = replace(status, message=known.message)
+            else:
+                status = replace(status, message=self._termination_message(status))
         self._containers.setdefault(uid, {})[status.id] = status
         self._pod_of[status.id] = uid

@@ -259,14 +259,15 @@ class RuntimeManager:
         sandbox = self._cache.get(uid).sandbox
         ips = sandbox.ips if sandbox is not None else ()
         envs = await self._environments.make(pod, container, ips)
+        attempt = newest.attempt + 1 if newest is not None else 0
         mounts = await self._volumes.container_mounts(
-            pod, container, mounted, ips[0] if ips else ""
+            pod, self._with_sub_paths(container, envs), mounted, ips[0] if ips else "", attempt
         )
         config = container_config(
             pod,
             container,
             start.kind,
-            attempt=newest.attempt + 1 if newest is not None else 0,
+            attempt=attempt,
             image_id=image_id,
             command=self._expanded(container.get("command"), envs),
             args=self._expanded(container.get("args"), envs),
@@ -300,6 +301,25 @@ class RuntimeManager:
         problem = non_root_problem(pod, container, image.user if image is not None else "")
         if problem:
             raise ContainerConfigError(problem)
+
+    def _with_sub_paths(self, container: Obj, envs: list[tuple[str, str]]) -> Obj:
+        """The container with each subPathExpr expanded into a subPath.
+
+        :raises ContainerConfigError: a variable that does not exist.
+        """
+        mounts = container.get("volumeMounts") or ()
+        if not any(mount.get("subPathExpr") for mount in mounts):
+            return container
+        variables = dict(envs)
+        expanded = []
+        for mount in mounts:
+            if mount.get("subPathExpr"):
+                sub_path = self._environments.expand(mount["subPathExpr"], variables)
+                if "$(" in sub_path:
+                    raise ContainerConfigError(f"missing value for {mount['subPathExpr']!r}")
+                mount = mount | {"subPath": sub_path}
+            expanded.append(mount)
+        return container | {"volumeMounts": expanded}
 
     def _expanded(
         self, words: Sequence[str] | None, envs: list[tuple[str, str]]

@@ -1,0 +1,204 @@
+"""All volumes of a pod on the node: set up, kept up to date, taken away.
+
+Implements ``interfaces.Volumes``. File work runs in a worker thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import stat
+
+from pilothouse.apimachinery.object import Obj
+from pilothouse.kubelet.interfaces import ContainerConfigError, MountedVolume, MountError
+from pilothouse.kubelet.pod_files import pod_directory, termination_log, volume_directory
+from pilothouse.kubelet.runtime.interfaces import Mount
+from pilothouse.kubelet.volumes.atomic_writer import BadPath, write_atomically
+from pilothouse.kubelet.volumes.host_files import hosts_file, resolv_conf
+from pilothouse.kubelet.volumes.host_path import prepare_host_path
+from pilothouse.kubelet.volumes.object_files import Files
+from pilothouse.kubelet.volumes.projected import ObjectVolumes
+
+OBJECT_KINDS = {
+    "configMap": "configmap", "secret": "secret", "downwardAPI": "downward-api",
+    "projected": "projected",
+}  # fmt: skip
+
+
+class VolumeManager:
+    def __init__(
+        self,
+        root_dir: str,
+        objects: ObjectVolumes,
+        *,
+        cluster_dns: tuple[str, ...] = (),
+        cluster_domain: str = "cluster.local",
+        memory_dir: str = "/dev/shm",
+        real_files: bool = True,
+    ) -> None:
+        """``real_files`` false: nothing is written (fake containers read nothing), but what is
+        missing is still found."""
+        self._root = root_dir
+        self._objects = objects
+        self._cluster_dns = cluster_dns
+        self._cluster_domain = cluster_domain
+        self._memory = os.path.join(memory_dir, "pilothouse-volumes")
+        self._real = real_files
+
+    async def mount(self, pod: Obj) -> dict[str, MountedVolume]:
+        mounted: dict[str, MountedVolume] = {}
+        for volume in pod["spec"].get("volumes") or ():
+            name = volume["name"]
+            try:
+                files = await self._objects.files(pod, volume) if self._real else None
+                mounted[name] = await self._run(self._mount_one, pod, volume, files)
+            except (MountError, BadPath, OSError) as error:
+                raise MountError(
+                    f'MountVolume.SetUp failed for volume "{name}" : {error}'
+                ) from error
+        return mounted
+
+    async def _run(self, function: object, *args: object) -> MountedVolume:
+        if not self._real:
+            return MountedVolume("")
+        return await asyncio.to_thread(function, *args)  # type: ignore[arg-type]
+
+    def _mount_one(self, pod: Obj, volume: Obj, files: Files | None) -> MountedVolume:
+        uid, name = pod["metadata"]["uid"], volume["name"]
+        group = (pod["spec"].get("securityContext") or {}).get("fsGroup")
+        for kind, plugin in OBJECT_KINDS.items():
+            if kind in volume:
+                path = volume_directory(self._root, uid, plugin, name)
+                write_atomically(path, files or {}, group)
+                return MountedVolume(path, readonly=True)
+        if "hostPath" in volume:
+            return MountedVolume(prepare_host_path(volume["hostPath"]))
+        if "emptyDir" in volume or len(volume) == 1:
+            return MountedVolume(self._empty_dir(uid, volume, group))
+        kind = next(key for key in volume if key != "name")
+        raise MountError(f"volumes of kind {kind} are not supported yet")
+
+    def _empty_dir(self, uid: str, volume: Obj, group: int | None) -> str:
+        name = volume["name"]
+        if (volume.get("emptyDir") or {}).get("medium") == "Memory":
+            path = os.path.join(self._memory, uid, name)
+        else:
+            path = volume_directory(self._root, uid, "empty-dir", name)
+        if not os.path.isdir(path):
+            os.makedirs(path, exist_ok=True)
+            os.chmod(path, 0o777)
+            if group is not None:
+                os.chown(path, -1, group)
+                os.chmod(path, 0o2777)
+        return path
+
+    # -- mounts of a container -----------------------------------------------------------
+
+    async def container_mounts(
+        self,
+        pod: Obj,
+        container: Obj,
+        mounted: dict[str, MountedVolume],
+        pod_ip: str,
+        attempt: int,
+    ) -> list[Mount]:
+        if not self._real:
+            return []
+        mounts = await asyncio.to_thread(self._container_mounts, pod, container, mounted, pod_ip)
+        return [*mounts, await asyncio.to_thread(self._termination_log, pod, container, attempt)]
+
+    def _container_mounts(
+        self, pod: Obj, container: Obj, mounted: dict[str, MountedVolume], pod_ip: str
+    ) -> list[Mount]:
+        mounts = [
+            self._volume_mount(container, m, mounted) for m in container.get("volumeMounts") or ()
+        ]
+        taken = {mount.container_path for mount in mounts}
+        for path, source in self._node_files(pod, pod_ip).items():
+            if path not in taken:
+                mounts.append(Mount(source, path))
+        return mounts
+
+    def _volume_mount(self, container: Obj, mount: Obj, mounted: dict[str, MountedVolume]) -> Mount:
+        volume = mounted.get(mount["name"])
+        if volume is None:
+            raise ContainerConfigError(
+                f'cannot find volume "{mount["name"]}" '
+                f'to mount into container "{container["name"]}"'
+            )
+        host_path = volume.host_path
+        sub_path = mount.get("subPath") or ""
+        if sub_path:
+            host_path = _sub_path(host_path, sub_path, volume.readonly)
+        propagation = {
+            "HostToContainer": "host_to_container", "Bidirectional": "bidirectional",
+        }.get(mount.get("mountPropagation") or "", "private")  # fmt: skip
+        return Mount(
+            host_path,
+            mount["mountPath"],
+            readonly=bool(mount.get("readOnly")) or volume.readonly,
+            propagation=propagation,  # type: ignore[arg-type]
+        )
+
+    def _node_files(self, pod: Obj, pod_ip: str) -> dict[str, str]:
+        """/etc/hosts and /etc/resolv.conf of the pod."""
+        directory = pod_directory(self._root, pod["metadata"]["uid"])
+        os.makedirs(directory, mode=0o750, exist_ok=True)
+        files = {"/etc/resolv.conf": resolv_conf(pod, self._cluster_dns, self._cluster_domain)}
+        files["/etc/hosts"] = hosts_file(pod, pod_ip, self._cluster_domain)
+        result = {}
+        for path, text in files.items():
+            source = os.path.join(directory, path.strip("/").replace("/", "-"))
+            with open(source, "w") as file:
+                file.write(text)
+            os.chmod(source, 0o644)
+            result[path] = source
+        return result
+
+    def _termination_log(self, pod: Obj, container: Obj, attempt: int) -> Mount:
+        """An empty file for the container's last words, mounted where it expects it."""
+        path = termination_log(self._root, pod["metadata"]["uid"], container["name"], attempt)
+        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+        with open(path, "wb"):
+            os.chmod(path, 0o666)
+        return Mount(path, container.get("terminationMessagePath") or "/dev/termination-log")
+
+    async def unmount(self, pod: Obj) -> None:
+        uid = pod["metadata"]["uid"]
+        self._objects.forget(uid)
+        if self._real:
+            await asyncio.to_thread(self._remove, uid)
+
+    def _remove(self, uid: str) -> None:
+        shutil.rmtree(pod_directory(self._root, uid), ignore_errors=True)
+        shutil.rmtree(os.path.join(self._memory, uid), ignore_errors=True)
+
+
+def _sub_path(base: str, sub_path: str, readonly: bool) -> str:
+    """The path below a volume; symbolic links must not lead out of it."""
+    if os.path.isabs(sub_path) or ".." in sub_path.split("/"):
+        raise ContainerConfigError(f"subPath {sub_path!r} must be relative and not contain '..'")
+    full = os.path.join(base, sub_path)
+    if not os.path.lexists(full) and not readonly:
+        _make_below(base, sub_path)
+    real, root = os.path.realpath(full), os.path.realpath(base)
+    if real != root and not real.startswith(root + os.sep):
+        raise ContainerConfigError(f"subPath {sub_path!r} leads out of the volume")
+    if not os.path.exists(real):
+        raise ContainerConfigError(f"failed to prepare subPath for volumeMount: {sub_path}")
+    return real
+
+
+def _make_below(base: str, sub_path: str) -> None:
+    """Folders below the volume with the volume's own mode; never through a link that leaves."""
+    mode = stat.S_IMODE(os.stat(base).st_mode)
+    current = base
+    for part in sub_path.split("/"):
+        current = os.path.join(current, part)
+        if not os.path.lexists(current):
+            os.mkdir(current)
+            os.chmod(current, mode)
+        real = os.path.realpath(current)
+        if not real.startswith(os.path.realpath(base)):
+            raise ContainerConfigError(f"subPath {sub_path!r} leads out of the volume")
