@@ -100,10 +100,28 @@ def _load(body: bytes, as_yaml: bool, check_repeated: bool) -> tuple[Any, str]:
     except orjson.JSONDecodeError:
         if as_yaml:
             return _load_yaml(body)
-        return _load_odd_json(body), ""
-    if check_repeated and _may_repeat(body, value):
         value = _load_odd_json(body)
+        _compact_length(body, value)
+        return value, ""
+    length = _compact_length(body, value)
+    if check_repeated and length != len(body.strip()):
+        from pilothouse.apiserver.codec.json_syntax import has_repeated_keys
+
+        if has_repeated_keys(body):
+            value = _load_odd_json(body)
     return value, ""
+
+
+def _compact_length(body: bytes, value: Any) -> int:
+    """The length of ``value`` without spaces; a body that is no longer has no key twice.
+
+    Whatever is stored and sent later is written by orjson, whose nesting is limited: deeper
+    values are refused here. (Eight levels are left for what objects get wrapped in.)
+    """
+    try:
+        return len(orjson.dumps([[[[[[[[value]]]]]]]])) - 16
+    except TypeError:
+        raise _BodyError("exceeded max depth") from None
 
 
 def _load_yaml(body: bytes) -> tuple[Any, str]:
@@ -125,15 +143,6 @@ def _load_odd_json(body: bytes) -> Any:
         return loads(body)
     except JSONSyntaxError as error:
         raise _BodyError(str(error)) from None
-
-
-def _may_repeat(body: bytes, value: Any) -> bool:
-    """A body that is as long as its compact form has no key twice; others are looked at."""
-    if len(orjson.dumps(value)) == len(body.strip()):
-        return False
-    from pilothouse.apiserver.codec.json_syntax import has_repeated_keys
-
-    return has_repeated_keys(body)
 
 
 def _decode_text(
@@ -188,7 +197,8 @@ def _decode_protobuf(body: bytes, default_gvk: GroupVersionKind, schema_for: Sch
         raise new_unsupported_media_type((JSON, YAML))
     try:
         obj = coerce(decode_object(envelope.raw, schema), schema)
-    except (ProtobufError, CoercionError) as error:
+        _compact_length(body, obj)
+    except (ProtobufError, CoercionError, _BodyError) as error:
         raise _BodyError(str(error), gvk) from None
     _check_version(gvk, default_gvk)
     return Decoded(_with_kind(obj, gvk), gvk)

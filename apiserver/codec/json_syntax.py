@@ -12,7 +12,7 @@ from typing import Any
 from pilothouse.apiserver.codec.strict import Pairs
 
 MAX_DEPTH = 10000
-"""Go's limit. (orjson's own is 1024; deeper bodies are refused as if this were reached.)"""
+"""Go's limit. (``decode.py`` refuses far less deep values as if this were reached.)"""
 
 _SPACE = b" \t\r\n"
 _NUMBER = re.compile(rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")

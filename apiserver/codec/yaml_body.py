@@ -11,7 +11,8 @@ import base64
 import re
 from typing import Any
 
-MAX_DEPTH = 1000
+MAX_DEPTH = 240
+"""Below the nesting that orjson can write."""
 _MAX_NODES = 400_000
 """Values that aliases may add to a document before it counts as a bomb."""
 
