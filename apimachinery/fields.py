@@ -98,7 +98,9 @@ def parse_field_selector(text: str) -> FieldSelector:
     """The selector that ``text`` stands for. :raises ValueError: with upstream's text."""
     if not text:
         return EVERYTHING
-    return FieldSelector(_requirement(text, part) for part in sorted(_terms(text)) if part)
+    requirements = (_requirement(text, part) for part in sorted(_terms(text)) if part)
+    # As upstream: a term without field and value restricts nothing.
+    return FieldSelector(r for r in requirements if r.field or r.value)
 
 
 def escape_value(value: str) -> str:

@@ -23,7 +23,7 @@ FORMAT_WRONG = (
 NUMERIC_WRONG = "unable to parse numeric part of quantity"
 SUFFIX_WRONG = "unable to parse quantity's suffix"
 
-_NUMBER = re.compile(r"([+-]?)0*([0-9]*)(?:\.([0-9]*))?([eEinumkKMGTP]*[-+]?[0-9]*)", re.ASCII)
+_NUMBER = re.compile(r"([+-]?)(0*)([0-9]*)(?:\.([0-9]*))?([eEinumkKMGTP]*[-+]?[0-9]*)", re.ASCII)
 _EXPONENT = re.compile(r"[eE]([+-]?[0-9]+)", re.ASCII)
 _DECIMAL_SUFFIXES = {
     "n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18,
@@ -78,23 +78,26 @@ class Quantity:
 
     def value(self) -> int:
         """Whole units, rounded away from zero, within int64."""
-        return self.unscaled if self.scale == 0 else self.scaled_value(0)
+        value = self.unscaled
+        return value if self.scale == 0 and value.bit_length() < 64 else self.scaled_value(0)
 
     def milli_value(self) -> int:
         """Thousandths, rounded away from zero, within int64."""
-        return self.unscaled if self.scale == -3 else self.scaled_value(-3)
+        value = self.unscaled
+        return value if self.scale == -3 and value.bit_length() < 64 else self.scaled_value(-3)
 
     def scaled_value(self, scale: int) -> int:
         """In units of ``10**scale``, rounded away from zero, within int64."""
         shift = self.scale - scale
-        if shift < 0:
-            return _divide_up(self.unscaled, -shift)
         if self.unscaled == 0:
             return 0
         bound = _MAX_INT64 if self.unscaled > 0 else -_MAX_INT64 - 1
         if shift > 19:
             return bound
-        value = self.unscaled * 10**shift
+        if shift < 0:
+            value = _divide_up(self.unscaled, -shift)
+        else:
+            value = self.unscaled * 10**shift
         return bound if abs(value) > _MAX_INT64 else value
 
     def as_float(self) -> float:
@@ -202,21 +205,29 @@ def _parse(text: str) -> Quantity:
     match = _NUMBER.fullmatch(text) if text else None
     if match is None:
         raise QuantityError(FORMAT_WRONG)
-    sign, whole, fraction, suffix = match.groups()
+    sign, zeros, whole, fraction, suffix = match.groups()
     fraction = fraction or ""
+    bare = not (zeros or whole or fraction)
     if len(whole) + len(fraction) > _MAX_DIGITS:
         raise QuantityError(NUMERIC_WRONG)
     digits = whole + fraction if whole else "0" + fraction
     number = int(digits)
     if suffix in _BINARY_SUFFIXES:
-        return _parse_binary(text, sign, number, fraction, _BINARY_SUFFIXES[suffix])
+        exponent = _BINARY_SUFFIXES[suffix]
+        if bare and exponent >= 50:
+            raise QuantityError(NUMERIC_WRONG)
+        return _parse_binary(text, sign, number, fraction, exponent)
     format: Format = DECIMAL_SI
-    exponent = _DECIMAL_SUFFIXES.get(suffix)
-    if exponent is None:
+    decimal = _DECIMAL_SUFFIXES.get(suffix)
+    if decimal is None:
         exponent, format = _parse_exponent(suffix), DECIMAL_EXPONENT
+    else:
+        exponent = decimal
     scale = exponent - len(fraction)
     fits = scale >= _NANO and len(digits) <= 18
     if scale < _NANO:
+        if bare:
+            raise QuantityError(NUMERIC_WRONG)
         number, scale = _divide_up(number, _NANO - scale), _NANO
     # Upstream keeps the spelling when its quick check finds it canonical.
     keep = fits and scale % 3 == 0 and digits[0] != "0" and not digits.endswith("000")
@@ -243,7 +254,7 @@ def _parse_binary(text: str, sign: str, number: int, fraction: str, exponent: in
         format = DECIMAL_SI
     # As in upstream's fast path: an odd multiple of 2**exponent up to 2**2 is canonical.
     fits = 15 - len(str(number)) - exponent * 3 // 10 - 1 >= 0
-    keep = fits and not fraction and "." not in text and number & 7 != 0
+    keep = fits and not fraction and number & 7 != 0
     return Quantity(-unscaled if sign == "-" else unscaled, scale, format, text if keep else "")
 
 

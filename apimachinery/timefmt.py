@@ -7,11 +7,11 @@ metav1.Time is RFC 3339 in UTC with seconds, MicroTime with six decimals; Go's d
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 _RFC3339 = re.compile(
-    r"(\d{4})-(\d{2})-(\d{2})T(\d{2}):(\d{2}):(\d{2})(?:[.,](\d+))?(?:(Z)|([+-])(\d{2}):(\d{2}))",
+    r"(\d{4})-(\d{2})-(\d{2})T(\d{1,2}):(\d{2}):(\d{2})(?:[.,](\d+))?(?:(Z)|([+-])(\d{2}):(\d{2}))",
     re.ASCII,
 )
 
@@ -49,12 +49,12 @@ def parse_time(text: str) -> datetime:
     out_of_range = _out_of_range(match)
     if out_of_range:
         raise ValueError(f"parsing time {_quote(text)}: {out_of_range} out of range")
-    zone: timezone = UTC
-    if sign:
-        offset = timedelta(hours=int(zone_hour), minutes=int(zone_minute))
-        zone = timezone(-offset if sign == "-" else offset)
     try:
-        return datetime(year, month, day, hour, minute, second, micro, zone).astimezone(UTC)
+        moment = datetime(year, month, day, hour, minute, second, micro, UTC)
+        if sign:
+            offset = timedelta(hours=int(zone_hour), minutes=int(zone_minute))
+            moment = moment + offset if sign == "-" else moment - offset
+        return moment
     except (ValueError, OverflowError):
         raise ValueError(f"parsing time {_quote(text)}: year out of range") from None
 
@@ -74,7 +74,7 @@ def _out_of_range(match: re.Match[str]) -> str:
     if match[9]:
         if int(match[10]) > 24:
             return "time zone offset hour"
-        if int(match[11]) > 59 or int(match[10]) == 24:
+        if int(match[11]) > 60:
             return "time zone offset minute"
     return ""
 
@@ -92,7 +92,7 @@ _LAYOUT_STEPS = (
     ("-", "-"),
     ("02", r"\d{2}"),
     ("T", "T"),
-    ("15", r"\d{2}"),
+    ("15", r"\d{1,2}"),
     (":", ":"),
     ("04", r"\d{2}"),
     (":", ":"),
@@ -116,7 +116,12 @@ def _parse_error(text: str) -> str:
 
 
 def _quote(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    """As Go's time package quotes: other than printable ASCII in hexadecimal bytes."""
+    text = text.replace("\\", "\\\\").replace('"', '\\"')
+    if not (text.isascii() and text.isprintable()):
+        encoded = text.encode("utf-8", "surrogatepass")
+        text = "".join(chr(b) if 32 <= b < 128 else f"\\x{b:02x}" for b in encoded)
+    return f'"{text}"'
 
 
 def short_human_duration(seconds: float) -> str:

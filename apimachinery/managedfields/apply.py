@@ -112,9 +112,9 @@ def apply(
     stamp = time_text(time)
     if live is not None and not managers:
         managers = _before_first_apply(live, schema, api_version, stamp, subresource)
-    applier = _Applier(base, applied, schema, reset_set(reset_fields))
     name = manager_id(manager, APPLY, api_version, subresource)
     try:
+        applier = _Applier(base, applied, schema, reset_set(reset_fields))
         result, managers, changed = _apply_with_upgrade(applier, managers, name, api_version, force)
     except TypedError as error:
         raise errors.new_bad_request(
