@@ -8,15 +8,14 @@ deletion on demand, status sub-resources, selectors, patches and watches, behind
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from random import Random
 from typing import TYPE_CHECKING, Any
 
 from pilothouse.apimachinery import errors
-from pilothouse.apimachinery.object import Obj, copy_object, get_nested, meta, namespace_of
+from pilothouse.apimachinery.object import Obj, copy_object, get_nested, meta
 from pilothouse.apimachinery.schema import GroupVersionResource
 from pilothouse.kubeclient import resources
 from pilothouse.kubeclient.interfaces import (
@@ -26,16 +25,21 @@ from pilothouse.kubeclient.interfaces import (
     PatchType,
     WatchEvent,
 )
+from pilothouse.kubeclient.testing_parts import (
+    FakeWatch,
+    check_preconditions,
+    discovery_document,
+    merge_subresource,
+    patched,
+    scale_of,
+    selection,
+    within,
+)
 
 if TYPE_CHECKING:
     from pilothouse.apimachinery.clock import Clock
 
 _NAME_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
-_NO_STATUS = {
-    resources.CONFIG_MAPS, resources.ENDPOINTS, resources.EVENTS, resources.EVENTS_V1,
-    resources.SECRETS, resources.SERVICE_ACCOUNTS, resources.ENDPOINT_SLICES, resources.LEASES,
-    resources.CLUSTER_ROLES, resources.ROLES, resources.CONTROLLER_REVISIONS,
-}  # fmt: skip
 _LIST = ListOptions()
 _DELETE = DeleteOptions()
 
@@ -60,59 +64,6 @@ class Action:
 
 Reactor = Callable[[Action], Obj | None]
 """May raise a StatusError, or return an object as the answer instead of the tracker's."""
-
-
-class FakeWatch:
-    """A watch of the tracker; ``pending`` tells informers' activity probe of unread events."""
-
-    def __init__(self, client: FakeClient, select: Callable[[Obj], bool]) -> None:
-        self._client = client
-        self._select = select
-        self._buffer: list[WatchEvent] = []
-        self._wake: asyncio.Event = asyncio.Event()
-        self._error: Exception | None = None
-        self._ended = False
-
-    @property
-    def pending(self) -> bool:
-        return bool(self._buffer)
-
-    def push(self, event: WatchEvent, old: Obj | None) -> None:
-        """Adds a change as this watch's selection sees it."""
-        if event.type != "BOOKMARK":
-            was = old is not None and self._select(old)
-            now = event.type != "DELETED" and self._select(event.object)
-            if not was and not now:
-                return
-            kind = "MODIFIED" if was and now else "ADDED" if now else "DELETED"
-            event = WatchEvent(kind, event.object)
-        self._buffer.append(event)
-        self._wake.set()
-
-    def end(self, error: Exception | None = None) -> None:
-        """Ends the stream, after what is in the buffer, as a server would."""
-        self._error = error
-        self._ended = True
-        self._client.forget_watch(self)
-        self._wake.set()
-
-    async def __aiter__(self) -> AsyncIterator[list[WatchEvent]]:
-        while True:
-            while not self._buffer and not self._ended:
-                self._wake.clear()
-                await self._wake.wait()
-            if self._buffer:
-                batch, self._buffer = self._buffer, []
-                yield batch
-            elif self._error is not None:
-                raise self._error
-            else:
-                return
-
-    async def close(self) -> None:
-        self._ended = True
-        self._client.forget_watch(self)
-        self._wake.set()
 
 
 class FakeClient:
@@ -218,7 +169,7 @@ class FakeClient:
     ) -> Obj:
         obj = self._find(resource, name, namespace)
         if subresource == "scale":
-            return _scale_of(obj)
+            return scale_of(obj)
         return obj
 
     async def list(
@@ -227,7 +178,7 @@ class FakeClient:
         namespace: str = "",
         options: ListOptions = _LIST,
     ) -> ObjectList:
-        select = _selection(options)
+        select = selection(options)
         self._served(resource)
         found = [obj for obj in self.objects(resource, namespace) if select(obj)]
         if not options.limit:
@@ -254,7 +205,7 @@ class FakeClient:
                 "enabled"
             )
             raise errors.StatusError(422, "Invalid", message)
-        watch = FakeWatch(self, _selection(options))
+        watch = FakeWatch(self.forget_watch, selection(options))
         since = int(options.resource_version or 0)
         if send_initial_events or not since:
             for obj in self.objects(resource, namespace):
@@ -267,7 +218,7 @@ class FakeClient:
             raise errors.new_resource_expired(f"too old resource version: {since}")
         else:
             for revision, of, event, old in self._log:
-                if revision > since and of == resource and _within(event.object, namespace):
+                if revision > since and of == resource and within(event.object, namespace):
                     watch.push(event, old)
         self._watches[watch] = (resource, namespace)
         return watch
@@ -347,7 +298,7 @@ class FakeClient:
             self._fill(resource, body)
             return self._put(resource, body)
         old = self._find(resource, name, namespace)
-        body = _patched(old, patch, patch_type)
+        body = patched(old, patch, patch_type)
         return self._replace(resource, old, body, subresource, dry_run)
 
     async def delete(
@@ -370,31 +321,14 @@ class FakeClient:
         delete: DeleteOptions = _DELETE,
     ) -> None:
         self._act(Action("deletecollection", resource, namespace, "", delete))
-        select = _selection(options)
+        select = selection(options)
         for obj in self.objects(resource, namespace):
             if select(obj):
                 self._delete(resource, obj, delete)
 
     async def request(self, method: str, path: str, body: Any = None) -> Any:
         """Discovery only: /api, /apis, /api/v1, /apis/<group>/<version>."""
-        parts = path.strip("/").split("/")
-        if parts == ["apis"]:
-            groups: dict[str, list[str]] = {}
-            for resource in self.kinds:
-                if resource.group and resource.version not in groups.setdefault(resource.group, []):
-                    groups[resource.group].append(resource.version)
-            return {"kind": "APIGroupList", "groups": [_group(g, v) for g, v in groups.items()]}
-        if parts == ["api"]:
-            return {"kind": "APIVersions", "versions": ["v1"]}
-        api_version = "/".join(parts[1:])
-        found = [r for r in self.kinds if r.api_version == api_version]
-        if not found:
-            raise errors.new_generic_not_found()
-        return {
-            "kind": "APIResourceList",
-            "groupVersion": api_version,
-            "resources": [self._api_resource(resource) for resource in found],
-        }
+        return discovery_document(path, self.kinds, self.namespaced)
 
     async def close(self) -> None:
         self.end_watches()
@@ -460,7 +394,7 @@ class FakeClient:
     def _announce(self, resource: GroupVersionResource, event: WatchEvent, old: Obj | None) -> None:
         self._log.append((self._revision, resource, event, old))
         for watch, (watched, namespace) in list(self._watches.items()):
-            if watched == resource and _within(event.object, namespace):
+            if watched == resource and within(event.object, namespace):
                 watch.push(event, old)
 
     def _replace(
@@ -481,7 +415,7 @@ class FakeClient:
                 f"meta: {current['uid']}"
             )
             raise errors.new_conflict(resource.group_resource, metadata["name"], reason)
-        new = self._merge_subresource(resource, old, body, subresource)
+        new = merge_subresource(resource, old, body, subresource)
         for field in ("uid", "creationTimestamp", "deletionTimestamp", "generation"):
             new["metadata"].pop(field, None)
             if field in current:
@@ -495,29 +429,6 @@ class FakeClient:
             return self._drop(resource, new)
         return self._put(resource, new)
 
-    def _merge_subresource(
-        self, resource: GroupVersionResource, old: Obj, body: Obj, subresource: str
-    ) -> Obj:
-        if subresource == "status":
-            new: Obj = copy_object(old)
-            if "status" in body:
-                new["status"] = body["status"]
-            if resource == resources.DEPLOYMENTS:  # whose status strategy lets them through
-                new["metadata"]["annotations"] = body["metadata"].get("annotations") or {}
-            return new
-        if subresource == "finalize":
-            finalizers = get_nested(body, "spec", "finalizers", default=[])
-            return copy_object(old) | {"spec": {"finalizers": finalizers}}  # type: ignore[no-any-return]
-        if subresource == "scale":
-            new = copy_object(old)
-            new["spec"]["replicas"] = get_nested(body, "spec", "replicas", default=0)
-            return new
-        if resource not in _NO_STATUS:
-            body.pop("status", None)
-            if "status" in old:
-                body["status"] = copy_object(old["status"])
-        return body
-
     def _finished(self, resource: GroupVersionResource, obj: Obj) -> bool:
         """Whether nothing holds back an object that is being deleted."""
         metadata = meta(obj)
@@ -529,16 +440,7 @@ class FakeClient:
 
     def _delete(self, resource: GroupVersionResource, obj: Obj, options: DeleteOptions) -> Obj:
         metadata = meta(obj)
-        for wanted, field, label in (
-            (options.precondition_uid, "uid", "UID"),
-            (options.precondition_resource_version, "resourceVersion", "ResourceVersion"),
-        ):
-            if wanted and wanted != metadata[field]:
-                reason = (
-                    f"Precondition failed: {label} in precondition: {wanted}, {label} in object "
-                    f"meta: {metadata[field]}"
-                )
-                raise errors.new_conflict(resource.group_resource, metadata["name"], reason)
+        check_preconditions(resource, metadata, options)
         new = copy_object(obj)
         finalizers = list(metadata.get("finalizers") or ())
         policy = options.propagation_policy
@@ -589,81 +491,3 @@ class FakeClient:
             "apiVersion": resource.api_version,
             "metadata": {"resourceVersion": str(self._revision)},
         }
-
-    def _api_resource(self, resource: GroupVersionResource) -> Obj:
-        return {
-            "name": resource.resource,
-            "kind": self.kinds[resource],
-            "namespaced": resource in self.namespaced,
-            "verbs": ["create", "delete", "deletecollection", "get", "list", "patch", "update",
-                      "watch"],
-        }  # fmt: skip
-
-
-def _within(obj: Obj, namespace: str) -> bool:
-    return not namespace or namespace_of(obj) == namespace
-
-
-def _scale_of(obj: Obj) -> Obj:
-    return {
-        "kind": "Scale",
-        "apiVersion": "autoscaling/v1",
-        "metadata": {k: v for k, v in meta(obj).items() if k in ("name", "namespace", "uid")},
-        "spec": {"replicas": get_nested(obj, "spec", "replicas", default=0)},
-        "status": {"replicas": get_nested(obj, "status", "replicas", default=0)},
-    }
-
-
-def _group(group: str, versions: list[str]) -> Obj:
-    listed = [{"groupVersion": f"{group}/{v}", "version": v} for v in versions]
-    return {"name": group, "versions": listed, "preferredVersion": listed[0]}
-
-
-def _selection(options: ListOptions) -> Callable[[Obj], bool]:
-    if not options.label_selector and not options.field_selector:
-        return lambda obj: True
-    from pilothouse.apimachinery.fields import parse_field_selector
-    from pilothouse.apimachinery.labels import parse_selector
-
-    labels = parse_selector(options.label_selector)
-    fields = parse_field_selector(options.field_selector)
-
-    def select(obj: Obj) -> bool:
-        values = {
-            field: str(get_nested(obj, *field.split("."), default=""))
-            for field, _, _ in fields.requirements
-        }
-        return labels.matches(meta(obj).get("labels")) and fields.matches(values)
-
-    return select
-
-
-def _patched(old: Obj, patch: Any, patch_type: PatchType) -> Obj:
-    if patch_type == "application/json-patch+json":
-        from pilothouse.apimachinery.patch import json_patch
-
-        return json_patch.apply(old, patch)  # type: ignore[no-any-return]
-    if patch_type == "application/strategic-merge-patch+json":
-        from pilothouse.apimachinery.patch import strategic
-        from pilothouse.apimachinery.schema import gvk_of
-        from pilothouse.apis.schemas import for_gvk
-
-        schema = for_gvk(gvk_of(old))
-        if schema is None:
-            raise errors.new_unsupported_media_type(["application/merge-patch+json"])
-        return strategic.apply(old, patch, schema)
-    merged: Obj = _merge(old, patch)
-    return merged
-
-
-def _merge(old: Any, patch: Any) -> Any:
-    """RFC 7386 (an applied configuration is merged like it: enough for one applier)."""
-    if not isinstance(patch, dict):
-        return copy_object(patch)
-    result = copy_object(old) if isinstance(old, dict) else {}
-    for key, value in patch.items():
-        if value is None:
-            result.pop(key, None)
-        else:
-            result[key] = _merge(result.get(key), value)
-    return result
