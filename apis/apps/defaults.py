@@ -19,7 +19,7 @@ def _spec(obj: Obj) -> Obj:
     if template is None:
         template = spec["template"] = {}
     set_template_defaults(template)
-    return spec  # type: ignore[no-any-return]
+    return spec
 
 
 def _absent(obj: Obj, field: str, value: object) -> None:

@@ -83,8 +83,6 @@ def set_container_defaults(container: Obj) -> None:
         source = variable.get("valueFrom")
         if source:
             _field_ref(source.get("fieldRef"))
-            if (source.get("fileKeyRef") or {}).get("optional", True) is None:
-                source["fileKeyRef"]["optional"] = False
     for field in _PROBES:
         if container.get(field) is not None:
             _probe(container[field])

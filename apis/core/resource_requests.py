@@ -35,7 +35,7 @@ def pod_requests(
     spec = pod.get("spec") or _NONE
     result = aggregate_container_requests(pod, use_status=use_status, non_missing=non_missing)
     resources = spec.get("resources")
-    if resources and not skip_pod_level and _has_pod_level(resources.get("requests")):
+    if resources is not None and not skip_pod_level and _has_pod_level(resources.get("requests")):
         requests = resources.get("requests") or _NONE
         effective = parse_list(requests)
         status = pod.get("status") or _NONE
@@ -113,16 +113,14 @@ def aggregate_container_limits(pod: Obj, *, use_status: bool = False) -> Resourc
 def is_resize_infeasible(pod: Obj) -> bool:
     for condition in (pod.get("status") or _NONE).get("conditions") or ():
         if condition.get("type") == "PodResizePending":
-            return condition.get("reason") == "Infeasible"
+            return bool(condition.get("reason") == "Infeasible")
     return False
 
 
 def is_pod_level_resources_set(spec: Obj) -> bool:
     """Whether ``spec.resources`` names cpu, memory or huge pages."""
-    resources = spec.get("resources")
-    return bool(resources) and (
-        _has_pod_level(resources.get("requests")) or _has_pod_level(resources.get("limits"))
-    )
+    resources = spec.get("resources") or _NONE
+    return _has_pod_level(resources.get("requests")) or _has_pod_level(resources.get("limits"))
 
 
 def is_restartable_init_container(container: Obj) -> bool:

@@ -92,7 +92,7 @@ def _data_source(errors: ErrorList, source: Obj, path: str) -> None:
 def validate_claim_template(errors: ErrorList, template: Obj, path: str) -> None:
     """The claim of an ephemeral volume: only labels and annotations, and a spec."""
     metadata = template.get("metadata") or {}
-    check.annotations(errors, metadata.get("annotations"), f"{path}.metadata.annotations")
+    check.annotation_map(errors, metadata.get("annotations"), f"{path}.metadata.annotations")
     check.labels(errors, metadata.get("labels"), f"{path}.metadata.labels")
     for field, value in metadata.items():
         if value and field not in ("annotations", "labels"):

@@ -44,7 +44,7 @@ def validate_pod_template_spec(
     if labels:
         check.labels(errors, labels, f"{path}.labels")
     if annotations:
-        check.annotations(errors, annotations, f"{path}.annotations")
+        check.annotation_map(errors, annotations, f"{path}.annotations")
         validate_pod_annotations(
             errors,
             annotations,

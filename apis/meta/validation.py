@@ -103,7 +103,7 @@ def labels(errors: ErrorList, value: Mapping[str, str] | None, path: str) -> Non
             add_all(errors, path, text, messages)
 
 
-def annotations(errors: ErrorList, value: Mapping[str, str] | None, path: str) -> None:
+def annotation_map(errors: ErrorList, value: Mapping[str, str] | None, path: str) -> None:
     if not value:
         return
     size = 0

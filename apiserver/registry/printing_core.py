@@ -178,7 +178,8 @@ def event(obj: Obj, now: datetime) -> list[Any]:
 def resource_quota(obj: Obj, now: datetime) -> list[Any]:
     status = obj.get("status") or NO_DICT
     hard, used = status.get("hard") or NO_DICT, status.get("used") or NO_DICT
-    requests, limits = [], []
+    requests: list[str] = []
+    limits: list[str] = []
     for resource in sorted(hard):
         target = limits if resource.startswith("limits.") else requests
         target.append(

@@ -96,7 +96,7 @@ def ip_address(obj: Obj, now: datetime) -> list[Any]:
         if parent.get("namespace"):
             shown += f"/{parent['namespace']}"
         shown += f"/{parent.get('name') or ''}"
-    return [name(obj), shown, age(obj, now)]
+    return [name(obj), shown]
 
 
 # -- storage ----------------------------------------------------------------------------------
@@ -279,14 +279,8 @@ def runtime_class(obj: Obj, now: datetime) -> list[Any]:
 def flow_schema(obj: Obj, now: datetime) -> list[Any]:
     spec = _spec(obj)
     method = spec.get("distinguisherMethod")
-    dangling = next(
-        (
-            c.get("status")
-            for c in _status(obj).get("conditions") or ()
-            if c.get("type") == "Dangling"
-        ),
-        "?",
-    )
+    conditions = _status(obj).get("conditions") or ()
+    dangling = next((c.get("status") for c in conditions if c.get("type") == "Dangling"), "?")
     return [
         name(obj),
         (spec.get("priorityLevelConfiguration") or NO_DICT).get("name") or "",

@@ -201,8 +201,8 @@ def horizontal_pod_autoscaler(obj: Obj, now: datetime) -> list[Any]:
 def _metrics(obj: Obj, spec: Obj, status: Obj) -> str:
     if "targetCPUUtilizationPercentage" in spec:  # autoscaling/v1
         current = status.get("currentCPUUtilizationPercentage")
-        shown = UNKNOWN if current is None else f"{current}%"
-        return f"cpu: {shown}/{spec['targetCPUUtilizationPercentage']}%"
+        used = UNKNOWN if current is None else f"{current}%"
+        return f"cpu: {used}/{spec['targetCPUUtilizationPercentage']}%"
     metrics, current_metrics = spec.get("metrics") or (), status.get("currentMetrics") or ()
     if not metrics:
         return NONE

@@ -10,6 +10,7 @@ from pilothouse.apimachinery.schema import GroupResource
 from pilothouse.apiserver.registry.builtin import PlainStrategy
 
 if TYPE_CHECKING:
+    from pilothouse.apis.resource import Resource
     from pilothouse.apiserver.registry.strategy import Strategy
 
 _MODULES: dict[str, dict[str, str]] = {
@@ -18,19 +19,43 @@ _MODULES: dict[str, dict[str, str]] = {
         "nodes": "core.node",
         "pods": "core.pod",
         "services": "core.service",
+        "endpoints": "core.endpoints",
         "configmaps": "core.configmap",
         "secrets": "core.secret",
+        "serviceaccounts": "core.serviceaccount",
+        "events": "core.event",
+        "replicationcontrollers": "core.replicationcontroller",
+        "podtemplates": "core.podtemplate",
+        "limitranges": "core.limitrange",
+        "resourcequotas": "core.resourcequota",
     },
     "apps": {
         "deployments": "apps.deployment",
         "replicasets": "apps.replicaset",
     },
+    "events.k8s.io": {"events": "events.event"},
+    "discovery.k8s.io": {"endpointslices": "discovery.endpointslice"},
+    "coordination.k8s.io": {"leases": "coordination.lease"},
+    "scheduling.k8s.io": {"priorityclasses": "scheduling.priorityclass"},
+    "policy": {"poddisruptionbudgets": "policy.poddisruptionbudget"},
+    "rbac.authorization.k8s.io": {
+        "roles": "rbac.role",
+        "clusterroles": "rbac.clusterrole",
+        "rolebindings": "rbac.rolebinding",
+        "clusterrolebindings": "rbac.clusterrolebinding",
+    },
 }
 
 
-@lru_cache(maxsize=512)
-def strategy_for(resource: GroupResource) -> Strategy:
+def strategy_for(resource: GroupResource | Resource) -> Strategy:
     """The strategy of a built-in resource; one without rules when it has no module."""
+    if not isinstance(resource, GroupResource):
+        resource = resource.group_resource
+    return _strategy(resource)
+
+
+@lru_cache(maxsize=512)
+def _strategy(resource: GroupResource) -> Strategy:
     module = _MODULES.get(resource.group, {}).get(resource.resource)
     if module is not None:
         found: Strategy = importlib.import_module(

@@ -55,10 +55,11 @@ class PodStrategy(BuiltInStrategy):
         set_pod_defaults(obj)
 
     def prepare_for_create(self, context: RegistryContext, obj: Obj) -> None:
-        status = obj["status"] = {"phase": "Pending"}
+        status: Obj = {"phase": "Pending"}
+        obj["status"] = status
         spec = obj["spec"]
         if spec.get("schedulingGates"):
-            status["conditions"] = [_gated_condition(context)]  # type: ignore[assignment]
+            status["conditions"] = [_gated_condition(context)]
         labels = meta(obj).get("labels") or {}
         if spec.get("affinity"):
             _match_label_keys_of_affinity(spec["affinity"], labels)

@@ -253,7 +253,8 @@ def _next_port(operation: PortOperation) -> int:
 
 def _init_node_ports(service: Obj, spec: Obj, operation: PortOperation) -> None:
     """One number for a port's TCP and UDP, unless they ask for different ones."""
-    ports, by_port = spec.get("ports") or [], {}
+    ports = spec.get("ports") or []
+    by_port: dict[int | None, int] = {}
     for i, port in enumerate(ports):
         if not port.get("nodePort") and not _should_allocate(spec):
             continue
