@@ -9,11 +9,15 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from pilothouse.apiserver.admission.order import ORDER, Row
+from pilothouse.apiserver.admission.order import ORDER, RBAC_ESCALATION, Row
 from pilothouse.apiserver.admission.plugin import (
     LIMIT_RANGES,
+    NAMESPACES,
+    NODES,
+    PODS,
     PRIORITY_CLASSES,
     RESOURCE_QUOTAS,
+    SERVICE_ACCOUNTS,
     AdmissionContext,
     AdmissionHooks,
     ObjectIndex,
@@ -141,6 +145,9 @@ def build_admission(
 ) -> AdmissionChain:
     """The chain of one API server; ``chain.hooks.client`` is to be set when there is one."""
     listers = context.listers
+    # Plugins read these synchronously at any time: their caches must not start on first use.
+    for resource in (NAMESPACES, SERVICE_ACCOUNTS, PODS, NODES):
+        listers.list(resource)
     admission = AdmissionContext(
         listers=listers,
         clock=context.clock,
@@ -151,4 +158,4 @@ def build_admission(
         priority_classes=ObjectIndex(listers, PRIORITY_CLASSES),
         hooks=AdmissionHooks(authorizer=authorizer),
     )
-    return AdmissionChain(enabled_rows(config), admission)
+    return AdmissionChain([*enabled_rows(config), RBAC_ESCALATION], admission)

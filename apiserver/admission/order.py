@@ -153,3 +153,12 @@ ORDER: tuple[Row, ...] = (
     _on("ResourceQuota", "resource_quota", "CREATE UPDATE", "", ("", "resize", "status")),
     _off("AlwaysDeny"),
 )
+
+RBAC_ESCALATION = _on(
+    "RBACEscalation",
+    "rbac_escalation",
+    "CREATE UPDATE",
+    "roles.rbac.authorization.k8s.io clusterroles.rbac.authorization.k8s.io "
+    "rolebindings.rbac.authorization.k8s.io clusterrolebindings.rbac.authorization.k8s.io",
+)
+"""Not a plugin that a flag can turn off; runs last of the mutating phase."""

@@ -104,6 +104,13 @@ class Plugin:
     def interested(self, operation: Operation, resource: GroupResource, subresource: str) -> bool:
         return self.row.matches(operation, resource, subresource)
 
+    async def listed(self, resource: GroupResource) -> Listers:
+        """The listers, once the cache of a rarely needed kind can be read."""
+        ensure = getattr(self.listers, "ensure", None)
+        if ensure is not None:
+            await ensure(resource)
+        return self.listers
+
     async def admit(self, attributes: Attributes) -> None: ...
 
     async def validate(self, attributes: Attributes) -> None: ...

@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pilothouse.apiserver.authentication.jws import KeySet
-from pilothouse.apiserver.authentication.serviceaccount import LEGACY_ISSUER, ServiceAccountTokens
+from pilothouse.apiserver.authentication.serviceaccount import (
+    LEGACY_ISSUER,
+    NODES,
+    PODS,
+    SECRETS,
+    SERVICE_ACCOUNTS,
+    ServiceAccountTokens,
+)
 from pilothouse.apiserver.authentication.tokens import TokenAuthenticator, UnionTokenAuthenticator
 from pilothouse.apiserver.authentication.union import RequestAuthenticator
 from pilothouse.apiserver.authentication.x509 import X509Authenticator
@@ -44,6 +51,9 @@ def flag_list(config: Any, name: str) -> tuple[str, ...]:
 
 
 def build_authenticator(config: Any, listers: Listers, clock: Clock) -> ClusterAuthenticator:
+    # Tokens are checked against these synchronously: their caches start now.
+    for resource in (SERVICE_ACCOUNTS, PODS, SECRETS, NODES):
+        listers.list(resource)
     keys = key_set(config)
     issuers = flag_list(config, "service_account_issuer") or (DEFAULT_ISSUER,)
     audiences = flag_list(config, "api_audiences") or issuers[:1]

@@ -61,7 +61,8 @@ class RBACIndex:
     """All roles and bindings, by what decisions look up."""
 
     def __init__(self) -> None:
-        self._roles: dict[ObjectKey, tuple[CompiledRule, ...]] = {}
+        self._roles: dict[ObjectKey, Obj] = {}
+        self._compiled: dict[ObjectKey, tuple[CompiledRule, ...]] = {}
         self._bindings: dict[str, dict[str, Obj]] = {}
         """By namespace ("" for ClusterRoleBindings) and name."""
         self._seeds: set[ObjectKey] = set()
@@ -90,7 +91,8 @@ class RBACIndex:
     def _put(self, obj: Obj) -> None:
         kind, namespace, name = key = _key(obj)
         if kind in ("Role", "ClusterRole"):
-            self._roles[key] = tuple(compile_rule(rule) for rule in obj.get("rules") or ())
+            self._roles[key] = obj
+            self._compiled.pop(key, None)
         else:
             self._bindings.setdefault(namespace, {})[name] = obj
         self.generation += 1
@@ -99,6 +101,7 @@ class RBACIndex:
         kind, namespace, name = key
         if kind in ("Role", "ClusterRole"):
             self._roles.pop(key, None)
+            self._compiled.pop(key, None)
         else:
             self._bindings.get(namespace, {}).pop(name, None)
         self.generation += 1
@@ -108,9 +111,14 @@ class RBACIndex:
         kind, name = role_ref.get("kind") or "", role_ref.get("name") or ""
         if kind not in ("Role", "ClusterRole"):
             raise LookupError(f'unsupported role reference kind: "{kind}"')
-        rules = self._roles.get((kind, namespace if kind == "Role" else "", name))
+        key = (kind, namespace if kind == "Role" else "", name)
+        rules = self._compiled.get(key)
         if rules is None:
-            raise LookupError(f'{kind.lower()}.{GROUP} "{name}" not found')
+            role = self._roles.get(key)
+            if role is None:
+                raise LookupError(f'{kind.lower()}.{GROUP} "{name}" not found')
+            rules = tuple(compile_rule(rule) for rule in role.get("rules") or ())
+            self._compiled[key] = rules
         return rules
 
     def bindings_for(self, user: UserInfo, namespace: str) -> Iterator[tuple[Obj, Obj]]:

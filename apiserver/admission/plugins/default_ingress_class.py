@@ -9,7 +9,7 @@ from pilothouse.apiserver.admission.plugin import Plugin
 
 if TYPE_CHECKING:
     from pilothouse.apimachinery.object import Obj
-    from pilothouse.apiserver.admission.interfaces import Attributes
+    from pilothouse.apiserver.admission.interfaces import Attributes, Listers
 
 INGRESS_CLASSES = GroupResource("networking.k8s.io", "ingressclasses")
 _CLASS_ANNOTATION = "kubernetes.io/ingress.class"
@@ -23,20 +23,19 @@ class DefaultIngressClass(Plugin):
             return
         if (ingress.get("spec") or {}).get("ingressClassName") is not None:
             return
-        chosen = self._default()
+        chosen = newest_default(await self.listed(INGRESS_CLASSES))
         if chosen is not None:
             ingress.setdefault("spec", {})["ingressClassName"] = chosen["metadata"]["name"]
 
-    def _default(self) -> Obj | None:
-        defaults = [
-            obj
-            for obj in self.listers.list(INGRESS_CLASSES)
-            if (obj["metadata"].get("annotations") or {}).get(_DEFAULT_ANNOTATION) == "true"
-        ]
-        defaults.sort(key=lambda obj: obj["metadata"]["name"])
-        return max(
-            defaults, key=lambda o: o["metadata"].get("creationTimestamp") or "", default=None
-        )
+
+def newest_default(listers: Listers) -> Obj | None:
+    defaults = [
+        obj
+        for obj in listers.list(INGRESS_CLASSES)
+        if (obj["metadata"].get("annotations") or {}).get(_DEFAULT_ANNOTATION) == "true"
+    ]
+    defaults.sort(key=lambda obj: obj["metadata"]["name"])
+    return max(defaults, key=lambda o: o["metadata"].get("creationTimestamp") or "", default=None)
 
 
 PLUGINS = {"DefaultIngressClass": DefaultIngressClass}

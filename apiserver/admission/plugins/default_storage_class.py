@@ -29,7 +29,8 @@ class DefaultStorageClass(Plugin):
         spec = claim.get("spec") or {}
         if spec.get("storageClassName") is not None:
             return
-        chosen = newest_default(self.listers.list(STORAGE_CLASSES), _DEFAULT_ANNOTATIONS)
+        listers = await self.listed(STORAGE_CLASSES)
+        chosen = newest_default(listers.list(STORAGE_CLASSES), _DEFAULT_ANNOTATIONS)
         if chosen is not None:
             claim.setdefault("spec", {})["storageClassName"] = chosen["metadata"]["name"]
 

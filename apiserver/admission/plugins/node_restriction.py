@@ -81,6 +81,9 @@ class NodeRestriction(Plugin):
         if not node:
             reason = f'could not determine node from user "{attributes.user.name}"'
             raise refuse(attributes, reason)
+        if attributes.subresource == "token":
+            for resource in (_CLAIMS, _VOLUMES, _DRIVERS):
+                await self.listed(resource)
         check = self._checks.get(attributes.resource.resource)
         if check is not None:
             check(node, attributes)

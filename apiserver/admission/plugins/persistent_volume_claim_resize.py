@@ -25,7 +25,8 @@ class PersistentVolumeClaimResize(Plugin):
         if get_nested(old, "status", "phase") != "Bound":
             raise refuse(attributes, "Only bound persistent volume claims can be expanded")
         name = _class_of(claim)
-        storage_class = self.listers.get(STORAGE_CLASSES, "", name) if name else None
+        listers = await self.listed(STORAGE_CLASSES)
+        storage_class = listers.get(STORAGE_CLASSES, "", name) if name else None
         allowed = bool((storage_class or {}).get("allowVolumeExpansion"))
         if not allowed or name != _class_of(old):
             raise refuse(

@@ -19,11 +19,11 @@ _UNDEFINED = "pod rejected: Pod Overhead set without corresponding RuntimeClass 
 
 
 class RuntimeClass(Plugin):
-    def _class(self, attributes: Attributes, spec: Obj) -> Obj | None:
+    async def _class(self, attributes: Attributes, spec: Obj) -> Obj | None:
         name = spec.get("runtimeClassName")
         if name is None:
             return None
-        found = self.listers.get(RUNTIME_CLASSES, "", name)
+        found = (await self.listed(RUNTIME_CLASSES)).get(RUNTIME_CLASSES, "", name)
         if found is None:
             raise refuse(attributes, f'pod rejected: RuntimeClass "{name}" not found')
         return found
@@ -32,7 +32,7 @@ class RuntimeClass(Plugin):
         if attributes.obj is None:
             return
         spec = attributes.obj["spec"]
-        chosen = self._class(attributes, spec)
+        chosen = await self._class(attributes, spec)
         if chosen is None:
             return
         if (overhead := chosen.get("overhead")) is not None:
@@ -47,7 +47,7 @@ class RuntimeClass(Plugin):
         if attributes.obj is None:
             return
         spec = attributes.obj["spec"]
-        overhead = (self._class(attributes, spec) or {}).get("overhead")
+        overhead = (await self._class(attributes, spec) or {}).get("overhead")
         if overhead is None:
             if spec.get("overhead") is not None:
                 raise refuse(attributes, _UNDEFINED)
