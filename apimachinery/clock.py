@@ -57,6 +57,9 @@ class RealClock:
         return asyncio.get_running_loop().call_later(seconds, callback, *args)  # type: ignore[arg-type]
 
 
-def new_future() -> asyncio.Future[None]:
+Future = asyncio.Future
+
+
+def new_future() -> Future[None]:
     """A future of the running loop, for clocks that are advanced by hand (``testing.py``)."""
     return asyncio.get_running_loop().create_future()

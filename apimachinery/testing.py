@@ -17,9 +17,9 @@ from pilothouse.apimachinery.clock import new_future
 from pilothouse.apimachinery.timefmt import format_time
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable, Generator, Mapping, Sequence
 
+    from pilothouse.apimachinery.clock import Future
     from pilothouse.apimachinery.object import Obj
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -56,7 +56,7 @@ class FakeClock:
         self._elapsed = 0.0
         self._timers: list[tuple[float, int, FakeTimer]] = []
         self._order = itertools.count()
-        self._watchers: list[tuple[int, asyncio.Future[None]]] = []
+        self._watchers: list[tuple[int, Future[None]]] = []
 
     def now(self) -> datetime:
         return self._start + timedelta(seconds=self._elapsed)
@@ -145,7 +145,7 @@ class FakeClock:
         return True
 
 
-def _wake(future: asyncio.Future[None]) -> None:
+def _wake(future: Future[None]) -> None:
     if not future.done():
         future.set_result(None)
 
