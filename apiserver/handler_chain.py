@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from pilothouse.apimachinery.errors import StatusError, new_request_entity_too_large
 from pilothouse.apiserver.endpoints.responses import error_response
 from pilothouse.apiserver.filters.authentication import with_authentication
+from pilothouse.apiserver.filters.compression import with_compression
 from pilothouse.apiserver.filters.deadline import is_long_running, with_deadline
 from pilothouse.apiserver.filters.impersonation import with_impersonation
 from pilothouse.apiserver.filters.max_in_flight import with_max_in_flight
@@ -36,6 +37,8 @@ Filter = Callable[["Server", Handler], Handler]
 FILTERS: tuple[Filter, ...] = (
     # Audit-Id, Cache-Control and Warning headers, on refusals too.
     with_response_headers,
+    # Outside of the guard, inside of the headers it adds to; off by default.
+    with_compression,
     # Nothing escapes: StatusError is answered, anything else is a logged 500.
     with_panic_recovery,
     # Before anything that may wait.

@@ -15,6 +15,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from pilothouse.apimachinery.schema import GroupResource
+from pilothouse.apiserver.application import PATHS, LazyApplication
 from pilothouse.apiserver.endpoints import root
 from pilothouse.apiserver.endpoints.handler import APIHandler, Server
 from pilothouse.apiserver.handler_chain import HTTPEdge
@@ -173,6 +174,9 @@ class APIServer:
             self.api.routes[prefix] = discover
             self.api.prefixes.append((f"{prefix}/", discover))
         self._install_openapi()
+        application = LazyApplication(self.health, self.metrics, self.tasks)
+        for path in PATHS:
+            self.api.routes[path] = application.handle
 
         async def starting() -> str | None:
             return None if self.ready else "not all post-start hooks have finished"

@@ -115,7 +115,10 @@ def _field_selector(text: str, served: ServedResource) -> FieldSelector | None:
         selector = parse_field_selector(text)
     except ValueError as error:
         raise new_bad_request(str(error)) from error
-    strategy = served.strategy
+    strategy = served.store.strategy
+    if served.converter is not None and served.converter.field_labels:
+        labels = served.converter.field_labels
+        selector = selector.transform(lambda field, value: (labels.get(field, field), value))
     for field, _, _ in selector.requirements:
         if field == "metadata.name" or field in strategy.selectable_fields:
             continue

@@ -136,6 +136,7 @@ def patched(
     """The first three types."""
     apply = _applier(patch_type, served)
     name = request.info.name
+    strategic = patch_type == STRATEGIC_PATCH
 
     def mutate(live: Obj | None) -> Obj:
         if live is None:
@@ -145,7 +146,8 @@ def patched(
             obj = apply(copy_object(live), patch)
         except PatchError as error:
             raise error.to_status_error() from error
-        obj = typed(obj, served, options, request.warnings)
+        shown = go_map(patch) if strategic else ""
+        obj = typed(obj, served, options, request.warnings, shown)
         _check_same_kind(obj, served)
         default(served, obj)
         ensure_namespace(obj["metadata"], request.info.namespace if served.namespaced else "")
@@ -155,18 +157,20 @@ def patched(
     return mutate
 
 
-def typed(obj: Any, served: ServedResource, options: WriteOptions, warnings: list[str]) -> Obj:
-    """A patched object in its type. :raises StatusError: 422."""
-    shown = obj
+def typed(
+    obj: Any, served: ServedResource, options: WriteOptions, warnings: list[str], shown: str = ""
+) -> Obj:
+    """A patched object in its type; ``shown`` stands for it in errors. :raises StatusError: 422."""
     errors: list[str] = []
     try:
         if not isinstance(obj, dict):
             raise CoercionError("the patched object is no JSON object")
         result = coerce(obj, served.schema, errors)
     except CoercionError as error:
-        raise _invalid_patch(shown, error.message) from error
+        raise _invalid_patch(shown or orjson.dumps(obj).decode(), error.message) from error
     if errors:
         if options.field_validation == "Strict":
+            shown = shown or orjson.dumps(result).decode()
             raise _invalid_patch(shown, f"strict decoding error: {', '.join(errors)}")
         if options.field_validation == "Warn":
             warnings += errors
@@ -175,8 +179,18 @@ def typed(obj: Any, served: ServedResource, options: WriteOptions, warnings: lis
     return result
 
 
-def _invalid_patch(obj: Any, detail: str) -> StatusError:
-    shown = orjson.dumps(obj).decode()
+def go_map(value: Any) -> str:
+    """A JSON value as Go prints it with %+v."""
+    if isinstance(value, dict):
+        return f"map[{' '.join(f'{k}:{go_map(value[k])}' for k in sorted(value))}]"
+    if isinstance(value, list):
+        return f"[{' '.join(go_map(item) for item in value)}]"
+    if value is None:
+        return "<nil>"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _invalid_patch(shown: str, detail: str) -> StatusError:
     return new_invalid(_NO_KIND, "", [invalid("patch", shown, detail)])
 
 

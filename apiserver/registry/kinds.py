@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pilothouse.apimachinery.typeschema import TypeSchema
     from pilothouse.apis.resource import Resource
     from pilothouse.apiserver.registry.context import RegistryContext
-    from pilothouse.apiserver.registry.resources import ResourceRegistry
+    from pilothouse.apiserver.registry.resources import Converter, ResourceRegistry
     from pilothouse.apiserver.registry.store import Admission
     from pilothouse.apiserver.registry.strategy import Strategy
     from pilothouse.apiserver.storage.interfaces import Storage
@@ -127,5 +127,9 @@ def _strategy(row: Resource) -> Strategy:
     return strategy_for(row.group_resource)
 
 
-def _converter(row: Resource) -> Any:
-    return None
+def _converter(row: Resource) -> Converter | None:
+    if not row.storage_version:
+        return None
+    from pilothouse.apiserver.registry.conversion import CONVERTERS
+
+    return CONVERTERS.get(row.gvr)

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 class Converter(Protocol):
     """Between the served version of a kind and the one that is stored. Pure; new objects."""
 
+    field_labels: dict[str, str]
+    """Field selectors of the served version in terms of the stored one."""
+
     def to_storage(self, obj: Obj) -> Obj: ...
 
     def from_storage(self, obj: Obj) -> Obj: ...

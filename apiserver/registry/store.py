@@ -493,7 +493,11 @@ class Store:
 
     def _to_storage(self, write: Write, obj: Obj) -> Obj:
         converter = write.served.converter
-        return obj if converter is None else converter.to_storage(obj)
+        if converter is None:
+            return obj
+        stored = converter.to_storage(obj)
+        self.strategy.default(stored)
+        return stored
 
     def _update_managed_fields(self, write: Write, old: Obj | None, obj: Obj) -> None:
         schema: TypeSchema = write.served.schema

@@ -1,0 +1,164 @@
+"""Between served and stored versions of the built-in kinds that have two.
+
+``events.k8s.io/v1`` Events are stored as core ones, ``autoscaling/v1`` autoscalers as v2.
+Pure functions to new objects; unchanged parts are shared with the input.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from pilothouse.apimachinery.schema import GroupVersionResource
+
+if TYPE_CHECKING:
+    from pilothouse.apimachinery.object import Obj
+    from pilothouse.apiserver.registry.resources import Converter
+
+_CORE_TO_EVENTS = {
+    "involvedObject": "regarding",
+    "message": "note",
+    "reportingComponent": "reportingController",
+    "source": "deprecatedSource",
+    "firstTimestamp": "deprecatedFirstTimestamp",
+    "lastTimestamp": "deprecatedLastTimestamp",
+    "count": "deprecatedCount",
+}
+_EVENTS_TO_CORE = {new: old for old, new in _CORE_TO_EVENTS.items()}
+
+
+def _renamed(obj: Obj, names: dict[str, str], api_version: str) -> Obj:
+    renamed = {names.get(key, key): value for key, value in obj.items()}
+    renamed["apiVersion"] = api_version
+    return renamed
+
+
+class EventConverter:
+    """``events.k8s.io/v1`` ↔ core ``v1``."""
+
+    field_labels = {
+        "regarding.kind": "involvedObject.kind",
+        "regarding.namespace": "involvedObject.namespace",
+        "regarding.name": "involvedObject.name",
+        "regarding.uid": "involvedObject.uid",
+        "regarding.apiVersion": "involvedObject.apiVersion",
+        "regarding.resourceVersion": "involvedObject.resourceVersion",
+        "regarding.fieldPath": "involvedObject.fieldPath",
+        "reportingController": "reportingComponent",
+    }
+
+    def to_storage(self, obj: Obj) -> Obj:
+        event = _renamed(obj, _EVENTS_TO_CORE, "v1")
+        event.setdefault("involvedObject", {})
+        return event
+
+    def from_storage(self, obj: Obj) -> Obj:
+        return _renamed(obj, _CORE_TO_EVENTS, "events.k8s.io/v1")
+
+
+_PREFIX = "autoscaling.alpha.kubernetes.io/"
+_METRICS, _BEHAVIOR = f"{_PREFIX}metrics", f"{_PREFIX}behavior"
+_CURRENT, _CONDITIONS = f"{_PREFIX}current-metrics", f"{_PREFIX}conditions"
+
+
+def _is_cpu(metric: Obj) -> bool:
+    resource = metric.get("resource") or {}
+    target = resource.get("target") or {}
+    return (
+        metric.get("type") == "Resource"
+        and resource.get("name") == "cpu"
+        and target.get("type") == "Utilization"
+    )
+
+
+class AutoscalerConverter:
+    """``autoscaling/v1`` ↔ ``v2``: what v1 can't say is kept in annotations."""
+
+    field_labels: dict[str, str] = {}
+
+    def to_storage(self, obj: Obj) -> Obj:
+        metadata, kept = _take_annotations(obj["metadata"])
+        spec = dict(obj.get("spec") or {})
+        metrics = list(kept.get(_METRICS) or ())
+        percentage = spec.pop("targetCPUUtilizationPercentage", None)
+        if percentage is not None:
+            target = {"type": "Utilization", "averageUtilization": percentage}
+            resource = {"name": "cpu", "target": target}
+            metrics.append({"type": "Resource", "resource": resource})
+        if metrics:
+            spec["metrics"] = metrics
+        if kept.get(_BEHAVIOR):
+            spec["behavior"] = kept[_BEHAVIOR]
+        result = {**obj, "apiVersion": "autoscaling/v2", "metadata": metadata, "spec": spec}
+        status = dict(obj.get("status") or {})
+        current = list(kept.get(_CURRENT) or ())
+        percentage = status.pop("currentCPUUtilizationPercentage", None)
+        if percentage is not None:
+            average = {"averageUtilization": percentage, "averageValue": "0"}
+            current.append({"type": "Resource", "resource": {"name": "cpu", "current": average}})
+        if current:
+            status["currentMetrics"] = current
+        if kept.get(_CONDITIONS):
+            status["conditions"] = kept[_CONDITIONS]
+        if status or "status" in obj:
+            result["status"] = status
+        return result
+
+    def from_storage(self, obj: Obj) -> Obj:
+        spec, status = dict(obj.get("spec") or {}), dict(obj.get("status") or {})
+        keep: dict[str, Any] = {}
+        others = []
+        for metric in spec.pop("metrics", None) or ():
+            if _is_cpu(metric) and "targetCPUUtilizationPercentage" not in spec:
+                target = metric["resource"]["target"]
+                spec["targetCPUUtilizationPercentage"] = target.get("averageUtilization")
+            else:
+                others.append(metric)
+        keep[_METRICS] = others
+        keep[_BEHAVIOR] = spec.pop("behavior", None)
+        currents = []
+        for metric in status.pop("currentMetrics", None) or ():
+            resource = metric.get("resource") or {}
+            used = (resource.get("current") or {}).get("averageUtilization")
+            if resource.get("name") == "cpu" and used is not None:
+                status["currentCPUUtilizationPercentage"] = used
+            else:
+                currents.append(metric)
+        keep[_CURRENT] = currents
+        keep[_CONDITIONS] = status.pop("conditions", None)
+        annotations = dict(obj["metadata"].get("annotations") or {})
+        for key, value in keep.items():
+            if value:
+                annotations[key] = json.dumps(value, separators=(",", ":"))
+        metadata = dict(obj["metadata"])
+        if annotations:
+            metadata["annotations"] = annotations
+        result = {**obj, "apiVersion": "autoscaling/v1", "metadata": metadata, "spec": spec}
+        if status or "status" in obj:
+            result["status"] = status
+        return result
+
+
+def _take_annotations(metadata: Obj) -> tuple[Obj, dict[str, Any]]:
+    """Metadata without our annotations, and what they held; broken ones are dropped."""
+    annotations = metadata.get("annotations") or {}
+    found: dict[str, Any] = {}
+    for key in (_METRICS, _BEHAVIOR, _CURRENT, _CONDITIONS):
+        if key in annotations:
+            try:
+                found[key] = json.loads(annotations[key])
+            except ValueError:
+                continue
+    if not any(key.startswith(_PREFIX) for key in annotations):
+        return metadata, found
+    rest = {key: value for key, value in annotations.items() if not key.startswith(_PREFIX)}
+    kept = {key: value for key, value in metadata.items() if key != "annotations"}
+    if rest:
+        kept["annotations"] = rest
+    return kept, found
+
+
+CONVERTERS: dict[GroupVersionResource, Converter] = {
+    GroupVersionResource("events.k8s.io", "v1", "events"): EventConverter(),
+    GroupVersionResource("autoscaling", "v1", "horizontalpodautoscalers"): AutoscalerConverter(),
+}
