@@ -62,6 +62,7 @@ class Kubelet:
         environments: Environments,
         hooks: Hooks,
         probes: Probes,
+        recorder: EventRecorder,
         machine: Machine | None = None,
     ) -> None:
         self.name = f"kubelet {config.node_name}"
@@ -72,10 +73,7 @@ class Kubelet:
         self._client = env.client
         self._clock = env.clock
         self._machine = machine or read_machine(config.root_dir)
-        self.recorder = EventRecorder(
-            env.client, "kubelet", clock=env.clock, random=env.random, activity=env.activity,
-            host=config.node_name,
-        )  # fmt: skip
+        self.recorder = recorder
         self.cache = PodCache(runtime, TerminationMessages(config.root_dir).read)
         self.volumes = volumes
         self.probes = probes

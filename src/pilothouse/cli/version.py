@@ -7,7 +7,7 @@ import json
 import platform
 
 import pilothouse
-from pilothouse.componentbase.version import KUBERNETES_VERSION
+from pilothouse.componentbase.version import GIT_VERSION
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     versions = {
         "pilothouse": pilothouse.__version__,
-        "kubernetes": KUBERNETES_VERSION,
+        "kubernetes": GIT_VERSION,
         "python": platform.python_version(),
     }
     if args.output == "json":

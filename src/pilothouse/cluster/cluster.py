@@ -40,7 +40,10 @@ class Cluster:
     def __init__(self, *, clock: Any = None, **settings: Any) -> None:
         self._directory: Path | None = None
         defaults: dict[str, Any] = {
-            "runtime": "fake", "storage": "memory", "port": 0, "proxy_mode": "none",
+            "runtime": "fake",
+            "storage": "memory",
+            "port": 0,
+            "proxy_mode": "none",
         }
         if "data_dir" not in settings:
             self._directory = Path(tempfile.mkdtemp(prefix="pilothouse-"))

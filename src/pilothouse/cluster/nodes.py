@@ -1,0 +1,179 @@
+"""The nodes of a cluster on this machine: networks, runtimes, kubelets, proxies.
+
+With the oci runtime each node is a network namespace on the cluster's bridge; with the process and
+fake runtimes nodes are only names. What each needs is put together here.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from pilothouse.apimachinery.object import Obj
+from pilothouse.cluster.state import ProcessId
+from pilothouse.kubeclient.interfaces import Component, Environment
+from pilothouse.kubeclient.resources import SERVICES
+from pilothouse.kubelet.config import KubeletConfig
+from pilothouse.kubelet.environment import EnvironmentMaker
+from pilothouse.kubelet.kubelet import Kubelet
+from pilothouse.kubelet.lifecycle_hooks import HookRunner
+from pilothouse.kubelet.node_status import Machine, read_machine
+from pilothouse.kubelet.probes.manager import ProbeManager
+from pilothouse.kubelet.probes.prober import HTTPGetter, Prober
+from pilothouse.kubelet.volumes.manager import VolumeManager
+from pilothouse.kubelet.volumes.projected import ObjectVolumes
+
+if TYPE_CHECKING:
+    from pilothouse.cluster.core import ClusterCore
+
+log = logging.getLogger(__name__)
+FAKE_MACHINE = Machine(
+    cpus=32, memory_bytes=256 << 30, disk_bytes=1 << 40, architecture="amd64", kernel="fake",
+    os_image="Pilothouse fake node", machine_id="", boot_id="",
+)  # fmt: skip
+
+
+class Nodes:
+    def __init__(self, core: ClusterCore) -> None:
+        self._core = core
+        self._config = core.config
+        self.runtime_name = ""
+        self._machine: Any = None
+        """``machine_nodes.MachineNodes`` when nodes are real (oci, process)."""
+
+    @property
+    def names(self) -> list[str]:
+        return [self.name_of(i) for i in range(self._config.nodes)]
+
+    def name_of(self, index: int) -> str:
+        return f"{self._config.name}-{index + 1}"
+
+    def pod_cidr_of(self, index: int) -> str:
+        """A /24 of the cluster's pod network per node (smaller ones for many fake nodes)."""
+        network = ipaddress.ip_network(self._config.pod_cidr)
+        length = 24
+        while 2 ** (length - network.prefixlen) < self._config.nodes and length < 30:
+            length += 1
+        if 2 ** (length - network.prefixlen) < self._config.nodes:
+            length = network.prefixlen  # very many fake nodes share one range
+            return str(network)
+        size = 2 ** (32 - length)
+        start = int(network.network_address) + index * size
+        return f"{ipaddress.ip_address(start)}/{length}"
+
+    # -- before the API server -----------------------------------------------------------
+
+    async def prepare(self) -> None:
+        """Chooses the runtime and makes the network. :raises StartFailure: it can't."""
+        if self._config.runtime == "fake":
+            self.runtime_name = "fake"
+            return
+        from pilothouse.cluster.machine_nodes import MachineNodes
+
+        self._machine = MachineNodes(self._core, self)
+        await self._machine.prepare()
+        self.runtime_name = self._machine.runtime_name
+
+    def server_addresses(self) -> list[str]:
+        """Addresses besides the bind address at which pods reach the API server."""
+        return self._machine.server_addresses() if self._machine is not None else []
+
+    def processes(self) -> list[ProcessId]:
+        return self._machine.processes() if self._machine is not None else []
+
+    # -- with it -------------------------------------------------------------------------
+
+    def components(self, environment: Environment) -> list[Component]:
+        if self._machine is not None:
+            return self._machine.components(environment)  # type: ignore[no-any-return]
+        return [self._fake_node(environment, i) for i in range(self._config.nodes)]
+
+    def _fake_node(self, environment: Environment, index: int) -> Component:
+        from pilothouse.kubelet.runtime.fake import FakeRuntime
+
+        name = self.name_of(index)
+        random = Random(self._core.random.getrandbits(64))
+        runtime = FakeRuntime(
+            self._core.clock, random, pod_cidr=self.pod_cidr_of(index), node_ip="127.0.0.1"
+        )
+        config = KubeletConfig(
+            node_name=name,
+            root_dir=str(self._core.config.directory / "nodes" / name),
+            cluster_name=self._config.name,
+            pod_cidr=self.pod_cidr_of(index),
+            serve=False,
+        )
+        return self.make_kubelet(environment, config, runtime, runtime, FAKE_MACHINE, real=False)
+
+    def make_kubelet(
+        self,
+        environment: Environment,
+        config: KubeletConfig,
+        runtime: Any,
+        images: Any,
+        machine: Machine | None,
+        *,
+        real: bool,
+        http: HTTPGetter | None = None,
+    ) -> Kubelet:
+        """A kubelet with all its parts, acting as its node."""
+        machine = machine or read_machine()
+        env = self._core.environment_as(
+            environment, f"system:node:{config.node_name}", "system:nodes"
+        )
+        services = env.informers.informer(SERVICES)
+
+        def linked_services(namespace: str) -> list[Obj]:
+            kubernetes = services.get("default/kubernetes")
+            listed = [s for s in services.list(namespace)]
+            if kubernetes is not None and namespace != "default":
+                listed.append(kubernetes)
+            return listed
+
+        def allocatable() -> dict[str, str]:
+            return {
+                "cpu": config.cpu_capacity or str(machine.cpus),
+                "memory": config.memory_capacity or str(machine.memory_bytes),
+                "ephemeral-storage": str(machine.disk_bytes),
+            }
+
+        objects = ObjectVolumes(
+            env.client, env.clock, allocatable=allocatable, host_ip=config.node_ip
+        )
+        volumes = VolumeManager(
+            config.root_dir, objects, cluster_dns=config.cluster_dns,
+            cluster_domain=config.cluster_domain, real_files=real,
+        )  # fmt: skip
+        environments = EnvironmentMaker(
+            env.client, services=linked_services, allocatable=allocatable, host_ip=config.node_ip
+        )
+        getter = http or HTTPGetter()
+        holder: list[Kubelet] = []
+        from pilothouse.kubeclient.record import EventRecorder
+
+        recorder = EventRecorder(
+            env.client, "kubelet", clock=env.clock, random=env.random, activity=env.activity,
+            host=config.node_name,
+        )  # fmt: skip
+        probes = ProbeManager(
+            Prober(runtime, getter), recorder, env.clock, env.random,
+            lambda uid: holder[0].probe_changed(uid),
+        )  # fmt: skip
+        kubelet = Kubelet(
+            env, config, runtime, images, volumes=volumes, environments=environments,
+            hooks=HookRunner(runtime, getter, env.clock), probes=probes, machine=machine,
+            recorder=recorder,
+        )  # fmt: skip
+        holder.append(kubelet)
+        return kubelet
+
+    async def close(self) -> None:
+        if self._machine is not None:
+            await self._machine.close()
+
+    @property
+    def data_directory(self) -> Path:
+        return self._config.directory / "nodes"
