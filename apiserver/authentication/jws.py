@@ -186,7 +186,7 @@ class KeySet:
             claims = json.loads(b64decode(head.partition(".")[2]))
             signature = b64decode(signature_text)
             key_id, algorithm = header.get("kid"), header.get("alg")
-        except (ValueError, AttributeError) as error:
+        except (ValueError, AttributeError, RecursionError) as error:
             raise InvalidSignature("malformed token") from error
         candidates = [k for k in self.keys if not key_id or k.key_id == key_id]
         if not candidates:
@@ -211,7 +211,7 @@ def unverified_issuer(token: str) -> str | None:
         return None
     try:
         claims = json.loads(b64decode(parts[1]))
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     issuer = claims.get("iss") if isinstance(claims, dict) else None
     return issuer if isinstance(issuer, str) else None

@@ -49,7 +49,10 @@ class X509Authenticator:
         return known.user
 
     def _read(self, der: bytes) -> _Known:
-        fields = read_certificate(der)
+        try:
+            fields = read_certificate(der)
+        except ValueError as error:
+            raise new_unauthorized() from error
         user: UserInfo | None = None
         if fields.common_name and (not self._issuers or fields.issuer_der in self._issuers):
             uids = fields.values(_UID_ATTRIBUTE)
