@@ -84,7 +84,7 @@ class APIServer:
         self.context = RegistryContext(clock, self.random, self.listers, config=config)
         self.local_nodes = LocalNodes(HTTPSNodes(config, self.listers))
         """Kubelets of this process register here."""
-        self.post_start_hooks: list[tuple[str, Hook]] = []
+        self.post_start_hooks: list[tuple[str, Hook]] = [("bootstrap", _bootstrap)]
         """Run in order after serving has begun and before ``start`` returns."""
         self._kinds: Kinds | None = None
         self._http: HTTPServer | None = None
@@ -275,6 +275,12 @@ class APIServer:
         if self._kinds is not None:
             await self._kinds.close()
         await self.storage.close()
+
+
+async def _bootstrap(server: APIServer) -> None:
+    from pilothouse.apiserver.bootstrap.run import run_bootstrap
+
+    await run_bootstrap(server)
 
 
 def _storage_config(config: ServerConfig) -> StorageConfig:
