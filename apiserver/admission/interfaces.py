@@ -59,7 +59,10 @@ class AdmissionPlugin(Protocol):
         ...
 
     async def admit(self, attributes: Attributes) -> None:
-        """May change ``attributes.obj``. :raises StatusError: to refuse (403 with upstream's text)."""
+        """May change ``attributes.obj``.
+
+        :raises StatusError: to refuse (403 with upstream's text).
+        """
         ...
 
     async def validate(self, attributes: Attributes) -> None:
