@@ -1,0 +1,149 @@
+"""cgroups of containers, version 1 and 2: what they use, whether they ran out, their removal.
+
+Creation and limits are crun's. This machine's version 1 may come with a version 2 tree beside it
+that has controllers; crun then refuses to work, so the shim hides that tree in its own mount
+namespace (``hide_unified``) and removes what crun leaves in the cover.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+
+from pilothouse.kubelet.network.namespaces import mount
+
+ROOT = "/sys/fs/cgroup"
+UNIFIED = f"{ROOT}/unified"
+CGROUP2_MAGIC = "cgroup2"
+
+
+def detect() -> str:
+    """``v1``, ``v2`` or ``disabled`` (not there or not writable)."""
+    if os.path.exists(f"{ROOT}/cgroup.controllers"):
+        with open(f"{ROOT}/cgroup.controllers", encoding="ascii") as file:
+            usable = "memory" in file.read().split()
+        return "v2" if usable and _writable(ROOT) else "disabled"
+    memory = f"{ROOT}/memory"
+    return "v1" if os.path.exists(f"{memory}/cgroup.procs") and _writable(memory) else "disabled"
+
+
+def _writable(directory: str) -> bool:
+    probe = os.path.join(directory, f"pilothouse-probe-{os.getpid()}")
+    try:
+        os.mkdir(probe)
+        os.rmdir(probe)
+    except OSError:
+        return False
+    return True
+
+
+def prepare(version: str) -> None:
+    """What crun needs, in this process's private mount namespace."""
+    if version == "v1" and os.path.exists(f"{UNIFIED}/cgroup.controllers"):
+        with open(f"{UNIFIED}/cgroup.controllers", encoding="ascii") as file:
+            if file.read().strip():
+                mount("none", UNIFIED, "tmpfs", 0, "size=64m,mode=755")
+    elif version == "disabled" and os.path.isdir(ROOT):
+        # crun wants a plain file system there when it is told not to use cgroups.
+        mount("none", ROOT, "tmpfs", 0, "size=1m,mode=755")
+
+
+class Cgroups:
+    def __init__(self, version: str) -> None:
+        self.version = version
+        self._roots = [ROOT]
+        if version == "v1":
+            names = sorted(os.listdir(ROOT))
+            self._roots = [f"{ROOT}/{n}" for n in names if not os.path.islink(f"{ROOT}/{n}")]
+        elif version == "disabled":
+            self._roots = []
+
+    def _file(self, controller: str, path: str, name: str) -> str:
+        base = f"{ROOT}/{controller}" if self.version == "v1" else ROOT
+        return f"{base}{path}/{name}"
+
+    def usage(self, path: str) -> tuple[int, int, int]:
+        """(CPU nanoseconds, memory bytes, working set bytes); zeros without cgroups."""
+        if self.version == "v1":
+            cpu = _number(self._file("cpuacct", path, "cpuacct.usage"))
+            memory = _number(self._file("memory", path, "memory.usage_in_bytes"))
+            inactive = _field(self._file("memory", path, "memory.stat"), "total_inactive_file")
+        elif self.version == "v2":
+            cpu = _field(self._file("", path, "cpu.stat"), "usage_usec") * 1000
+            memory = _number(self._file("", path, "memory.current"))
+            inactive = _field(self._file("", path, "memory.stat"), "inactive_file")
+        else:
+            return 0, 0, 0
+        return cpu, memory, max(0, memory - inactive)
+
+    def oom_kills(self, path: str) -> int:
+        """How many processes of this cgroup the kernel has killed for memory."""
+        if self.version == "v1":
+            return _field(self._file("memory", path, "memory.oom_control"), "oom_kill")
+        if self.version == "v2":
+            return _field(self._file("", path, "memory.events"), "oom_kill")
+        return 0
+
+    def processes(self, path: str) -> list[int]:
+        """Numbers as the shim sees them."""
+        controller = "pids" if os.path.isdir(f"{ROOT}/pids") else "memory"
+        try:
+            with open(self._file(controller, path, "cgroup.procs"), encoding="ascii") as file:
+                return [int(line) for line in file]
+        except OSError:
+            return []
+
+    def kill_all(self, path: str) -> None:
+        """Also what a container without a PID namespace of its own left behind."""
+        for pid in self.processes(path):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+
+    def remove(self, path: str, attempts: int = 20) -> None:
+        """Removes the cgroup and what is below; the kernel needs a moment after the last exit."""
+        if not path.strip("/"):
+            return
+        for root in self._roots:
+            top = root + path
+            if root == UNIFIED and self.version == "v1":
+                shutil.rmtree(top, ignore_errors=True)  # plain files in the cover
+                continue
+            for attempt in range(attempts):
+                if _remove_tree(top):
+                    break
+                time.sleep(0.005 * (attempt + 1))
+
+
+def _remove_tree(top: str) -> bool:
+    for directory, _, _ in os.walk(top, topdown=False):
+        try:
+            os.rmdir(directory)
+        except FileNotFoundError:
+            pass
+        except OSError:
+            return False
+    return True
+
+
+def _number(path: str) -> int:
+    try:
+        with open(path, encoding="ascii") as file:
+            return int(file.read())
+    except (OSError, ValueError):
+        return 0
+
+
+def _field(path: str, name: str) -> int:
+    try:
+        with open(path, encoding="ascii") as file:
+            for line in file:
+                key, _, value = line.partition(" ")
+                if key == name:
+                    return int(value)
+    except (OSError, ValueError):
+        pass
+    return 0

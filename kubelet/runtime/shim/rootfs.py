@@ -1,0 +1,68 @@
+"""A container's root filesystem: an overlay of the image's layers and a directory of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+
+from pilothouse.kubelet.network.namespaces import mount, umount
+from pilothouse.kubelet.runtime.shim.node import ShimError
+
+
+class RootFilesystem:
+    """``rootfs``, ``upper`` and ``work`` in the container's directory."""
+
+    def __init__(self, directory: str, layers: list[str], *, rootless: bool) -> None:
+        self.path = f"{directory}/rootfs"
+        self._upper = f"{directory}/upper"
+        self._work = f"{directory}/work"
+        self._layers = layers
+        self._rootless = rootless
+
+    def mount(self) -> None:
+        """:raises ShimError: the kernel has no overlayfs here, or a layer is gone."""
+        for directory in (self.path, self._upper, self._work):
+            os.makedirs(directory, exist_ok=True)
+        with contextlib.ExitStack() as stack:
+            # Short names for the layers: the kernel takes one page of options.
+            lower = []
+            for layer in reversed(self._layers):
+                try:
+                    fd = os.open(layer, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+                except OSError as error:
+                    raise ShimError("StartError", f"image layer is gone: {error}") from error
+                stack.callback(os.close, fd)
+                lower.append(f"/proc/self/fd/{fd}")
+            options = f"lowerdir={':'.join(lower)},upperdir={self._upper},workdir={self._work}"
+            if self._rootless:
+                options += ",userxattr"
+            try:
+                mount("overlay", self.path, "overlay", 0, options)
+            except OSError as error:
+                raise ShimError(
+                    "StartError",
+                    f"cannot mount the image as an overlay ({error.strerror}): the data directory "
+                    "must be on a filesystem that overlayfs can use (ext4, xfs, tmpfs)",
+                ) from error
+
+    def unmount(self) -> None:
+        """Missing is fine."""
+        try:
+            umount(self.path)
+        except OSError:
+            pass
+
+    def remove(self) -> None:
+        self.unmount()
+        for directory in (self.path, self._work, self._upper):
+            shutil.rmtree(directory, ignore_errors=True)
+
+    def used_bytes(self) -> int:
+        """What the container has written."""
+        total = 0
+        for directory, _, files in os.walk(self._upper):
+            for name in files:
+                with contextlib.suppress(OSError):
+                    total += os.lstat(os.path.join(directory, name)).st_blocks * 512
+        return total
