@@ -63,6 +63,8 @@ class EtcdConfig:
     """Seconds for one call to one member."""
     timeout: float = 3.0
     """Seconds for an operation, with all its repetitions."""
+    start_timeout: float = 20.0
+    """Seconds to wait for a cluster that is still coming up (upstream's dial timeout)."""
 
 
 class Ambiguous(Exception):
@@ -126,7 +128,7 @@ class EtcdClient:
             else:
                 channel = grpc.aio.insecure_channel(target, options=_OPTIONS)
             self._endpoints.append(_Endpoint(server, channel))
-        await self._login()
+        await self._login(self.config.start_timeout)
 
     def _credentials(self) -> Any:
         config = self.config
@@ -146,12 +148,12 @@ class EtcdClient:
         if self.config.username and ("auth" in str(error) or "token" in str(error)):
             await self._login()
 
-    async def _login(self) -> None:
+    async def _login(self, timeout: float | None = None) -> None:
         if not self.config.username:
             return
         self._metadata = ()
         request = pb.AuthenticateRequest(name=self.config.username, password=self.config.password)
-        answer = await self._repeat("authenticate", request)
+        answer = await self.read("authenticate", request, timeout)
         self._metadata = (("token", answer.token),)
 
     async def close(self) -> None:
@@ -200,12 +202,9 @@ class EtcdClient:
                 raise Ambiguous(error) from error
             raise refusal(error) from error
 
-    async def read(self, method: str, request: Any) -> Any:
+    async def read(self, method: str, request: Any, timeout: float | None = None) -> Any:
         """A call that may be repeated. :raises Unavailable: no member answered in time."""
-        return await self._repeat(method, request)
-
-    async def _repeat(self, method: str, request: Any) -> Any:
-        budget = self.budget()
+        budget = self.budget(timeout)
         while True:
             try:
                 return await self.call_once(method, request, budget.for_call())
@@ -213,8 +212,9 @@ class EtcdClient:
                 if not await budget.pause():
                     raise Unavailable(str(error)) from error
 
-    def budget(self) -> Budget:
-        return Budget(self._clock, self.config)
+    def budget(self, timeout: float | None = None) -> Budget:
+        whole = self.config.timeout if timeout is None else timeout
+        return Budget(self._clock, self.config.call_timeout, whole)
 
     def watch_call(self, endpoint: _Endpoint) -> Any:
         """A new watch stream to ``endpoint``."""
@@ -224,10 +224,10 @@ class EtcdClient:
 class Budget:
     """How long an operation may still take."""
 
-    def __init__(self, clock: Clock, config: EtcdConfig) -> None:
+    def __init__(self, clock: Clock, call_timeout: float, timeout: float) -> None:
         self._clock = clock
-        self._call_timeout = config.call_timeout
-        self._deadline = clock.monotonic() + config.timeout
+        self._call_timeout = call_timeout
+        self._deadline = clock.monotonic() + timeout
 
     def left(self) -> float:
         return self._deadline - self._clock.monotonic()

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 _HISTORY_STEPS = 16
 _COUNTS = 32
+_HEALTH = pb.RangeRequest(key=b"/registry/health")
+"""Any read through the quorum tells the newest revision in its header."""
 
 
 class EtcdStorage:
@@ -56,11 +58,11 @@ class EtcdStorage:
         """:raises Unavailable: no member answers."""
         try:
             await self._client.connect()
-            revision = await self.current_revision()
+            answer = await self._client.read("range", _HEALTH, self._client.config.start_timeout)
         except BaseException:
             await self._client.close()
             raise
-        self._watcher.start(revision)
+        self._watcher.start(int(answer.header.revision))
 
     async def close(self) -> None:
         await self._watcher.close()
@@ -114,7 +116,7 @@ class EtcdStorage:
         return int((await self._client.read("range", request)).count)
 
     async def current_revision(self) -> int:
-        answer = await self._client.read("range", pb.RangeRequest(key=b"/registry/health"))
+        answer = await self._client.read("range", _HEALTH)
         return int(answer.header.revision)
 
     # --- writing ----------------------------------------------------------------------------

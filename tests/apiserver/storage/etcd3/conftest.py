@@ -50,7 +50,7 @@ def prefix() -> str:
 
 @pytest.fixture
 async def storage(etcd: EtcdCluster) -> AsyncIterator[EtcdStorage]:
-    store = EtcdStorage(etcd.config(timeout=10.0), RealClock())
+    store = EtcdStorage(etcd.config(), RealClock())
     await store.start()
     yield store
     await store.close()
@@ -58,7 +58,7 @@ async def storage(etcd: EtcdCluster) -> AsyncIterator[EtcdStorage]:
 
 @pytest.fixture
 async def tls_storage(etcd_tls: EtcdCluster) -> AsyncIterator[EtcdStorage]:
-    store = EtcdStorage(etcd_tls.config(timeout=20.0), RealClock())
+    store = EtcdStorage(etcd_tls.config(), RealClock())
     await store.start()
     yield store
     await store.close()

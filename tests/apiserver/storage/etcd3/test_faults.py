@@ -172,14 +172,14 @@ async def test_a_lost_answer_under_later_writes_is_found_in_the_history(
 
 
 async def test_nobody_answers(prefix: str) -> None:
-    config = EtcdConfig(servers=("http://127.0.0.1:1",), timeout=0.3)
+    config = EtcdConfig(servers=("http://127.0.0.1:1",), start_timeout=0.3)
     with pytest.raises(Unavailable, match="etcd: UNAVAILABLE"):
         await EtcdStorage(config, RealClock()).start()
 
 
 async def test_a_paused_member_is_left_for_another(etcd_tls: EtcdCluster, prefix: str) -> None:
     clock = RealClock()
-    storage = EtcdStorage(etcd_tls.config(timeout=10.0), clock)
+    storage = EtcdStorage(etcd_tls.config(), clock)
     await storage.start()
     await storage.create(prefix + "a", b"x")
     follower = (await etcd_tls.leader(clock) + 1) % 3
@@ -204,7 +204,7 @@ async def test_refusals(storage: EtcdStorage, prefix: str, tmp_path: Any) -> Non
 
 async def test_without_a_client_certificate(etcd_tls: EtcdCluster) -> None:
     config = etcd_tls.config()
-    bare = EtcdConfig(servers=config.servers, ca_file=config.ca_file, timeout=0.5)
+    bare = EtcdConfig(servers=config.servers, ca_file=config.ca_file, start_timeout=0.5)
     with pytest.raises(Unavailable):
         await EtcdStorage(bare, RealClock()).start()
 
@@ -294,7 +294,7 @@ async def test_user_and_password(tmp_path: Path) -> None:
     cluster.start()
     clock = RealClock()
     try:
-        storage = EtcdStorage(cluster.config(timeout=10.0), clock)
+        storage = EtcdStorage(cluster.config(), clock)
         await storage.start()
         await storage.close()
         for command in ("user add root:secret", "user grant-role root root", "auth enable"):
