@@ -20,18 +20,26 @@ _LETTERS = {
 
 
 class KlogFormatter(logging.Formatter):
-    """``I1124 08:15:30.123456   12345 server.py:42] message``"""
+    """``I1124 08:15:30.123456   12345 scheduler/scheduler.py:42] message``
+
+    The part before the slash is the component, by which ``pilothouse logs COMPONENT`` selects.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         letter = _LETTERS.get(record.levelno, "I")
         moment = self.formatTime(record, "%m%d %H:%M:%S")
         text = (
             f"{letter}{moment}.{int(record.msecs * 1000):06d} {record.process or 0:7d} "
-            f"{record.filename}:{record.lineno}] {record.getMessage()}"
+            f"{_component(record.name)}{record.filename}:{record.lineno}] {record.getMessage()}"
         )
         if record.exc_info:
             text = f"{text}\n{self.formatException(record.exc_info)}"
         return text
+
+
+def _component(logger: str) -> str:
+    parts = logger.split(".")
+    return f"{parts[1]}/" if parts[0] == "pilothouse" and len(parts) > 1 else ""
 
 
 def setup(verbosity: int = 0, stream: TextIO | None = None) -> None:

@@ -176,13 +176,14 @@ def status_patch(old: Obj, new: Obj) -> Obj | None:
 
 
 def _changed_conditions(old: object, new: list[Obj]) -> list[Obj]:
+    """Conditions that differ; what they no longer have (a reason) is null, which removes it."""
     before = {c["type"]: c for c in old}  # type: ignore[attr-defined]
-    return [
-        c
-        for c in new
-        if {k: v for k, v in c.items() if v is not None}
-        != {k: v for k, v in before.get(c["type"], {}).items() if v is not None}
-    ]
+    changed = []
+    for condition in new:
+        known = {k: v for k, v in before.get(condition["type"], {}).items() if v is not None}
+        if known != {k: v for k, v in condition.items() if v is not None}:
+            changed.append(dict.fromkeys(known) | condition)
+    return changed
 
 
 def _with_replaced_ips(key: str, old: object, value: object) -> object:

@@ -41,8 +41,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def of(line: str, component: str) -> bool:
-    """Whether the line was logged by that component (``[component]`` in our log format)."""
-    return not component or f" [{component}" in line
+    """Whether the line was logged by that component (``component/file.py:42]``)."""
+    return not component or f" {component}/" in line.partition("]")[0]
 
 
 def follow(path: Path) -> Iterator[str]:

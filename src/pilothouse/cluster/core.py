@@ -1,8 +1,8 @@
 """One cluster put together: API server, controllers, scheduler, nodes, in one event loop.
 
-Order of start: certificates → API server (serving, bootstrap) → in parallel: controllers, scheduler and
-nodes with their proxies → Ready. Stopping goes the other way round. Everything that a part needs is
-given to it here; no part looks for another.
+Order of start: certificates → API server (serving, bootstrap) → in parallel: controllers,
+scheduler and nodes with their proxies → Ready. Stopping goes the other way round. Everything that a
+part needs is given to it here; no part looks for another.
 """
 
 from __future__ import annotations

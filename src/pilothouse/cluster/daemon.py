@@ -58,9 +58,9 @@ def serve(config: ClusterConfig, *, report: Report, log_file: IO[str] | None) ->
     if lock is None:
         report({"event": "error", "message": f"another process is using {directory}"})
         return 1
-    from pilothouse.componentbase.logs import configure_logging
+    from pilothouse.componentbase.logs import setup
 
-    configure_logging(log_file or sys.stderr, verbosity=config.verbosity)
+    setup(config.verbosity, log_file)
     gc.set_threshold(50_000, 20, 100)  # decoded objects are many and have no cycles
     write_private(directory / "config.json", config.to_json())
     try:
