@@ -1,0 +1,59 @@
+"""Accept headers as kubectl, client-go, browsers and curl send them."""
+
+from __future__ import annotations
+
+import pytest
+
+from pilothouse.apimachinery.errors import StatusError
+from pilothouse.apiserver.endpoints.negotiation import Negotiated, negotiate, wants_pretty
+
+TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
+METADATA = (
+    "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,"
+    "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
+)
+
+
+@pytest.mark.parametrize(
+    ("accept", "expected"),
+    [
+        ("", Negotiated("application/json")),
+        ("*/*", Negotiated("application/json")),
+        ("application/*", Negotiated("application/json")),
+        ("application/yaml", Negotiated("application/yaml")),
+        ("application/yaml;q=0.5, application/json", Negotiated("application/json")),
+        ("application/vnd.kubernetes.protobuf,application/json", Negotiated("application/json")),
+        ("application/json;pretty=1", Negotiated("application/json", pretty=True)),
+        (TABLE, Negotiated("application/json", "Table", "v1")),
+        (METADATA, Negotiated("application/json", "PartialObjectMetadata", "v1")),
+        # Nobody knows this form: the next clause counts.
+        ("application/json;as=Table;v=v9;g=meta.k8s.io,application/yaml", Negotiated("application/yaml")),
+    ],
+)
+def test_choices(accept: str, expected: Negotiated) -> None:
+    assert negotiate(accept) == expected
+
+
+@pytest.mark.parametrize("accept", ["text/html", "application/vnd.kubernetes.protobuf", "bogus"])
+def test_not_acceptable(accept: str) -> None:
+    with pytest.raises(StatusError) as raised:
+        negotiate(accept)
+    assert raised.value.code == 406
+    assert raised.value.message == (
+        "only the following media types are accepted: application/json, application/yaml, "
+        "application/vnd.kubernetes.protobuf"
+    )
+
+
+def test_watches_have_no_yaml() -> None:
+    with pytest.raises(StatusError) as raised:
+        negotiate("application/yaml", stream=True)
+    assert "application/json;stream=watch" in raised.value.message
+    assert negotiate("application/json;stream=watch", stream=True).media_type == "application/json"
+
+
+def test_people_get_pretty_answers() -> None:
+    assert wants_pretty({}, "curl/8.0")
+    assert not wants_pretty({}, "kubectl/v1.37")
+    assert wants_pretty({"pretty": ["true"]}, "kubectl/v1.37")
+    assert not wants_pretty({"pretty": ["0"]}, "curl/8.0")
