@@ -10,3 +10,5 @@ python=$1 extras=$2
 }
 [ -x .venv/bin/python ] || "$python" -m venv .venv
 .venv/bin/python -m pip install -q --disable-pip-version-check -e ".[$extras]"
+# Compiled now, so that the first start is as fast as the second.
+.venv/bin/python -m compileall -q -j 0 src/pilothouse
