@@ -161,6 +161,23 @@ CONTROLLERS = (
         ("clusterrole-aggregation",),
     ),
     Entry(
+        "disruption-controller",
+        "disruption",
+        "DisruptionController",
+        lambda c: {},
+        ("disruption",),
+    ),
+    Entry(
+        "resourcequota-controller",
+        "resource_quota",
+        "ResourceQuotaController",
+        lambda c: {
+            "workers": c.concurrent_resource_quota_syncs,
+            "sync_period": c.resource_quota_sync_period,
+        },
+        ("resourcequota",),
+    ),
+    Entry(
         "garbage-collector-controller",
         "garbage_collector.collector",
         "GarbageCollector",

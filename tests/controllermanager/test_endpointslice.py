@@ -15,7 +15,7 @@ NODES = {"node": make_node("node", labels={"topology.kubernetes.io/zone": "z1"})
 
 def service(**spec):
     return make_service(
-        "web", uid="svc", cluster_ip="10.96.0.1", labels={"team": "a"},
+        "web", uid="svc", labels={"team": "a"},
         spec={"clusterIP": "10.96.0.1", "ipFamilies": ["IPv4"], **spec},
     )  # fmt: skip
 

@@ -1,0 +1,152 @@
+"""Keeps ``status`` of ResourceQuotas: what is used of what is allowed.
+
+Admission refuses by this status and raises it at once; this controller lowers it again when
+objects go, and puts right what was missed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from pilothouse.apimachinery.errors import StatusError
+from pilothouse.apimachinery.object import Obj, get_nested, meta, namespace_of, object_key
+from pilothouse.apimachinery.quantity import Quantity
+from pilothouse.controllermanager import quota_usage
+from pilothouse.controllermanager.controller import Controller, with_status
+from pilothouse.controllermanager.pods import is_deleted, is_terminal
+from pilothouse.kubeclient.discovery import discover
+from pilothouse.kubeclient.resources import (
+    CONFIG_MAPS,
+    PERSISTENT_VOLUME_CLAIMS,
+    PODS,
+    REPLICATION_CONTROLLERS,
+    RESOURCE_QUOTAS,
+    SECRETS,
+    SERVICES,
+)
+
+if TYPE_CHECKING:
+    from pilothouse.apimachinery.schema import GroupVersionResource
+    from pilothouse.kubeclient.cache.informer import SharedInformer
+    from pilothouse.kubeclient.interfaces import Environment
+
+
+def compute_used(
+    quota: Obj,
+    pods: Iterable[Obj],
+    services: Iterable[Obj],
+    claims: Iterable[Obj],
+    counts: Mapping[str, int],
+    now: float,
+) -> dict[str, str]:
+    """``status.used`` for the names in ``spec.hard``; ``counts`` are objects by quota name."""
+    total: quota_usage.Usage = {}
+    for pod in pods:
+        if quota_usage.matches_scopes(quota, pod):
+            quota_usage.add(total, quota_usage.pod_usage(pod, now))
+    if not _is_scoped(quota):
+        for service in services:
+            quota_usage.add(total, quota_usage.service_usage(service))
+        for claim in claims:
+            quota_usage.add(total, quota_usage.claim_usage(claim))
+        quota_usage.add(total, {name: Quantity.of(count) for name, count in counts.items()})
+    hard = get_nested(quota, "spec", "hard", default={})
+    zero = Quantity.of(0)
+    return {name: str(total.get(name, zero)) for name in hard}
+
+
+def _is_scoped(quota: Obj) -> bool:
+    spec = quota.get("spec") or {}
+    return bool(spec.get("scopes") or spec.get("scopeSelector"))
+
+
+class ResourceQuotaController(Controller):
+    name = "resourcequota-controller"
+    max_retries = None
+
+    def __init__(self, env: Environment, *, workers: int = 5, sync_period: float = 300.0) -> None:
+        super().__init__(env, workers=workers)
+        self._sync_period = sync_period
+        self._quotas = self.watch(RESOURCE_QUOTAS, self.enqueue, self._quota_updated, self._gone)
+        self._pods = self.watch(PODS, on_update=self._pod_updated, on_delete=self._gone)
+        self._services = self.watch(SERVICES, on_update=self._updated, on_delete=self._gone)
+        self._claims = self.watch(
+            PERSISTENT_VOLUME_CLAIMS, on_update=self._updated, on_delete=self._gone
+        )
+        self._counted: dict[str, SharedInformer] = {
+            "configmaps": self.watch(CONFIG_MAPS, on_delete=self._gone),
+            "secrets": self.watch(SECRETS, on_delete=self._gone),
+            "replicationcontrollers": self.watch(REPLICATION_CONTROLLERS, on_delete=self._gone),
+            "resourcequotas": self._quotas,
+        }
+
+    def _quota_updated(self, old: Obj, new: Obj) -> None:
+        if old.get("spec") != new.get("spec") or "status" not in new:
+            self.enqueue(new)
+
+    def _updated(self, old: Obj, new: Obj) -> None:
+        if old.get("spec") != new.get("spec"):
+            self._gone(new)
+
+    def _pod_updated(self, old: Obj, new: Obj) -> None:
+        ended = is_terminal(new) and not is_terminal(old)
+        if ended or (is_deleted(new) and not is_deleted(old)):
+            self._gone(new)
+            grace = meta(new).get("deletionGracePeriodSeconds")
+            if grace:
+                for quota in self._quotas.list(namespace_of(new)):
+                    self.queue.add_after(object_key(quota), float(grace) + 1)
+
+    def _gone(self, obj: Obj) -> None:
+        for quota in self._quotas.list(namespace_of(obj)):
+            self.enqueue(quota)
+
+    async def sync(self, key: str) -> None:
+        quota = self._quotas.get(key)
+        if quota is None:
+            return
+        namespace = namespace_of(quota)
+        hard = get_nested(quota, "spec", "hard", default={})
+        counts, live = await self._counts(namespace, hard)
+        used = compute_used(
+            quota,
+            self._pods.list(namespace),
+            self._services.list(namespace),
+            self._claims.list(namespace),
+            counts,
+            self.now(),
+        )
+        status = {"hard": hard, "used": used}
+        if (quota.get("status") or {}) != status:
+            new = with_status(quota, status)
+            await self.client.update(RESOURCE_QUOTAS, new, subresource="status")
+        if live:
+            # Kinds that nobody follows are counted again from time to time.
+            self.queue.add_after(key, self._sync_period)
+
+    async def _counts(self, namespace: str, hard: Mapping[str, str]) -> tuple[dict[str, int], bool]:
+        """Objects by quota name, and whether some had to be asked for."""
+        counts: dict[str, int] = {}
+        for resource, informer in self._counted.items():
+            number = len(informer.list(namespace))
+            counts[resource] = counts[f"count/{resource}"] = number
+        known = {"count/pods", "count/services", "count/persistentvolumeclaims", *counts}
+        others = [n for n in hard if n.startswith("count/") and n not in known]
+        if not others:
+            return counts, False
+        discovered = await discover(self.client)
+        for name in others:
+            for served in discovered.preferred():
+                if name == f"count/{served.gvr.group_resource}" and served.namespaced:
+                    counts[name] = await self._count_live(served.gvr, namespace)
+                    break
+        return counts, True
+
+    async def _count_live(self, resource: GroupVersionResource, namespace: str) -> int:
+        try:
+            return len((await self.client.list(resource, namespace)).items)
+        except StatusError as error:
+            if error.code in (404, 405):
+                return 0
+            raise

@@ -1,0 +1,189 @@
+"""ResourceQuota usage and PodDisruptionBudget status."""
+
+from __future__ import annotations
+
+import pytest
+
+from pilothouse.apimachinery.object import condition_of
+from pilothouse.apimachinery.testing import (
+    make_config_map,
+    make_container,
+    make_object,
+    make_pod,
+    make_service,
+    make_workload,
+)
+from pilothouse.controllermanager.disruption import DisruptionController
+from pilothouse.controllermanager.quota_usage import matches_scopes, pod_resources, pod_usage
+from pilothouse.controllermanager.resource_quota import ResourceQuotaController
+from pilothouse.kubeclient.resources import (
+    CONFIG_MAPS,
+    POD_DISRUPTION_BUDGETS,
+    PODS,
+    RESOURCE_QUOTAS,
+)
+
+
+def quota(name="q", scopes=None, **hard):
+    spec = {"hard": {k.replace("_", "."): v for k, v in hard.items()}}
+    if scopes:
+        spec["scopes"] = scopes
+    return make_object("v1", "ResourceQuota", name, "default", spec=spec)
+
+
+def used(world, name="q"):
+    return world.client.current(RESOURCE_QUOTAS, name, "default")["status"]["used"]
+
+
+def test_pod_requests_are_the_sum_or_the_largest_init_container():
+    pod = make_pod(
+        containers=[
+            make_container("a", requests={"cpu": "100m", "memory": "1Gi"}),
+            make_container("b", requests={"cpu": "200m"}),
+        ],
+        spec={
+            "initContainers": [
+                make_container("init", requests={"cpu": "1", "memory": "1Mi"}),
+                make_container("side", requests={"cpu": "50m"}, restartPolicy="Always"),
+            ],
+            "overhead": {"cpu": "10m"},
+        },
+    )
+    total = pod_resources(pod, "requests")
+    assert {k: str(v) for k, v in total.items()} == {"cpu": "1010m", "memory": "1Gi"}
+
+
+@pytest.mark.parametrize(
+    ("scope", "matches"),
+    [
+        ("BestEffort", True),
+        ("NotBestEffort", False),
+        ("Terminating", False),
+        ("NotTerminating", True),
+        ("CrossNamespacePodAffinity", False),
+    ],
+)
+def test_scopes(scope, matches):
+    assert matches_scopes(quota(scopes=[scope]), make_pod()) is matches
+
+
+def test_terminated_pods_count_only_as_objects():
+    usage = pod_usage(make_pod(phase="Succeeded", requests={"cpu": "1"}), 0)
+    assert {k: str(v) for k, v in usage.items()} == {"count/pods": "1"}
+
+
+async def test_usage_falls_when_objects_go(world):
+    world.client.seed(make_pod("a", requests={"cpu": "500m"}, phase="Running"))
+    world.client.seed(make_pod("b", requests={"cpu": "1"}, phase="Running"))
+    world.client.seed(make_service("s", spec={"type": "NodePort"}))
+    world.client.seed(make_config_map("c"))
+    world.client.seed(
+        quota(requests_cpu="4", pods="10", services_nodeports="2", configmaps="5", secrets="1")
+    )
+    await world.run(ResourceQuotaController(world.env))
+    assert used(world) == {
+        "requests.cpu": "1500m", "pods": "2", "services.nodeports": "1", "configmaps": "1",
+        "secrets": "0",
+    }  # fmt: skip
+    world.client.remove(CONFIG_MAPS, "c", "default")
+    world.set_pod(world.client.current(PODS, "b", "default"), phase="Succeeded", ready=False)
+    await world.settle()
+    assert used(world)["configmaps"] == "0"
+    assert (used(world)["requests.cpu"], used(world)["pods"]) == ("500m", "1")
+
+
+async def test_counts_of_kinds_that_nobody_follows(world):
+    world.client.seed(make_workload("Deployment", "d"))
+    quota_ = quota()
+    quota_["spec"]["hard"] = {"count/deployments.apps": "3"}
+    world.client.seed(quota_)
+    await world.run(ResourceQuotaController(world.env))
+    assert used(world) == {"count/deployments.apps": "1"}
+
+
+def budget(**spec):
+    return make_object(
+        "policy/v1", "PodDisruptionBudget", "b", "default",
+        spec={"selector": {"matchLabels": {"app": "web"}}, **spec},
+    )  # fmt: skip
+
+
+def seed_pods(world, ready, not_ready=0, owned=True):
+    owner = world.client.seed(
+        make_workload("ReplicaSet", "web", replicas=ready + not_ready, uid="rs")
+    )
+    for number in range(ready + not_ready):
+        world.client.seed(
+            make_pod(
+                f"p{number}",
+                labels={"app": "web"},
+                ready=number < ready,
+                phase="Running",
+                owner=owner if owned else None,
+            )
+        )
+
+
+def status(world):
+    return world.client.current(POD_DISRUPTION_BUDGETS, "b", "default")["status"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "desired", "allowed"),
+    [
+        ({"minAvailable": 2}, 2, 1),
+        ({"minAvailable": "50%"}, 2, 1),
+        ({"maxUnavailable": 1}, 3, 0),
+        ({"maxUnavailable": "50%"}, 2, 1),
+        ({"minAvailable": "100%"}, 4, 0),
+        ({"maxUnavailable": 0}, 4, 0),
+    ],
+)
+async def test_allowed_disruptions(world, spec, desired, allowed):
+    seed_pods(world, 3, 1)
+    world.client.seed(budget(**spec))
+    await world.run(DisruptionController(world.env))
+    got = status(world)
+    assert (got["expectedPods"], got["currentHealthy"]) == (4, 3)
+    assert (got["desiredHealthy"], got["disruptionsAllowed"]) == (desired, allowed)
+    reason = "SufficientPods" if allowed else "InsufficientPods"
+    assert condition_of({"status": got}, "DisruptionAllowed")["reason"] == reason
+
+
+async def test_evicted_pod_counts_as_gone_until_it_should_be(world):
+    seed_pods(world, 3)
+    one = budget(minAvailable=1)
+    one["status"] = {"disruptedPods": {"p0": "2026-01-01T00:00:00Z"}}
+    world.client.seed(one)
+    await world.run(DisruptionController(world.env))
+    assert status(world)["currentHealthy"] == 2
+    await world.advance(121)
+    assert status(world)["currentHealthy"] == 3
+    assert "disruptedPods" not in status(world)
+    assert any(reason == "NotDeleted" for _, reason, _ in world.client.events())
+
+
+async def test_pods_without_a_controller_are_reported(world):
+    seed_pods(world, 2, owned=False)
+    world.client.seed(budget(maxUnavailable=1))
+    await world.run(DisruptionController(world.env))
+    assert status(world)["disruptionsAllowed"] == 0
+    assert any(reason == "UnmanagedPods" for _, reason, _ in world.client.events())
+
+
+async def test_bad_percentage_fails_safe(world):
+    seed_pods(world, 2)
+    world.client.seed(budget(maxUnavailable="x"))
+    await world.run(DisruptionController(world.env))
+    failed = condition_of({"status": status(world)}, "DisruptionAllowed")
+    assert (failed["reason"], status(world)["disruptionsAllowed"]) == ("SyncFailed", 0)
+
+
+async def test_idle_budget_is_not_written_again(world):
+    seed_pods(world, 2)
+    world.client.seed(budget(minAvailable=1))
+    await world.run(DisruptionController(world.env))
+    world.client.actions.clear()
+    world.client.seed(make_pod("other", labels={"app": "other"}))
+    await world.advance(600)
+    assert world.client.writes() == []
