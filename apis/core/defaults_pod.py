@@ -195,8 +195,8 @@ def _old_sources(volume: Obj) -> None:
 
 
 def _requests_from_limits(container: Obj) -> None:
-    resources = container.get("resources")
-    limits = resources.get("limits") if resources else None
+    resources = container.get("resources") or {}
+    limits = resources.get("limits")
     if limits:
         requests = resources.get("requests")
         if requests is None:

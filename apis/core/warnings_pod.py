@@ -1,4 +1,4 @@
-"""Warnings about pods and templates that are legal but surely not meant (pkg/api/pod/warnings.go)."""
+"""Warnings about pods and templates that are legal but surely not meant."""
 
 from __future__ import annotations
 
@@ -264,8 +264,8 @@ def _port_overlap(at: str, port: Obj, other_at: str, other: Obj) -> list[str]:
 
 def _go_port(port: Obj) -> str:
     return (
-        f"{{Name:{port.get('name') or ''} HostPort:0 ContainerPort:{port.get('containerPort') or 0} "
-        f"Protocol:{port.get('protocol') or ''} HostIP:{port.get('hostIP') or ''}}}"
+        f"{{Name:{port.get('name') or ''} HostPort:0 "
+        f"ContainerPort:{port.get('containerPort') or 0} Protocol:{port.get('protocol') or ''} HostIP:{port.get('hostIP') or ''}}}"
     )
 
 

@@ -63,7 +63,7 @@ def pod(obj: Obj, now: datetime) -> list[Any]:
 
 
 def _init_containers(spec: Obj, status: Obj, sidecars: set[Any], summary: _Summary) -> bool:
-    """Counts restarts up to the first init container that has not finished; True if there is one."""
+    """Counts restarts up to the first unfinished init container; True if there is one."""
     total = len(spec.get("initContainers") or ())
     for i, container in enumerate(status.get("initContainerStatuses") or ()):
         restarts = container.get("restartCount") or 0

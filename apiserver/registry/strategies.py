@@ -32,7 +32,11 @@ _MODULES: dict[str, dict[str, str]] = {
     "apps": {
         "deployments": "apps.deployment",
         "replicasets": "apps.replicaset",
+        "statefulsets": "apps.statefulset",
+        "daemonsets": "apps.daemonset",
+        "controllerrevisions": "apps.controllerrevision",
     },
+    "batch": {"jobs": "batch.job", "cronjobs": "batch.cronjob"},
     "events.k8s.io": {"events": "events.event"},
     "discovery.k8s.io": {"endpointslices": "discovery.endpointslice"},
     "coordination.k8s.io": {"leases": "coordination.lease"},

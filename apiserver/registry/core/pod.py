@@ -262,13 +262,13 @@ class ResizeStrategy(PodStrategy):
 def _resized(new: list[Obj] | None, old: list[Obj] | None) -> list[Obj] | None:
     if not new or not old:
         return new
-    merged = []
+    merged: list[Obj] = []
     for container, before in zip(new, old, strict=True):
         if container.get("name") != before.get("name"):
             return new
         kept = {k: v for k, v in before.items() if k not in ("resources", "resizePolicy")}
         changes = {k: container[k] for k in ("resources", "resizePolicy") if k in container}
-        merged.append({**kept, **changes})
+        merged.append(kept | changes)
     return merged
 
 
