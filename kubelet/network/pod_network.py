@@ -75,6 +75,11 @@ class PodNetwork:
             netlink.add_address(self._index, f"{pool.gateway}/{pool.prefix_length}")
             netlink.set_up(self._index)
 
+    def teardown(self) -> None:
+        """Removes the bridge; all sandboxes must be detached."""
+        with Netlink() as netlink:
+            netlink.delete_link(self._bridge)
+
     def attach(self, sandbox_id: str, netns: int) -> str:
         """Gives the namespace of fd ``netns`` an address and a way out; returns the address."""
         address = self._pool.allocate(sandbox_id)

@@ -83,7 +83,9 @@ def main(argv: Sequence[str]) -> int:
         print(f"shim: {error}", file=sys.stderr)  # noqa: T201
         return 1
     if options["--foreground"] != "true" and os.fork():
-        os._exit(0)  # the parent of the daemon; its output pipe stays open in the daemon
+        os._exit(0)  # the daemon has the output pipe, and says how it went
+    if options["--foreground"] != "true":
+        os.setsid()
     try:
         server = build(options, state_dir, crun, netns)
     except (NetworkUnavailable, OSError) as error:

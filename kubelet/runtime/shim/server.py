@@ -271,8 +271,14 @@ class Server:
         if args["everything"]:
             for sandbox_id in list(self.sandboxes.all):
                 self._remove_sandbox({"id": sandbox_id})
+            if self.node.network is not None:
+                self.node.network.teardown()
             self.node.cgroups.remove(self.node.cgroup_root)
-        self.node.loop.soon(lambda: self.node.loop.later(0.02, self.node.loop.stop))
+        self.node.loop.soon(self._stop_soon)
+
+    def _stop_soon(self) -> None:
+        """After the answer is out."""
+        self.node.loop.later(0.02, self.node.loop.stop)
 
 
 def _close(fds: tuple[int, ...]) -> None:
