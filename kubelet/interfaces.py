@@ -44,7 +44,10 @@ class Volumes(Protocol):
         attempt: int,
     ) -> list[Mount]:
         """The container's mounts: volumeMounts (subPathExpr is expanded already), /etc/hosts,
-        resolv.conf, the termination log of this attempt. :raises ContainerConfigError: a mount that cannot be made."""
+        resolv.conf, the termination log of this attempt.
+
+        :raises ContainerConfigError: a mount that cannot be made.
+        """
         ...
 
     async def unmount(self, pod: Obj) -> None:

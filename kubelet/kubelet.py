@@ -16,6 +16,7 @@ from datetime import timedelta
 from pilothouse.apimachinery.object import Obj
 from pilothouse.apimachinery.timefmt import parse_time
 from pilothouse.componentbase.tasks import TaskOwner
+from pilothouse.kubeclient.cache.informer import Registration
 from pilothouse.kubeclient.interfaces import Environment
 from pilothouse.kubeclient.record import EventRecorder
 from pilothouse.kubeclient.resources import PODS
@@ -44,6 +45,8 @@ from pilothouse.kubelet.termination_message import TerminationMessages
 log = logging.getLogger(__name__)
 RUNTIME_RETRY_SECONDS = 1.0
 FAILED_SYNC_SECONDS = 2.0
+EARLY_STATUS_SECONDS = 0.05
+"""A pod that starts faster is reported once, running."""
 REFRESHED_VOLUMES = ("configMap", "secret", "projected", "downwardAPI")
 DEADLINE = ("DeadlineExceeded", "Pod was active on the node longer than the specified deadline")
 
@@ -97,6 +100,7 @@ class Kubelet:
         self.registration = NodeRegistration(
             env, config, self._machine, runtime, images, lambda: self._problem
         )
+        self._registration: Registration | None = None
         self._tasks = TaskOwner(self.name)
 
     # -- life ----------------------------------------------------------------------------
@@ -110,13 +114,17 @@ class Kubelet:
         self._tasks.start(self._follow_runtime(events), "runtime events")
         self._env.informers.start()
         await asyncio.gather(self.registration.register(), self._pods.wait_synced())
-        self._pods.add_handler(self._pod_added, self._pod_updated, self._pod_deleted)
+        self._registration = self._pods.add_handler(
+            self._pod_added, self._pod_updated, self._pod_deleted
+        )
         self._end_orphans()
         self._tasks.start(self.registration.run(), "heartbeat")
         self.recorder.event(self._node_reference(), "Normal", "Starting", "Starting kubelet.")
 
     async def stop(self) -> None:
         """Containers go on running; the next kubelet finds them."""
+        if self._registration is not None:
+            self._registration.remove()
         await self._tasks.close()
         await self.workers.stop()
         await self.probes.stop()
@@ -220,12 +228,16 @@ class Kubelet:
             self.statuses.set(pod, status)
             state.terminate(None, None)
             return None
-        if not (pod.get("status") or {}).get("startTime"):
-            self.statuses.set(pod, status)  # ContainerCreating, should the rest take long
-        mounted = await self._mount(pod)
-        if mounted is None:
-            return FAILED_SYNC_SECONDS
-        result = await self._sync_runtime(pod, mounted)
+        # ContainerCreating, should the rest take long.
+        early = self._clock.call_later(EARLY_STATUS_SECONDS, self.statuses.set, pod, status)
+        try:
+            mounted = await self._mount(pod)
+            if mounted is None:
+                self.statuses.set(pod, status)
+                return FAILED_SYNC_SECONDS
+            result = await self._sync_runtime(pod, mounted)
+        finally:
+            early.cancel()
         self._waiting[uid] = result.waiting
         pod = self.statuses.last(state.pod)
         status = self._status(pod, state)
@@ -234,7 +246,7 @@ class Kubelet:
         if status["phase"] in ("Succeeded", "Failed"):
             state.terminate(None, None)
             return None
-        return self._next_look(pod, result, left)
+        return self._next_look(pod, result, self._deadline_left(pod | {"status": status}))
 
     def _next_look(self, pod: Obj, result: SyncResult, deadline: float | None) -> float | None:
         waits = []

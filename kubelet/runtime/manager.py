@@ -190,7 +190,8 @@ class RuntimeManager:
         except ImageError as error:
             result.waiting[start.name] = (error.reason, error.message)
             result.wait_until(error.retry_at)
-            result.failed = result.failed or error.retry_at is None
+            # Soon after a failed pull the pod is shown backing off, until the back-off ends.
+            result.failed |= error.retry_at is None or error.reason == "ErrImagePull"
         except ContainerConfigError as error:
             self._event(pod, path, "Warning", "Failed", f"Error: {error}")
             result.waiting[start.name] = ("CreateContainerConfigError", str(error))
