@@ -15,6 +15,8 @@ from pilothouse.componentbase.serving.asgi import ASGIBridge
 from pilothouse.componentbase.version import GIT_VERSION, version_info
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from pilothouse.apiserver.endpoints.root import HealthChecks
     from pilothouse.apiserver.request.context import Request, Response
     from pilothouse.componentbase.metrics import Registry
@@ -40,19 +42,30 @@ def build_application(health: dict[str, HealthChecks], metrics: Registry) -> Any
         return version_info()
 
     for name, checks in health.items():
+        app.get(
+            f"/{name}",
+            summary=f"Health check {name}",
+            name=name,
+            response_class=PlainTextResponse,
+        )(_check_route(checks))
 
-        async def check(checks: HealthChecks = checks) -> PlainTextResponse:
-            failed = [key for key, one in checks.checks.items() if await one() is not None]
-            text = "ok" if not failed else "\n".join(f"[-]{key} failed" for key in failed)
-            return PlainTextResponse(text, 500 if failed else 200)
-
-        app.get(f"/{name}", summary=f"Health check {name}", name=name)(check)
-
-    @app.get("/metrics", summary="Metrics in Prometheus' text format")
-    async def prometheus() -> PlainTextResponse:
-        return PlainTextResponse(metrics.text())
+    @app.get(
+        "/metrics",
+        summary="Metrics in Prometheus' text format",
+        response_class=PlainTextResponse,
+    )
+    async def prometheus() -> str:
+        return metrics.text()
 
     return app
+
+
+def _check_route(checks: HealthChecks) -> Callable[[], Awaitable[str]]:
+    async def check() -> str:
+        failed = [name for name, one in checks.checks.items() if await one() is not None]
+        return "ok" if not failed else "\n".join(f"[-]{name} failed" for name in failed)
+
+    return check
 
 
 class LazyApplication:

@@ -29,7 +29,7 @@ SERVICE_ACCOUNTS = GroupVersionResource("", "v1", "serviceaccounts")
 async def running_server(
     *,
     clock: Clock | None = None,
-    storage: Storage | None = None,
+    store: Storage | None = None,
     serve: bool = False,
     namespaces: tuple[str, ...] = ("default",),
     **settings: Any,
@@ -37,7 +37,7 @@ async def running_server(
     """``settings`` are fields of ``ServerConfig``. Each of ``namespaces`` has a ``default``
     ServiceAccount, so that pods can be created."""
     config = ServerConfig(**({"secure_port": 0} | settings))
-    server = APIServer(config, clock or FakeClock(), Random(1), storage=storage)
+    server = APIServer(config, clock or FakeClock(), Random(1), storage=store)
     try:
         await server.start(serve=serve)
         client = server.local_client()

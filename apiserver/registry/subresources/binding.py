@@ -79,15 +79,12 @@ async def _bind(
 
 
 def _validate(binding: Obj) -> None:
-    """ValidatePodBinding; its errors are no Status upstream, so we say 400."""
-    target = binding.get("target") or {}
-    if target.get("kind") not in (None, "", "Node"):
-        raise new_bad_request(
-            f'target.kind: Unsupported value: "{target["kind"]}": supported values: "Node", '
-            '"<empty>"'
-        )
-    if not target.get("name"):
-        raise new_bad_request("target.name: Required value")
+    """Upstream's errors here are no Status (a 500); we say 400."""
+    from pilothouse.apis.core.validation_pod import validate_binding
+
+    errors = validate_binding(binding)
+    if errors:
+        raise new_bad_request(", ".join(str(error) for error in errors))
 
 
 def assigned(pod: Obj, binding: Obj, now: str, pods: ServedResource) -> Obj:

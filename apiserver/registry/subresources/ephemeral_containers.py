@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pilothouse.apimachinery.object import copy_object
-from pilothouse.apis.meta.errors import forbidden
 from pilothouse.apiserver.endpoints import get, patch, update
 from pilothouse.apiserver.endpoints.negotiation import negotiate
 from pilothouse.apiserver.endpoints.options import parse_write_options
@@ -19,9 +18,6 @@ if TYPE_CHECKING:
     from pilothouse.apiserver.registry.context import RegistryContext
     from pilothouse.apiserver.registry.resources import ServedResource
     from pilothouse.apiserver.request.context import Request, Response
-
-PATH = "spec.ephemeralContainers"
-_SAME = "existing ephemeral containers {} may not be {}"
 
 
 def reset_metadata(obj: Obj, old: Obj) -> None:
@@ -47,25 +43,9 @@ class EphemeralContainersStrategy(DelegatingStrategy):
         reset_metadata(obj, old)
 
     def validate_update(self, context: RegistryContext, obj: Obj, old: Obj) -> ErrorList:
-        errors = _only_added(obj, old)
-        # The kind's own rules for containers: validated as a whole new pod would be.
-        shared: ErrorList = self.parent.validate(context, obj)
-        errors += [error for error in shared if error.field.startswith(PATH)]
-        return errors
+        from pilothouse.apis.core.validation_pod import validate_ephemeral_containers_update
 
-
-def _only_added(obj: Obj, old: Obj) -> ErrorList:
-    new = {c.get("name"): c for c in (obj.get("spec") or {}).get("ephemeralContainers") or ()}
-    errors: ErrorList = []
-    for container in (old.get("spec") or {}).get("ephemeralContainers") or ():
-        name = container.get("name")
-        if name not in new:
-            errors.append(forbidden(PATH, _SAME.format(f'"{name}"', "removed")))
-        elif new[name] != container:
-            errors.append(forbidden(PATH, _SAME.format(f'"{name}"', "changed")))
-    if (old["metadata"].get("annotations") or {}).get("kubernetes.io/config.mirror"):
-        errors.append(forbidden("", "static pods do not support ephemeral containers"))
-    return errors
+        return validate_ephemeral_containers_update(obj, old)
 
 
 async def handle(server: Server, request: Request, served: ServedResource) -> Response:

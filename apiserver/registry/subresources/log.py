@@ -8,19 +8,18 @@ from urllib.parse import urlencode
 from pilothouse.apimachinery.errors import new_bad_request, new_invalid
 from pilothouse.apimachinery.schema import GroupKind
 from pilothouse.apimachinery.timefmt import parse_time
-from pilothouse.apis.meta.errors import forbidden, invalid, not_supported
+from pilothouse.apis.core.validation_pod import validate_log_options
 from pilothouse.apiserver.endpoints.options import parse_bool, parse_int
 from pilothouse.apiserver.registry.subresources.pods import container_of, live_pod
 from pilothouse.apiserver.request.context import Response
 
 if TYPE_CHECKING:
-    from pilothouse.apimachinery.fieldpath import ErrorList
+    from pilothouse.apimachinery.object import Obj
     from pilothouse.apiserver.endpoints.handler import Server
     from pilothouse.apiserver.registry.resources import ServedResource
     from pilothouse.apiserver.request.context import Query, Request
 
 TEXT = "text/plain"
-_STREAMS = ("All", "Stderr", "Stdout")
 
 
 async def handle(server: Server, request: Request, served: ServedResource) -> Response:
@@ -52,28 +51,17 @@ async def _text(response: Response) -> str:
 
 def log_params(query: Query) -> list[tuple[str, str]]:
     """PodLogOptions for the kubelet. :raises StatusError: 400, 422 (ValidatePodLogOptions)."""
-    errors: ErrorList = []
     params = [
         (name, "true") for name in ("follow", "previous", "timestamps") if parse_bool(query, name)
     ]
     numbers = {name: parse_int(query, name) for name in ("sinceSeconds", "tailLines", "limitBytes")}
-    tail, limit, since = numbers["tailLines"], numbers["limitBytes"], numbers["sinceSeconds"]
-    if tail is not None and tail < 0:
-        errors.append(invalid("tailLines", tail, "must be greater than or equal to 0"))
-    if limit is not None and limit < 1:
-        errors.append(invalid("limitBytes", limit, "must be greater than 0"))
+    options: Obj = {name: value for name, value in numbers.items() if value is not None}
     moment = (query.get("sinceTime") or [""])[0]
-    if since is not None and moment:
-        detail = "at most one of `sinceTime` or `sinceSeconds` may be specified"
-        errors.append(forbidden("", detail))
-    elif since is not None and since < 1:
-        errors.append(invalid("sinceSeconds", since, "must be greater than 0"))
-    stream = (query.get("stream") or [""])[0]
-    if stream and stream not in _STREAMS:
-        errors.append(not_supported("stream", stream, _STREAMS))
-    if stream in ("Stdout", "Stderr") and tail is not None:
-        detail = "`tailLines` and specific `stream` are mutually exclusive for now"
-        errors.append(forbidden("", detail))
+    if moment:
+        options["sinceTime"] = moment
+    if query.get("stream"):
+        options["stream"] = query["stream"][0]
+    errors = validate_log_options(options)
     if errors:
         raise new_invalid(GroupKind("", "PodLogOptions"), "", errors)
     params += [(name, str(value)) for name, value in numbers.items() if value is not None]
@@ -83,6 +71,4 @@ def log_params(query: Query) -> list[tuple[str, str]]:
         except ValueError as error:
             raise new_bad_request(f'parsing time "{moment}": {error}') from error
         params.append(("sinceTime", moment))
-    if stream:
-        params.append(("stream", stream))
     return params

@@ -27,7 +27,10 @@ METADATA = (
         (TABLE, Negotiated("application/json", "Table", "v1")),
         (METADATA, Negotiated("application/json", "PartialObjectMetadata", "v1")),
         # Nobody knows this form: the next clause counts.
-        ("application/json;as=Table;v=v9;g=meta.k8s.io,application/yaml", Negotiated("application/yaml")),
+        (
+            "application/json;as=Table;v=v9;g=meta.k8s.io,application/yaml",
+            Negotiated("application/yaml"),
+        ),
     ],
 )
 def test_choices(accept: str, expected: Negotiated) -> None:

@@ -315,9 +315,7 @@ async def test_namespaces_terminate(client: LocalClient) -> None:
     assert made["spec"]["finalizers"] == ["kubernetes"]
     going = await client.delete(NAMESPACES, "n")
     assert going["status"]["phase"] == "Terminating" and going["metadata"]["deletionTimestamp"]
-    error = await refused(
-        client.create(CONFIG_MAPS, {"metadata": {"name": "x", "namespace": "n"}})
-    )
+    error = await refused(client.create(CONFIG_MAPS, {"metadata": {"name": "x", "namespace": "n"}}))
     assert error.code == 403
     assert error.has_cause("NamespaceTerminating")
     still = await client.delete(NAMESPACES, "n")
@@ -392,9 +390,7 @@ async def test_a_patch_can_not_rename(client: LocalClient) -> None:
             "default",
         )
     )
-    assert (
-        error.message == "the name of the object (b) does not match the name on the URL (a)"
-    )
+    assert error.message == "the name of the object (b) does not match the name on the URL (a)"
 
 
 async def test_apply_creates_merges_and_conflicts(client: LocalClient) -> None:

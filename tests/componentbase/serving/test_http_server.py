@@ -123,8 +123,10 @@ async def wire(server: HTTPServer) -> AsyncIterator[Wire]:
 
 
 async def test_requests_share_a_connection(wire: Wire, handler: Handler) -> None:
-    wire.send("GET / HTTP/1.1\nHost: x\nX-Two: a\nx-two: b\nImpersonate-Group: c\n"
-              "Impersonate-Group: d\n\n")
+    wire.send(
+        "GET / HTTP/1.1\nHost: x\nX-Two: a\nx-two: b\nImpersonate-Group: c\n"
+        "Impersonate-Group: d\n\n"
+    )
     status, headers, body = await wire.response()
     assert (status, body) == (200, b"GET:")
     assert headers["date"].endswith("GMT")
@@ -195,9 +197,7 @@ async def test_a_client_that_goes_away_stops_its_push(wire: Wire, handler: Handl
             await asyncio.sleep(0)
 
 
-async def test_a_slow_reader_is_not_written_to_without_bound(
-    wire: Wire, handler: Handler
-) -> None:
+async def test_a_slow_reader_is_not_written_to_without_bound(wire: Wire, handler: Handler) -> None:
     wire.send("GET /push HTTP/1.1\nHost: x\n\n")
     await wire.reader.readuntil(b"\r\n\r\n")
     sink = handler.sink
