@@ -161,6 +161,13 @@ CONTROLLERS = (
         ("clusterrole-aggregation",),
     ),
     Entry(
+        "job-controller",
+        "job.controller",
+        "JobController",
+        lambda c: {"workers": c.concurrent_job_syncs},
+        ("job",),
+    ),
+    Entry(
         "disruption-controller",
         "disruption",
         "DisruptionController",

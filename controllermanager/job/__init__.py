@@ -1,0 +1,1 @@
+"""Jobs: ``job_sync`` decides (pure), ``controller`` reads and writes."""
