@@ -268,9 +268,10 @@ def _sandbox(status: dict[str, Any]) -> SandboxStatus:
 
 async def collect(stream: ProcessStream) -> tuple[bytes, bytes, int]:
     """Everything a process writes, and its exit code."""
-    return await asyncio.gather(
+    out, err, code = await asyncio.gather(
         _read_limited(stream.stdout), _read_limited(stream.stderr), stream.wait()
     )
+    return out, err, code
 
 
 async def _read_limited(reader: asyncio.StreamReader | None) -> bytes:

@@ -14,7 +14,7 @@ import os
 import shutil
 import signal
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pilothouse.kubelet.runtime import errors
 from pilothouse.kubelet.runtime.event_queue import EventFanout
@@ -33,11 +33,12 @@ from pilothouse.kubelet.runtime.interfaces import (
 )
 from pilothouse.kubelet.runtime.oci import collect
 from pilothouse.kubelet.runtime.process_child import Child, OutputReader, session_usage, spawn
-from pilothouse.kubelet.runtime.shim.logs import LogFile, format_lines, timestamp
+from pilothouse.kubelet.runtime.process_container import Output, ProcessContainer
+from pilothouse.kubelet.runtime.shim.logs import LogFile
 from pilothouse.kubelet.runtime.shim.node import start_ticks
 from pilothouse.kubelet.runtime.shim.spec import command_line, environment
 from pilothouse.kubelet.runtime.shim.stdio import parse_signal, resize
-from pilothouse.kubelet.runtime.streams import EndedReader, ProcessStream, open_writer, over_pipes
+from pilothouse.kubelet.runtime.streams import ProcessStream, open_writer, over_pipes
 
 if TYPE_CHECKING:
     import random
@@ -47,51 +48,6 @@ if TYPE_CHECKING:
     from pilothouse.kubelet.images.service import LocalImageService
 
 VERSION = "1.0.0"
-
-
-class _Output:
-    """One stream of one container: its log and whoever is attached."""
-
-    def __init__(self, clock: Clock, stream: str, log: LogFile) -> None:
-        self._clock = clock
-        self._stream = stream.encode()
-        self._log = log
-        self._pending = b""
-        self._ended = False
-        self.readers: list[EndedReader] = []
-
-    def feed(self, data: bytes) -> None:
-        now = timestamp(int(self._clock.time() * 1e9))
-        if data or self._pending:
-            text, self._pending = format_lines(self._stream, now, self._pending, data or b"\n")
-            self._log.write(text)
-        self._ended = self._ended or not data
-        for reader in self.readers:
-            if data:
-                reader.feed_data(data)
-            else:
-                reader.feed_eof()
-
-    def attach(self) -> EndedReader:
-        reader = EndedReader()
-        if self._ended:
-            reader.feed_eof()
-        else:
-            self.readers.append(reader)
-        return reader
-
-
-class _Container:
-    def __init__(self, config: ContainerConfig, status: ContainerStatus, directory: str) -> None:
-        self.config = config
-        self.status = status
-        self.directory = directory
-        self.image: dict[str, Any] = {}
-        self.child: Child | None = None
-        self.log: LogFile | None = None
-        self.outputs: dict[str, _Output] = {}
-        self.readers: list[OutputReader] = []
-        self.stdin = -1
 
 
 class ProcessRuntime:
@@ -113,7 +69,7 @@ class ProcessRuntime:
         self._node_ip = node_ip
         self._proot = shutil.which("proot")
         self._sandboxes: dict[str, tuple[PodSandboxConfig, SandboxStatus]] = {}
-        self._containers: dict[str, _Container] = {}
+        self._containers: dict[str, ProcessContainer] = {}
         self._events = EventFanout()
         os.makedirs(state_dir, exist_ok=True)
         self._end_leftovers()
@@ -226,7 +182,7 @@ class ProcessRuntime:
         )
         directory = os.path.join(self._state_dir, "containers", container_id)
         await asyncio.to_thread(os.makedirs, directory)
-        container = _Container(config, status, directory)
+        container = ProcessContainer(config, status, directory)
         container.image = store.config(record.id).get("config") or {}
         if self._proot:
             rootfs = f"{directory}/rootfs"
@@ -252,7 +208,7 @@ class ProcessRuntime:
         self._save_pids()
         self._emit(container.status.sandbox_id, container_id, "started")
 
-    def _launch(self, container: _Container) -> None:
+    def _launch(self, container: ProcessContainer) -> None:
         config = asdict(container.config)
         command = command_line(config, container.image)
         if not command:
@@ -269,14 +225,14 @@ class ProcessRuntime:
         elif config["stdin"]:
             container.stdin = ends.pop(0)
         for stream, fd in zip(streams, ends, strict=True):
-            output = _Output(self._clock, stream, container.log)
+            output = Output(self._clock, stream, container.log)
             container.outputs[stream] = output
             container.readers.append(OutputReader(fd, output.feed))
         child.exited.add_done_callback(lambda code: self._exited(container, code.result()))
 
     def _spawn(
         self,
-        container: _Container,
+        container: ProcessContainer,
         command: list[str],
         *,
         tty: bool,
@@ -311,7 +267,7 @@ class ProcessRuntime:
                 if fd >= 0:
                     os.close(fd)
 
-    def _proot_command(self, container: _Container) -> list[str]:
+    def _proot_command(self, container: ProcessContainer) -> list[str]:
         config = container.config
         command = [str(self._proot), "-0", "-r", f"{container.directory}/rootfs"]
         for path in ("/dev", "/proc", "/sys", "/etc/resolv.conf"):
@@ -321,7 +277,7 @@ class ProcessRuntime:
         working_dir = config.working_dir or container.image.get("WorkingDir") or "/"
         return [*command, "-w", working_dir]
 
-    def _exited(self, container: _Container, code: int) -> None:
+    def _exited(self, container: ProcessContainer, code: int) -> None:
         for reader in container.readers:
             reader.drain()
         if container.child is not None:
@@ -329,7 +285,7 @@ class ProcessRuntime:
         self._finish(container, code, "Error" if code else "Completed", "")
         self._save_pids()
 
-    def _finish(self, container: _Container, code: int, reason: str, message: str) -> None:
+    def _finish(self, container: ProcessContainer, code: int, reason: str, message: str) -> None:
         container.status = replace(
             container.status,
             state="exited",
@@ -525,16 +481,16 @@ class ProcessRuntime:
         except KeyError:
             raise errors.NotFound(f"no such sandbox: {sandbox_id}") from None
 
-    def _of(self, sandbox_id: str) -> list[_Container]:
+    def _of(self, sandbox_id: str) -> list[ProcessContainer]:
         return [c for c in list(self._containers.values()) if c.status.sandbox_id == sandbox_id]
 
-    def _container(self, container_id: str) -> _Container:
+    def _container(self, container_id: str) -> ProcessContainer:
         try:
             return self._containers[container_id]
         except KeyError:
             raise errors.NotFound(f"no such container: {container_id}") from None
 
-    def _running(self, container_id: str) -> _Container:
+    def _running(self, container_id: str) -> ProcessContainer:
         container = self._container(container_id)
         if container.status.state != "running":
             raise errors.NotFound(f"container {container_id} is not running")

@@ -77,6 +77,14 @@ class Container:
             **{key: config[key] for key in ("name", "attempt", "labels", "annotations")},
         }
 
+    def process(self, command: list[str], *, tty: bool) -> dict[str, Any]:
+        """The container's own process with another command line: for exec."""
+        with open(f"{self.directory}/config.json", encoding="utf-8") as file:
+            process: dict[str, Any] = json.load(file)["process"]
+        if tty and not any(item.startswith("TERM=") for item in process["env"]):
+            process["env"].append("TERM=xterm")
+        return {**process, "args": command, "terminal": tty}
+
     def send_signal(self, number: int) -> None:
         pid = self.record["pid"]
         if self.state == "running" and start_ticks(pid) == self.record["start_ticks"]:

@@ -68,21 +68,22 @@ class Crun:
         directory: str,
         name: str,
         container_id: str,
-        command: list[str],
+        process: dict[str, object],
         stdio: tuple[int, int, int],
-        *,
-        tty: bool,
     ) -> int:
-        """Another process in the container, detached; its number."""
-        pid_file = f"{directory}/{name}.pid"
-        extra = ["--tty", "--console-socket", f"{directory}/{name}.sock"] if tty else []
+        """Another process (``process`` of an OCI config) in the container; its number."""
+        files = {suffix: f"{directory}/{name}.{suffix}" for suffix in ("json", "pid", "log")}
+        with open(files["json"], "w", encoding="utf-8") as file:
+            json.dump(process, file)
+        arguments = ["exec", "--detach", "--process", files["json"], "--pid-file", files["pid"]]
+        if process["terminal"]:
+            arguments += ["--console-socket", f"{directory}/{name}.sock"]
         try:
-            arguments = ["exec", "--detach", "--pid-file", pid_file, *extra, container_id, *command]
-            self._call(directory, arguments, stdio, log=f"{directory}/{name}.log")
-            return _read_pid(pid_file)
+            self._call(directory, [*arguments, container_id], stdio, log=files["log"])
+            return _read_pid(files["pid"])
         finally:
-            for suffix in ("pid", "log"):
-                _unlink(f"{directory}/{name}.{suffix}")
+            for path in files.values():
+                _unlink(path)
 
     def update(self, directory: str, container_id: str, resources: dict[str, object]) -> None:
         path = f"{directory}/resources.json"

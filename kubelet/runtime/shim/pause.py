@@ -51,17 +51,20 @@ class PauseProcess:
 
     def stop(self) -> None:
         """Ends every process of the pod's PID namespace."""
-        try:
-            fd = os.pidfd_open(self.pid)
-        except ProcessLookupError:
-            fd = -1
-        if fd >= 0:
-            signal.pidfd_send_signal(fd, signal.SIGKILL)
-            select.select([fd], [], [], 5)
-            os.close(fd)
+        if self.pid:
+            self._kill()
         self._node.crun.delete(self._directory, self._name)
         self._node.cgroups.remove(self._cgroup)
         shutil.rmtree(self._directory, ignore_errors=True)
+
+    def _kill(self) -> None:
+        try:
+            fd = os.pidfd_open(self.pid)
+        except ProcessLookupError:
+            return
+        signal.pidfd_send_signal(fd, signal.SIGKILL)
+        select.select([fd], [], [], 5)
+        os.close(fd)
 
 
 def _install(rootfs: str) -> list[str]:

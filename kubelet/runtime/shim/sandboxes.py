@@ -64,7 +64,8 @@ class Sandbox:
         joined = {_KINDS[k]: f"/proc/{os.getpid()}/fd/{fd}" for k, fd in self.fds.items()}
         result = {**joined, "mount": ""}
         if not self.config["host_pid"]:
-            result["pid"] = f"/proc/{self.pause.pid}/ns/pid" if self.pause else ""
+            holder = self.pause.pid if self.pause is not None else 0
+            result["pid"] = f"/proc/{holder}/ns/pid" if holder else ""
         if self._node.machine.cgroups == "v2":
             result["cgroup"] = ""
         return result

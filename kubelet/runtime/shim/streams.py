@@ -54,32 +54,33 @@ class Streams:
         """
         container = self._containers.running(args["container_id"])
         name = f"exec{next(self._numbers)}"
+        process = container.process(args["command"], tty=args["tty"])
         try:
             if args["tty"]:
-                pid, fds = self._exec_tty(container, name, args["command"])
+                pid, fds = self._exec_tty(container, name, process)
             else:
-                pid, fds = self._exec_pipes(container, name, args)
+                pid, fds = self._exec_pipes(container, name, process, args)
         except CrunError as error:
             raise ShimError("StartError", str(error)) from error
-        process = Exec()
-        process.pid = pid
+        started = Exec()
+        started.pid = pid
         identity = f"{container.id}/{name}"
-        self.execs[identity] = process
+        self.execs[identity] = started
         loop = self._node.loop
-        self._node.reaper.watch(pid, lambda code: loop.soon(lambda: self._ended(process, code)))
+        self._node.reaper.watch(pid, lambda code: loop.soon(lambda: self._ended(started, code)))
         return {"exec_id": identity}, fds
 
     def _exec_tty(
-        self, container: Container, name: str, command: list[str]
+        self, container: Container, name: str, process: dict[str, Any]
     ) -> tuple[int, tuple[int, ...]]:
         with stdio.console(f"{container.directory}/{name}.sock") as receive:
             pid = self._node.crun.exec(
-                container.directory, name, container.id, command, (-1, -1, -1), tty=True
+                container.directory, name, container.id, process, (-1, -1, -1)
             )
             return pid, (receive(),)
 
     def _exec_pipes(
-        self, container: Container, name: str, args: dict[str, Any]
+        self, container: Container, name: str, process: dict[str, Any], args: dict[str, Any]
     ) -> tuple[int, tuple[int, ...]]:
         inside, outside = [-1, -1, -1], []
         try:
@@ -90,9 +91,7 @@ class Streams:
                     inside[number] = theirs
                     outside.append(ours)
             ends = (inside[0], inside[1], inside[2])
-            pid = self._node.crun.exec(
-                container.directory, name, container.id, args["command"], ends, tty=False
-            )
+            pid = self._node.crun.exec(container.directory, name, container.id, process, ends)
         except BaseException:
             stdio.close_all(tuple(outside))
             raise

@@ -1,0 +1,58 @@
+"""A container of the ``process`` runtime: its record, its output to log and attached clients."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pilothouse.kubelet.runtime.shim.logs import LogFile, format_lines, timestamp
+from pilothouse.kubelet.runtime.streams import EndedReader
+
+if TYPE_CHECKING:
+    from pilothouse.apimachinery.clock import Clock
+    from pilothouse.kubelet.runtime.interfaces import ContainerConfig, ContainerStatus
+    from pilothouse.kubelet.runtime.process_child import Child, OutputReader
+
+
+class Output:
+    """One stream of one container: its log and whoever is attached."""
+
+    def __init__(self, clock: Clock, stream: str, log: LogFile) -> None:
+        self._clock = clock
+        self._stream = stream.encode()
+        self._log = log
+        self._pending = b""
+        self._ended = False
+        self.readers: list[EndedReader] = []
+
+    def feed(self, data: bytes) -> None:
+        now = timestamp(int(self._clock.time() * 1e9))
+        if data or self._pending:
+            text, self._pending = format_lines(self._stream, now, self._pending, data or b"\n")
+            self._log.write(text)
+        self._ended = self._ended or not data
+        for reader in self.readers:
+            if data:
+                reader.feed_data(data)
+            else:
+                reader.feed_eof()
+
+    def attach(self) -> EndedReader:
+        reader = EndedReader()
+        if self._ended:
+            reader.feed_eof()
+        else:
+            self.readers.append(reader)
+        return reader
+
+
+class ProcessContainer:
+    def __init__(self, config: ContainerConfig, status: ContainerStatus, directory: str) -> None:
+        self.config = config
+        self.status = status
+        self.directory = directory
+        self.image: dict[str, Any] = {}
+        self.child: Child | None = None
+        self.log: LogFile | None = None
+        self.outputs: dict[str, Output] = {}
+        self.readers: list[OutputReader] = []
+        self.stdin = -1
