@@ -59,6 +59,11 @@ async def handle(server: Server, request: Request, served: ServedResource) -> Re
         return Response(watch=LocalWatch(served, watcher, server.clock, timeout))
     encoder = EventEncoder(server, served, negotiated, request)
     stream = WatchStream(watcher, encoder.line, server.clock, timeout)
+    if request.upgrade is not None:
+        from pilothouse.apiserver.websockets import send_watch, wants_websocket
+
+        if wants_websocket(request):
+            return await send_watch(request, stream)
     return Response(content_type=JSON, push=stream.start)
 
 

@@ -12,8 +12,11 @@ from pilothouse.apis.core.validation_pod import validate_log_options
 from pilothouse.apiserver.endpoints.options import parse_bool, parse_int
 from pilothouse.apiserver.registry.subresources.pods import container_of, live_pod
 from pilothouse.apiserver.request.context import Response
+from pilothouse.apiserver.websockets import send_stream, wants_websocket
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from pilothouse.apimachinery.object import Obj
     from pilothouse.apiserver.endpoints.handler import Server
     from pilothouse.apiserver.registry.resources import ServedResource
@@ -38,7 +41,13 @@ async def handle(server: Server, request: Request, served: ServedResource) -> Re
     )
     if response.status != 200:
         raise new_bad_request(await _text(response))
+    if request.upgrade is not None and wants_websocket(request):
+        return await send_stream(request, response.chunks or _once(response.body))
     return Response(content_type=TEXT, body=response.body, chunks=response.chunks)
+
+
+async def _once(body: bytes) -> AsyncIterator[bytes]:
+    yield body
 
 
 async def _text(response: Response) -> str:

@@ -333,6 +333,31 @@ async def test_logs(server: APIServer, client: LocalClient, http: aiohttp.Client
     assert await client.get(PODS, "p", "default", subresource="log") == "line 1\nline 2\n"
 
 
+async def test_logs_over_a_websocket(
+    server: APIServer, client: LocalClient, http: aiohttp.ClientSession
+) -> None:
+    await scheduled(server, client)
+    path = "/api/v1/namespaces/default/pods/p/log"
+    async with http.ws_connect(path, protocols=["binary.k8s.io"]) as socket:
+        assert socket.protocol == "binary.k8s.io"
+        assert [await socket.receive_bytes() for _ in range(3)] == [b"", b"line 1\n", b"line 2\n"]
+        assert (await socket.receive()).type is aiohttp.WSMsgType.CLOSE
+    async with http.ws_connect(path, protocols=["base64.binary.k8s.io"]) as socket:
+        assert await socket.receive_str() == ""
+        assert await socket.receive_str() == "bGluZSAxCg=="
+
+
+async def test_a_watch_over_a_websocket(
+    client: LocalClient, http: aiohttp.ClientSession
+) -> None:
+    await pod(client)
+    async with http.ws_connect("/api/v1/namespaces/default/pods?watch=1") as socket:
+        event = await socket.receive_json()
+        assert (event["type"], event["object"]["metadata"]["name"]) == ("ADDED", "p")
+        await pod(client, "q")
+        assert (await socket.receive_json())["object"]["metadata"]["name"] == "q"
+
+
 async def test_logs_of_a_container_that_waits(
     server: APIServer, client: LocalClient, http: aiohttp.ClientSession
 ) -> None:
