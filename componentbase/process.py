@@ -45,13 +45,16 @@ class RealExec:
     ) -> Completed:
         process = await asyncio.create_subprocess_exec(
             *command,
-            stdin=asyncio.subprocess.PIPE,
+            stdin=asyncio.subprocess.PIPE if input else asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
         try:
             async with asyncio.timeout(timeout):
-                stdout, stderr = await process.communicate(input)
+                try:
+                    stdout, stderr = await process.communicate(input or None)
+                except RuntimeError:  # uvloop, when the program ends without reading its input
+                    stdout, stderr = await process.communicate()
         except BaseException:
             if process.returncode is None:
                 process.kill()

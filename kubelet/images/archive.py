@@ -175,7 +175,7 @@ def _import_entry(
     config = _document(files, _blob(manifest.config.digest), manifest.config.digest)
     _add_layers(store, files, config, [_blob(layer.digest) for layer in manifest.layers])
     names = _names(name, top)
-    return store.add_image(config, size=manifest.size, names=names), names
+    return store.add_image(config, size=manifest.size, names=names, source="import"), names
 
 
 def _import_docker(
@@ -187,7 +187,8 @@ def _import_docker(
         size = _add_layers(store, files, config, entry["Layers"]) + len(config)
         tags = [name] if name else entry.get("RepoTags") or []
         names = tuple(tagged for tag in tags for tagged in _names(tag, ""))
-        done.append((store.add_image(config, size=size, names=names), names))
+        image_id = store.add_image(config, size=size, names=names, source="import")
+        done.append((image_id, names))
     if not done:
         raise ImportFailed("the archive holds no image")
     return done

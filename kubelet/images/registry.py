@@ -96,7 +96,9 @@ class RegistryClient:
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
         names = tuple(n for n in (ref.tagged, f"{ref.repository}@{digest}") if n)
-        return await asyncio.to_thread(store.add_image, config, size=manifest.size, names=names)
+        return await asyncio.to_thread(
+            store.add_image, config, size=manifest.size, names=names, source="registry"
+        )
 
     async def _layer(
         self,

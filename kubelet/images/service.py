@@ -38,6 +38,10 @@ class LocalImageService:
             ref = reference.parse(reference_text)
         except reference.InvalidReference as error:
             raise ImagePullError(str(error)) from error
+        local = self.store.find(reference_text)
+        if local is not None and local.source not in ("", "registry"):
+            # Imported and built-in images have no registry to ask, whatever the pull policy.
+            return local.id
         key = (str(ref), auth)
         running = self._pulls.get(key)
         if running is not None:

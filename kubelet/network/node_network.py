@@ -180,6 +180,15 @@ class ClusterNetwork:
             if other.name != name:
                 self._route_in_node(other, pod_cidr, node.ip)
 
+    def route_services(self, name: str) -> None:
+        """The machine sends traffic for Services to node ``name``, whose rules route it on: the
+        machine needs no rules of its own. Idempotent."""
+        with Netlink() as netlink:
+            index = netlink.link_index(self.bridge)
+            netlink.set_route(
+                self._service_cidr, gateway=self._nodes[name].ip, link=index, source=self.gateway
+            )
+
     def remove_node(self, name: str) -> None:
         """Missing is fine. Containers must be gone: they would keep the namespace alive."""
         cidr = self._pod_cidrs.pop(name, "")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
-import shlex
+from collections.abc import Iterable
 
 from pilothouse.componentbase.process import Completed, Exec, find_program
 from pilothouse.kubeproxy.iptables import chains
@@ -66,7 +66,7 @@ class IPTables:
             existing = set(_CHAIN.findall(saved[table]))
             new = [f":{name} - [0:0]" for name in names if name not in existing]
             new += (
-                f"-I {jump.chain} {shlex.join(jump.rule)}"
+                f"-I {jump.chain} {_quoted(jump.rule)}"
                 for jump in chains.JUMPS
                 if jump.table == table and not _jumps(saved[table], jump)
             )
@@ -101,6 +101,11 @@ class IPTables:
             if ours:
                 lines = [f"*{table}", *(f":{n} - [0:0]" for n in ours), *(f"-X {n}" for n in ours)]
                 await self.restore("\n".join([*lines, "COMMIT", ""]))
+
+
+def _quoted(arguments: Iterable[str]) -> str:
+    """For iptables-restore, which knows double quotes only."""
+    return " ".join(f'"{a}"' if " " in a else a for a in arguments)
 
 
 def _jumps(saved: str, jump: chains.Jump) -> bool:

@@ -68,15 +68,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--service-cidr",
-        default=default.service_cidr,
+        default="",
         metavar="CIDR",
-        help="addresses of Services (%(default)s)",
+        help="addresses of Services (10.96.0.0/16)",
     )
     add(
         "--pod-cidr",
-        default=default.pod_cidr,
+        default="",
         metavar="CIDR",
-        help="addresses of pods (%(default)s)",
+        help="addresses of pods (10.244.0.0/16)",
     )
     add(
         "--proxy-mode",

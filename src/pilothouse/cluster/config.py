@@ -17,6 +17,8 @@ from typing import Any
 COMPONENTS = ("apiserver", "scheduler", "controller-manager", "kubelet", "proxy")
 RUNTIMES = ("auto", "oci", "process", "fake")
 STORAGES = ("sqlite", "memory", "etcd")
+DEFAULT_SERVICE_CIDR = "10.96.0.0/16"
+DEFAULT_POD_CIDR = "10.244.0.0/16"
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,30}[a-z0-9])?")
 
 
@@ -44,8 +46,10 @@ class ClusterConfig:
     """0 picks a free port."""
     kubeconfig: str = ""
     """The file that the context is merged into; empty: $KUBECONFIG or ~/.kube/config."""
-    service_cidr: str = "10.96.0.0/16"
-    pod_cidr: str = "10.244.0.0/16"
+    service_cidr: str = ""
+    """Empty: 10.96.0.0/16, or another network when this machine uses that one already."""
+    pod_cidr: str = ""
+    """Empty: 10.244.0.0/16, or another one likewise."""
     node_cidr: str = ""
     """Network of the nodes on this machine; empty: one derived from the cluster's name."""
     proxy_mode: str = "iptables"
@@ -78,9 +82,9 @@ class ClusterConfig:
         if not 0 <= self.port <= 65535:
             raise ConfigError(f"--port {self.port}: use 0 (any free one) to 65535")
         _address("--bind-address", self.bind_address)
-        for flag, cidr in (("--service-cidr", self.service_cidr), ("--pod-cidr", self.pod_cidr)):
-            _network(flag, cidr)
-        if _network("", self.service_cidr).overlaps(_network("", self.pod_cidr)):
+        resolved = self.with_default_networks()
+        service = _network("--service-cidr", resolved.service_cidr)
+        if service.overlaps(_network("--pod-cidr", resolved.pod_cidr)):
             raise ConfigError("--service-cidr and --pod-cidr overlap")
 
     def to_json(self) -> str:
@@ -96,6 +100,12 @@ class ClusterConfig:
 
     def replace(self, **changes: Any) -> ClusterConfig:
         return dataclasses.replace(self, **changes)
+
+    def with_default_networks(self) -> ClusterConfig:
+        return self.replace(
+            service_cidr=self.service_cidr or DEFAULT_SERVICE_CIDR,
+            pod_cidr=self.pod_cidr or DEFAULT_POD_CIDR,
+        )
 
     @property
     def directory(self) -> Path:

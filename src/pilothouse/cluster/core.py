@@ -147,6 +147,7 @@ class ClusterCore:
         with_nodes = "kubelet" in config.components and config.nodes > 0
         if with_nodes:
             await self._prepare_nodes()
+        self.config = config = self.config.with_default_networks()
         self._report("starting the API server")
         await self._start_server()
         environment = self._environment()

@@ -11,17 +11,19 @@ import asyncio
 import fcntl
 import gc
 import json
+import logging
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TextIO
 
 from pilothouse.cluster.config import ClusterConfig
 from pilothouse.cluster.state import ClusterState, this_process, write_private
 
+log = logging.getLogger(__name__)
 Report = Callable[[dict[str, Any]], None]
 
 
@@ -45,7 +47,7 @@ def main() -> int:
     return serve(config, report=report, log_file=sys.stderr)
 
 
-def serve(config: ClusterConfig, *, report: Report, log_file: IO[str] | None) -> int:
+def serve(config: ClusterConfig, *, report: Report, log_file: TextIO | None) -> int:
     """Runs the cluster until SIGTERM or SIGINT; returns the exit code.
 
     Reports ``{"event": "ready" | "progress" | "error", ...}``; after an error it cleans up and
@@ -110,6 +112,10 @@ async def _serve(config: ClusterConfig, report: Report, started: float) -> int:
             starting.result()
         except (StartFailure, OSError) as error:
             report({"event": "error", "message": str(error)})
+            return 1
+        except Exception as error:
+            log.exception("the cluster did not start")
+            report({"event": "error", "message": f"it did not start: {error} (see the log)"})
             return 1
         describe(core, state)
         state.save(config.directory)

@@ -39,25 +39,25 @@ FAKE_MACHINE = Machine(
 class Nodes:
     def __init__(self, core: ClusterCore) -> None:
         self._core = core
-        self._config = core.config
+        self.config = core.config
         self.runtime_name = ""
         self._machine: Any = None
         """``machine_nodes.MachineNodes`` when nodes are real (oci, process)."""
 
     @property
     def names(self) -> list[str]:
-        return [self.name_of(i) for i in range(self._config.nodes)]
+        return [self.name_of(i) for i in range(self.config.nodes)]
 
     def name_of(self, index: int) -> str:
-        return f"{self._config.name}-{index + 1}"
+        return f"{self.config.name}-{index + 1}"
 
     def pod_cidr_of(self, index: int) -> str:
         """A /24 of the cluster's pod network per node (smaller ones for many fake nodes)."""
-        network = ipaddress.ip_network(self._config.pod_cidr)
+        network = ipaddress.ip_network(self.config.pod_cidr)
         length = 24
-        while 2 ** (length - network.prefixlen) < self._config.nodes and length < 30:
+        while 2 ** (length - network.prefixlen) < self.config.nodes and length < 30:
             length += 1
-        if 2 ** (length - network.prefixlen) < self._config.nodes:
+        if 2 ** (length - network.prefixlen) < self.config.nodes:
             length = network.prefixlen  # very many fake nodes share one range
             return str(network)
         size = 2 ** (32 - length)
@@ -68,7 +68,7 @@ class Nodes:
 
     async def prepare(self) -> None:
         """Chooses the runtime and makes the network. :raises StartFailure: it can't."""
-        if self._config.runtime == "fake":
+        if self.config.runtime == "fake":
             self.runtime_name = "fake"
             return
         from pilothouse.cluster.machine_nodes import MachineNodes
@@ -89,7 +89,7 @@ class Nodes:
     def components(self, environment: Environment) -> list[Component]:
         if self._machine is not None:
             return self._machine.components(environment)  # type: ignore[no-any-return]
-        return [self._fake_node(environment, i) for i in range(self._config.nodes)]
+        return [self._fake_node(environment, i) for i in range(self.config.nodes)]
 
     def _fake_node(self, environment: Environment, index: int) -> Component:
         from pilothouse.kubelet.runtime.fake import FakeRuntime
@@ -102,7 +102,7 @@ class Nodes:
         config = KubeletConfig(
             node_name=name,
             root_dir=str(self._core.config.directory / "nodes" / name),
-            cluster_name=self._config.name,
+            cluster_name=self.config.name,
             pod_cidr=self.pod_cidr_of(index),
             serve=False,
         )
@@ -176,4 +176,4 @@ class Nodes:
 
     @property
     def data_directory(self) -> Path:
-        return self._config.directory / "nodes"
+        return self.config.directory / "nodes"
