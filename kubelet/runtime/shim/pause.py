@@ -63,7 +63,7 @@ class PauseProcess:
         except ProcessLookupError:
             return
         signal.pidfd_send_signal(fd, signal.SIGKILL)
-        select.select([fd], [], [], 5)
+        select.select([fd], [], [], 2)
         os.close(fd)
 
 

@@ -34,6 +34,7 @@ INSIDE = Path(__file__).with_name("inside.py")
 BOX = "unshare --pid --fork --kill-child --mount-proc --mount --net --propagation private".split()
 ROOTLESS_BOX = "unshare -Urmn --pid --fork --kill-child --mount-proc".split()
 NOBODY = "setpriv --reuid 65534 --regid 65534 --clear-groups".split()
+RUN = "mount -t tmpfs none /run"
 needs_root = pytest.mark.skipif(
     os.geteuid() != 0 or not shutil.which("crun") or not shutil.which("unshare"),
     reason="needs root, crun and unshare",
@@ -96,7 +97,7 @@ def lines_of(command: list[str]) -> dict[str, str]:
 
 
 def boxed(box: list[str], mounts: str, *arguments: str) -> list[str]:
-    command = f'{mounts} && exec "$@"'
+    command = f'{mounts} && "$@"; exit $?'  # the shell stays: as PID 1 it reaps orphans
     return [*box, "sh", "-c", command, "sh", sys.executable, str(INSIDE), *arguments]
 
 
@@ -109,7 +110,7 @@ def oci(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     directory = tmp_path_factory.mktemp("oci")
     cgroup = f"kubepods-test{os.getpid()}"
     before = Path("/proc/self/mountinfo").read_text()
-    said = lines_of(boxed(BOX, "mount -t tmpfs none /run", str(directory), f"/{cgroup}"))
+    said = lines_of(boxed(BOX, RUN, "contract", str(directory), f"/{cgroup}"))
     assert Path("/proc/self/mountinfo").read_text() == before
     assert cgroups_named(cgroup) == []
     return said
@@ -132,7 +133,7 @@ def rootless(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     python = python_for_nobody()
     directory = Path(tempfile.mkdtemp(prefix="pilothouse-rootless-"))
     directory.chmod(0o777)
-    command = boxed(ROOTLESS_BOX, "mount -t tmpfs none /run", str(directory / "d"), "/kubepods")
+    command = boxed(ROOTLESS_BOX, RUN, "contract", str(directory / "d"), "/kubepods")
     command[command.index(sys.executable)] = python
     paths = [str(Path(pilothouse.__file__).parents[1]), sysconfig.get_path("purelib")]
     environment = ["env", f"PYTHONPATH={':'.join(paths)}", "PYTHONDONTWRITEBYTECODE=1"]
@@ -165,3 +166,15 @@ def test_oci_without_root(name: str, rootless: dict[str, str]) -> None:
     if verdict == "SKIP":
         pytest.skip("not claimed without root")
     assert verdict == "PASS", verdict.replace("\\n", "\n")
+
+
+@pytest.mark.root
+@needs_root
+def test_oci_recovers(tmp_path: Path) -> None:
+    cgroup = f"kubepods-again{os.getpid()}"
+    said = lines_of(boxed(BOX, RUN, "recovery", str(tmp_path), f"/{cgroup}"))
+    for step in ("kubelet", "shim", "afterwards"):
+        assert said.get(step) == "PASS", said["stderr"]
+    assert said["LEFT"] == "[]"
+    assert said["LOG"] == ""
+    assert cgroups_named(cgroup) == []
