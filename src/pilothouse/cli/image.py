@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import argparse
 import json
+from typing import TYPE_CHECKING
 
 from pilothouse.cli import CommandError
 from pilothouse.cluster.state import images_directory
+
+if TYPE_CHECKING:
+    from pilothouse.kubelet.images.store import ImageStore
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,44 +32,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from pilothouse.kubelet.images.store import ImageStore
 
-    store = ImageStore(images_directory())
-    action = {"import": import_images, "ls": list_images, "rm": remove_images}[args.action]
+    store = ImageStore(str(images_directory()))
+    action = {"import": import_archive, "ls": list_images, "rm": remove_images}[args.action]
     return action(store, args)
 
 
-def import_images(store: object, args: argparse.Namespace) -> int:
-    from pilothouse.kubelet.images.store import ImageStore, ImportFailure
+def import_archive(store: ImageStore, args: argparse.Namespace) -> int:
+    from pilothouse.kubelet.images.archive import ImportFailed, import_images
 
-    assert isinstance(store, ImageStore)
     try:
-        references = store.import_source(args.source, reference=args.ref)
-    except (OSError, ImportFailure) as error:
+        imported = import_images(store, args.source, name=args.ref)
+    except (OSError, ImportFailed) as error:
         raise CommandError(f"{args.source}: {error}") from error
-    for reference in references:
-        print(f"imported {reference}")
+    for image_id, names in imported:
+        print(f"imported {', '.join(names) or image_id}")
     return 0
 
 
-def list_images(store: object, args: argparse.Namespace) -> int:
-    from pilothouse.kubelet.images.store import ImageStore
-
-    assert isinstance(store, ImageStore)
-    images = store.list_images()
+def list_images(store: ImageStore, args: argparse.Namespace) -> int:
+    images = [store.image(record) for record in store.records()]
     if args.output == "json":
-        print(
-            json.dumps(
-                [
-                    {
-                        "id": i.id,
-                        "repoTags": i.repo_tags,
-                        "repoDigests": i.repo_digests,
-                        "size": i.size,
-                    }
-                    for i in images
-                ],
-                indent=1,
-            )
-        )
+        described = [
+            {"id": i.id, "repoTags": i.repo_tags, "repoDigests": i.repo_digests, "size": i.size}
+            for i in images
+        ]
+        print(json.dumps(described, indent=1))
         return 0
     rows = [("REFERENCE", "ID", "SIZE")]
     for image in images:
@@ -74,18 +65,14 @@ def list_images(store: object, args: argparse.Namespace) -> int:
             rows.append((reference, short, f"{image.size / 1e6:.1f} MB"))
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
     for row in rows:
-        print(
-            "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
-        )
+        cells = (f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
+        print("  ".join(cells).rstrip())
     return 0
 
 
-def remove_images(store: object, args: argparse.Namespace) -> int:
-    from pilothouse.kubelet.images.store import ImageStore
-
-    assert isinstance(store, ImageStore)
+def remove_images(store: ImageStore, args: argparse.Namespace) -> int:
     for reference in args.references:
-        if not store.remove_image(reference):
+        if not store.remove(reference):
             raise CommandError(f"no image {reference!r}; `pilothouse image ls` lists them")
         print(f"removed {reference}")
     return 0

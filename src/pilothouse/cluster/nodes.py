@@ -12,19 +12,12 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from pilothouse.apimachinery.object import Obj
+from pilothouse.cluster.kubelets import make_kubelet
 from pilothouse.cluster.state import ProcessId
 from pilothouse.kubeclient.interfaces import Component, Environment
-from pilothouse.kubeclient.resources import SERVICES
 from pilothouse.kubelet.config import KubeletConfig
-from pilothouse.kubelet.environment import EnvironmentMaker
 from pilothouse.kubelet.kubelet import Kubelet
-from pilothouse.kubelet.lifecycle_hooks import HookRunner
-from pilothouse.kubelet.node_status import Machine, read_machine
-from pilothouse.kubelet.probes.manager import ProbeManager
-from pilothouse.kubelet.probes.prober import HTTPGetter, Prober
-from pilothouse.kubelet.volumes.manager import VolumeManager
-from pilothouse.kubelet.volumes.projected import ObjectVolumes
+from pilothouse.kubelet.node_status import Machine
 
 if TYPE_CHECKING:
     from pilothouse.cluster.core import ClusterCore
@@ -117,58 +110,22 @@ class Nodes:
         machine: Machine | None,
         *,
         real: bool,
-        http: HTTPGetter | None = None,
     ) -> Kubelet:
-        """A kubelet with all its parts, acting as its node."""
-        machine = machine or read_machine()
+        """A kubelet that acts as its node; the API server calls it directly."""
         env = self._core.environment_as(
             environment, f"system:node:{config.node_name}", "system:nodes"
         )
-        services = env.informers.informer(SERVICES)
-
-        def linked_services(namespace: str) -> list[Obj]:
-            kubernetes = services.get("default/kubernetes")
-            listed = [s for s in services.list(namespace)]
-            if kubernetes is not None and namespace != "default":
-                listed.append(kubernetes)
-            return listed
-
-        def allocatable() -> dict[str, str]:
-            return {
-                "cpu": config.cpu_capacity or str(machine.cpus),
-                "memory": config.memory_capacity or str(machine.memory_bytes),
-                "ephemeral-storage": str(machine.disk_bytes),
-            }
-
-        objects = ObjectVolumes(
-            env.client, env.clock, allocatable=allocatable, host_ip=config.node_ip
-        )
-        volumes = VolumeManager(
-            config.root_dir, objects, cluster_dns=config.cluster_dns,
-            cluster_domain=config.cluster_domain, real_files=real,
-        )  # fmt: skip
-        environments = EnvironmentMaker(
-            env.client, services=linked_services, allocatable=allocatable, host_ip=config.node_ip
-        )
-        getter = http or HTTPGetter()
-        holder: list[Kubelet] = []
-        from pilothouse.kubeclient.record import EventRecorder
-
-        recorder = EventRecorder(
-            env.client, "kubelet", clock=env.clock, random=env.random, activity=env.activity,
-            host=config.node_name,
-        )  # fmt: skip
-        probes = ProbeManager(
-            Prober(runtime, getter), recorder, env.clock, env.random,
-            lambda uid: holder[0].probe_changed(uid),
-        )  # fmt: skip
-        kubelet = Kubelet(
-            env, config, runtime, images, volumes=volumes, environments=environments,
-            hooks=HookRunner(runtime, getter, env.clock), probes=probes, machine=machine,
-            recorder=recorder,
-        )  # fmt: skip
-        holder.append(kubelet)
+        kubelet = make_kubelet(env, config, runtime, images, machine=machine, real=real)
+        self._register(config.node_name, kubelet)
         return kubelet
+
+    def _register(self, node_name: str, kubelet: Kubelet) -> None:
+        try:
+            from pilothouse.cluster.kubelet_adapter import KubeletAdapter
+        except ImportError:
+            return
+        assert self._core.server is not None
+        self._core.server.local_nodes.register(node_name, KubeletAdapter(kubelet))
 
     async def close(self) -> None:
         if self._machine is not None:

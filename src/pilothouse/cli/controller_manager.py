@@ -1,0 +1,31 @@
+"""Run only the controllers, in the foreground, against the API server of a kubeconfig."""
+
+from __future__ import annotations
+
+import argparse
+
+from pilothouse.cli import CommandError
+from pilothouse.cli import component as shared
+from pilothouse.controllermanager import config as manager_config
+from pilothouse.kubeclient.interfaces import Component, Environment
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    shared.add_common(parser)
+    manager_config.add_flags(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    try:
+        config = manager_config.from_args(args)
+    except (OSError, ValueError) as error:
+        raise CommandError(str(error)) from error
+
+    async def make(env: Environment) -> Component:
+        from pilothouse.controllermanager.manager import ControllerManager
+
+        return ControllerManager(env, config)
+
+    return shared.run(
+        args, lambda stopping: shared.run_component(args, stopping, make, "kube-controller-manager")
+    )

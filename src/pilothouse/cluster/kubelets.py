@@ -1,0 +1,91 @@
+"""A kubelet with all its parts, for a cluster in one process and for ``pilothouse kubelet``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pilothouse.apimachinery.object import Obj
+from pilothouse.kubeclient.interfaces import Environment
+from pilothouse.kubeclient.record import EventRecorder
+from pilothouse.kubeclient.resources import SERVICES
+from pilothouse.kubelet.config import KubeletConfig
+from pilothouse.kubelet.environment import EnvironmentMaker
+from pilothouse.kubelet.kubelet import Kubelet
+from pilothouse.kubelet.lifecycle_hooks import HookRunner
+from pilothouse.kubelet.node_status import Machine, read_machine
+from pilothouse.kubelet.probes.manager import ProbeManager
+from pilothouse.kubelet.probes.prober import HTTPGetter, Prober
+from pilothouse.kubelet.volumes.manager import VolumeManager
+from pilothouse.kubelet.volumes.projected import ObjectVolumes
+
+
+def make_kubelet(
+    env: Environment,
+    config: KubeletConfig,
+    runtime: Any,
+    images: Any,
+    *,
+    machine: Machine | None = None,
+    real: bool = True,
+    http: HTTPGetter | None = None,
+) -> Kubelet:
+    """``env.client`` acts as the node. ``real`` false: containers read no files."""
+    machine = machine or read_machine()
+    getter = http or HTTPGetter()
+    services = env.informers.informer(SERVICES)
+
+    def linked_services(namespace: str) -> list[Obj]:
+        listed = list(services.list(namespace))
+        kubernetes = services.get("default/kubernetes")
+        if kubernetes is not None and namespace != "default":
+            listed.append(kubernetes)
+        return listed
+
+    def allocatable() -> dict[str, str]:
+        return {
+            "cpu": config.cpu_capacity or str(machine.cpus),
+            "memory": config.memory_capacity or str(machine.memory_bytes),
+            "ephemeral-storage": str(machine.disk_bytes),
+        }
+
+    objects = ObjectVolumes(env.client, env.clock, allocatable=allocatable, host_ip=config.node_ip)
+    volumes = VolumeManager(
+        config.root_dir,
+        objects,
+        cluster_dns=config.cluster_dns,
+        cluster_domain=config.cluster_domain,
+        real_files=real,
+    )
+    environments = EnvironmentMaker(
+        env.client, services=linked_services, allocatable=allocatable, host_ip=config.node_ip
+    )
+    recorder = EventRecorder(
+        env.client,
+        "kubelet",
+        clock=env.clock,
+        random=env.random,
+        activity=env.activity,
+        host=config.node_name,
+    )
+    holder: list[Kubelet] = []
+    probes = ProbeManager(
+        Prober(runtime, getter),
+        recorder,
+        env.clock,
+        env.random,
+        lambda uid: holder[0].probe_changed(uid),
+    )
+    kubelet = Kubelet(
+        env,
+        config,
+        runtime,
+        images,
+        volumes=volumes,
+        environments=environments,
+        hooks=HookRunner(runtime, getter, env.clock),
+        probes=probes,
+        machine=machine,
+        recorder=recorder,
+    )
+    holder.append(kubelet)
+    return kubelet
