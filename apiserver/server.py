@@ -26,6 +26,7 @@ from pilothouse.apiserver.registry.context import RegistryContext
 from pilothouse.apiserver.registry.kinds import Kinds
 from pilothouse.apiserver.registry.resources import ResourceRegistry
 from pilothouse.apiserver.request.context import Response, UserInfo
+from pilothouse.apiserver.storage.compaction import compactor_for, run_compaction
 from pilothouse.apiserver.storage.factory import StorageConfig, open_storage
 from pilothouse.componentbase.activity import ActivityTracker
 from pilothouse.componentbase.metrics import Gauge, Registry
@@ -106,6 +107,10 @@ class APIServer:
         for name, hook in self.post_start_hooks:
             log.debug("post-start hook %s", name)
             await hook(self)
+        compaction = run_compaction(
+            compactor_for(self.storage), self.clock, config.etcd_compaction_interval
+        )
+        self.tasks.start(compaction, "compaction")
         self.ready = True
 
     async def _build(self) -> None:

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from pilothouse.apimachinery.errors import StatusError, is_already_exists
 from pilothouse.apimachinery.schema import GroupVersionResource
 from pilothouse.apimachinery.testing import FakeClock
 from pilothouse.apiserver.config import ServerConfig
@@ -19,10 +20,20 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from pilothouse.apimachinery.clock import Clock
+    from pilothouse.apimachinery.object import Obj
+    from pilothouse.apiserver.local import LocalClient
     from pilothouse.apiserver.storage.interfaces import Storage
 
 NAMESPACES = GroupVersionResource("", "v1", "namespaces")
 SERVICE_ACCOUNTS = GroupVersionResource("", "v1", "serviceaccounts")
+
+
+async def _ensure(client: LocalClient, resource: GroupVersionResource, obj: Obj) -> None:
+    try:
+        await client.create(resource, obj)
+    except StatusError as error:
+        if not is_already_exists(error):
+            raise
 
 
 @asynccontextmanager
@@ -42,10 +53,9 @@ async def running_server(
         await server.start(serve=serve)
         client = server.local_client()
         for name in namespaces:
-            if server.listers.get(NAMESPACES.group_resource, "", name) is None:
-                await client.create(NAMESPACES, {"metadata": {"name": name}})
+            await _ensure(client, NAMESPACES, {"metadata": {"name": name}})
             account = {"metadata": {"name": "default", "namespace": name}}
-            await client.create(SERVICE_ACCOUNTS, account)
+            await _ensure(client, SERVICE_ACCOUNTS, account)
         yield server
     finally:
         await server.stop(grace=0)
