@@ -1,0 +1,51 @@
+"""A cluster for the tests: started by the command that users run, with files and a kubeconfig of its own.
+
+With the oci runtime everything, e2e.test too (it talks to pods and nodes), runs in a box: new namespaces for
+network, mounts and processes. When the box's first process ends, so does all that was started in it.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hack.conformance.suite import LAYOUT
+
+PILOTHOUSE = Path(sys.executable).with_name("pilothouse")
+NAME = "conformance"
+IN_BOX = "PILOTHOUSE_CONFORMANCE_BOX"
+
+
+def enter_box() -> None:
+    """Runs this program again inside namespaces of its own; comes back at once when it is there already."""
+    if os.environ.get(IN_BOX):
+        subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+        return
+    box = "unshare --pid --fork --kill-child --mount-proc --mount --net --propagation private"
+    command = [*box.split(), sys.executable, "-m", "hack.conformance.run", *sys.argv[1:]]
+    os.execvpe(command[0], command, os.environ | {IN_BOX: "1"})
+
+
+@contextmanager
+def cluster(folder: Path, *, runtime: str, nodes: int, keep: bool = False) -> Iterator[Path]:
+    """Starts a cluster in `folder` and gives its kubeconfig; afterwards stops it and removes its data."""
+    kubeconfig = folder / "kubeconfig"
+    env = os.environ | {"PILOTHOUSE_HOME": str(folder), "KUBECONFIG": str(kubeconfig)}
+    if runtime != "fake":
+        pilothouse(env, "image", "import", str(LAYOUT))
+    proxy = "none" if runtime == "fake" else "iptables"
+    options = {"--runtime": runtime, "--nodes": str(nodes), "--port": "0", "--proxy-mode": proxy}
+    try:
+        pilothouse(env, "up", "--name", NAME, *(word for pair in options.items() for word in pair))
+        yield kubeconfig
+    finally:
+        if not keep:
+            pilothouse(env, "down", "--name", NAME, "--delete", check=False)
+
+
+def pilothouse(env: dict[str, str], *words: str, check: bool = True) -> None:
+    subprocess.run([PILOTHOUSE, *words], env=env, check=check, stdout=sys.stderr, stdin=subprocess.DEVNULL)

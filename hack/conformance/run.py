@@ -1,0 +1,106 @@
+"""Runs official conformance tests against a cluster of its own and writes docs/conformance.md.
+
+Without a choice of tests the whole Conformance label runs (with --runtime fake only what doesn't need containers
+that run). --check runs the tests of known_green.txt and fails when one fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+import tempfile
+from collections import Counter
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+
+from hack.conformance import catalog, cluster, report
+from hack.conformance.suite import FAILED, PASSED, Result, Suite, merge_junit
+
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "conformance.md"
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="hack/conformance/run.sh", description=__doc__)
+    choice = parser.add_argument_group("which tests")
+    choice.add_argument("--check", action="store_true", help="those of known_green.txt; fail when one fails")
+    choice.add_argument("--tests", type=Path, metavar="FILE", help="those of a file, a name a line")
+    choice.add_argument("--focus", default="", metavar="REGEX", help="names that match")
+    choice.add_argument("--skip", default="", metavar="REGEX", help="names that don't match")
+    choice.add_argument("--layer", default="", metavar="abcde", help="layers, e.g. ab")
+    choice.add_argument("--need", default="", metavar="LIST", help="of a kubelet: none,status,real")
+    choice.add_argument("--failed", action="store_true", help="those that didn't pass in docs/conformance.md")
+    parser.add_argument("--list", action="store_true", help="print the names and stop")
+    parser.add_argument("--update", action="store_true", help="add tests that pass to known_green.txt")
+    parser.add_argument("--no-document", action="store_true", help="leave docs/conformance.md alone")
+    parser.add_argument("--parallel", type=int, default=2, metavar="N", help="tests at once (2)")
+    parser.add_argument("--timeout", type=int, default=600, metavar="S", help="seconds for one test (600)")
+    parser.add_argument("--runtime", choices=("fake", "oci"), default="fake")
+    parser.add_argument("--nodes", type=int, default=2)
+    parser.add_argument("--reports", type=Path, help="folder for junit and logs (a new one in /tmp)")
+    parser.add_argument("--kubeconfig", type=Path, help="use this cluster instead of starting one")
+    return parser.parse_args()
+
+
+def choose(args: argparse.Namespace) -> list[catalog.Test]:
+    if args.check:
+        return catalog.named(catalog.read_names(catalog.KNOWN_GREEN))
+    if args.tests:
+        return catalog.named(catalog.read_names(args.tests))
+    needs = args.need or ("none,status" if args.runtime == "fake" else "")
+    tests = catalog.matching(args.focus, args.skip, args.layer, needs)
+    if args.failed:
+        lines = report.read(DOCUMENT)
+        tests = [test for test in tests if test.name not in lines or lines[test.name].outcome != PASSED]
+    return tests
+
+
+def tell(result: Result) -> None:
+    note = f"  ({result.note[:160]})" if result.note else ""
+    print(f"{result.outcome:8}{result.seconds:6.0f} s  {result.test.name}{note}", flush=True)
+
+
+def run(args: argparse.Namespace, tests: list[catalog.Test]) -> list[Result]:
+    reports = args.reports or Path(tempfile.mkdtemp(prefix="conformance-"))
+    with ExitStack() as stack:
+        kubeconfig = args.kubeconfig
+        if kubeconfig is None:
+            home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ph-conformance-")))
+            own = cluster.cluster(home, runtime=args.runtime, nodes=args.nodes)
+            kubeconfig = stack.enter_context(own)
+        suite = Suite(kubeconfig, reports, timeout=args.timeout, on_result=tell)
+        results = suite.run(tests, args.parallel)
+    print(f"junit: {merge_junit(reports)}")
+    return results
+
+
+def main() -> int:
+    args = arguments()
+    tests = choose(args)
+    if args.list:
+        print("\n".join(test.name for test in tests))
+        return 0
+    if args.runtime == "oci" and args.kubeconfig is None and os.geteuid() == 0:
+        cluster.enter_box()
+    results = run(args, tests)
+    if not args.no_document:
+        report.write(
+            DOCUMENT,
+            catalog.all_tests(),
+            results,
+            date=datetime.now(UTC).date().isoformat(),
+            command=shlex.join(["hack/conformance/run.sh", *sys.argv[1:]]),
+            runtime=args.runtime,
+        )
+    if args.update:
+        new = catalog.add_known_green(r.test.name for r in results if r.outcome == PASSED)
+        print(f"{len(new)} new in known_green.txt")
+    count = Counter(result.outcome for result in results)
+    print(", ".join(f"{number} {outcome}" for outcome, number in sorted(count.items())))
+    return 1 if count[FAILED] and args.check else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
