@@ -6,6 +6,7 @@ connection everything is listed anew.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
@@ -35,6 +36,8 @@ class PodCache:
         self._status: dict[str, PodRuntimeStatus] = {}
         self._pod_of: dict[str, str] = {}
         """Pod uid by sandbox or container id."""
+        self._exits: dict[str, list[asyncio.Future[None]]] = {}
+        """Who waits for the exit of a container, by its id."""
 
     def get(self, uid: str) -> PodRuntimeStatus:
         """The pod's status as last seen, newest sandboxes and containers first."""
@@ -64,6 +67,36 @@ class PodCache:
         }
         return PodRuntimeStatus(tuple(sandboxes), containers)
 
+    # -- waiting -------------------------------------------------------------------------
+
+    def exit_future(self, container_id: str) -> asyncio.Future[None]:
+        """Done when the container has exited or is gone; cancel it to stop waiting."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        status = self._containers.get(self.pod_of(container_id), {}).get(container_id)
+        if status is None or status.state == "exited":
+            future.set_result(None)
+            return future
+        waiting = self._exits.setdefault(container_id, [])
+        waiting.append(future)
+        future.add_done_callback(lambda done: self._stop_waiting(container_id, done))
+        return future
+
+    async def wait_exited(self, container_id: str) -> None:
+        """Returns when the container has exited or is gone."""
+        await self.exit_future(container_id)
+
+    def _stop_waiting(self, container_id: str, future: asyncio.Future[None]) -> None:
+        waiting = self._exits.get(container_id)
+        if waiting is not None and future in waiting:
+            waiting.remove(future)
+            if not waiting:
+                del self._exits[container_id]
+
+    def _exited(self, container_id: str) -> None:
+        for future in self._exits.pop(container_id, ()):
+            if not future.done():
+                future.set_result(None)
+
     # -- updates -------------------------------------------------------------------------
 
     async def relist(self) -> set[str]:
@@ -79,6 +112,8 @@ class PodCache:
             self._put_sandbox(sandbox)
         for container in containers:
             self._put_container(container)
+        for container_id in self._exits.keys() - {c.id for c in containers}:
+            self._exited(container_id)
         return {
             uid
             for uid in self.uids() | set(before)
@@ -93,6 +128,7 @@ class PodCache:
         except NotFound:
             self._containers.get(uid, {}).pop(container_id, None)
             self._pod_of.pop(container_id, None)
+            self._exited(container_id)
         else:
             self._put_container(status, uid)
         self._status.pop(uid, None)
@@ -124,6 +160,7 @@ class PodCache:
         """Everything of the pod has been removed."""
         for id_ in (*self._sandboxes.pop(uid, {}), *self._containers.pop(uid, {})):
             self._pod_of.pop(id_, None)
+            self._exited(id_)
         self._status.pop(uid, None)
 
     def ids(self, uid: str) -> tuple[Iterable[str], Iterable[str]]:
@@ -144,3 +181,5 @@ class PodCache:
                 status = replace(status, message=self._termination_message(status))
         self._containers.setdefault(uid, {})[status.id] = status
         self._pod_of[status.id] = uid
+        if status.state == "exited":
+            self._exited(status.id)
