@@ -168,6 +168,35 @@ CONTROLLERS = (
         ("job",),
     ),
     Entry(
+        "daemonset-controller",
+        "daemonset.controller",
+        "DaemonSetController",
+        lambda c: {"workers": c.concurrent_daemonset_syncs},
+        ("daemonset",),
+        account="daemon-set-controller",
+    ),
+    Entry(
+        "statefulset-controller",
+        "statefulset.controller",
+        "StatefulSetController",
+        lambda c: {"workers": c.concurrent_statefulset_syncs},
+        ("statefulset",),
+    ),
+    Entry(
+        "cronjob-controller",
+        "cronjob.controller",
+        "CronJobController",
+        lambda c: {"workers": c.concurrent_cron_job_syncs},
+        ("cronjob",),
+    ),
+    Entry(
+        "ttl-after-finished-controller",
+        "ttl_after_finished",
+        "TTLAfterFinishedController",
+        lambda c: {"workers": c.concurrent_ttl_after_finished_syncs},
+        ("ttl-after-finished",),
+    ),
+    Entry(
         "disruption-controller",
         "disruption",
         "DisruptionController",
@@ -262,8 +291,8 @@ class ControllerManager:
         client_for = self._env.extra.get("client_for")
         if client_for is None or not self._config.use_service_account_credentials:
             return self._env
-        account = entry.name.removesuffix("-controller") + "-controller"
-        return replace(self._env, client=client_for(f"system:serviceaccount:kube-system:{account}"))
+        user = f"system:serviceaccount:kube-system:{entry.account or entry.name}"
+        return replace(self._env, client=client_for(user))
 
     async def _stop_controllers(self) -> None:
         for controller in reversed(self.controllers):

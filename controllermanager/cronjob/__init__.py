@@ -1,0 +1,1 @@
+"""CronJobs: ``schedule`` knows when (pure), ``controller`` starts and tidies up Jobs."""

@@ -1,0 +1,1 @@
+"""DaemonSets: ``compute`` decides (pure), ``controller`` reads and writes."""

@@ -1,0 +1,1 @@
+"""StatefulSets: ``identity`` and ``compute`` decide (pure), ``controller`` reads and writes."""
