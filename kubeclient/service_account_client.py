@@ -33,12 +33,12 @@ class ServiceAccountClient(HTTPSClient):
         self._renew_at = 0.0
         self._renewing = asyncio.Lock()
 
-    async def _send(self, *args: Any, **kwargs: Any) -> Any:
+    async def _open(self, *args: Any, **kwargs: Any) -> Any:
         if self._clock.monotonic() >= self._renew_at:
             async with self._renewing:
                 if self._clock.monotonic() >= self._renew_at:
                     await self._renew()
-        return await super()._send(*args, **kwargs)
+        return await super()._open(*args, **kwargs)
 
     async def _renew(self) -> None:
         request = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from pilothouse.cli import CommandError
 from pilothouse.cli import component as shared
@@ -23,7 +24,10 @@ def run(args: argparse.Namespace) -> int:
 
     async def make(env: Environment) -> Component:
         from pilothouse.controllermanager.manager import ControllerManager
+        from pilothouse.kubeclient.service_account_client import ServiceAccountClient
 
+        base: Any = env.client
+        env.extra["client_for"] = lambda user: ServiceAccountClient(base, user, env.clock)
         return ControllerManager(env, config)
 
     return shared.run(

@@ -1,4 +1,7 @@
-"""One GET with a kubeconfig over the standard library: for commands that must start fast."""
+"""One GET with a kubeconfig over the standard library: for commands that must start fast.
+
+``python -m pilothouse.cli.fetch KUBECONFIG PATH`` prints the answer (for scripts).
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import base64
 import http.client
 import json
 import ssl
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -38,4 +42,11 @@ def fetch(kubeconfig: Path, path: str, timeout: float = 5.0) -> Any:
         connection.close()
     if response.status != 200:
         raise OSError(f"{path}: {response.status} {body[:200]!r}")
-    return json.loads(body)
+    return json.loads(body) if body[:1] in (b"{", b"[") else body.decode()
+
+
+if __name__ == "__main__":
+    try:
+        print(json.dumps(fetch(Path(sys.argv[1]), sys.argv[2])))
+    except OSError as failure:
+        sys.exit(str(failure))

@@ -240,11 +240,13 @@ class ClusterCore:
         from pilothouse.controllermanager.manager import ControllerManager
 
         assert self.pki is not None
-        config = ControllerManagerConfig(root_ca=self.pki.crt("ca").read_text())
-        return ControllerManager(
-            self.environment_as(environment, "system:kube-controller-manager", "system:masters"),
-            config,
+        config = ControllerManagerConfig(
+            root_ca=self.pki.crt("ca").read_text(), use_service_account_credentials=True
         )
+        env = self.environment_as(environment, "system:kube-controller-manager")
+        accounts = ("system:serviceaccounts", "system:serviceaccounts:kube-system")
+        env.extra["client_for"] = lambda user: self.client_as(user, *accounts)
+        return ControllerManager(env, config)
 
     def _scheduler(self, environment: Environment) -> Component:
         from pilothouse.scheduler.scheduler import Scheduler
