@@ -155,7 +155,7 @@ class ClusterNetwork:
             known = self._nodes[name].ip if name in self._nodes else ""
             address = ip or address or known or self._free_address()
             self._connect(name, path, address)
-        run_in_netns(path, _node_sysctls)
+        run_in_netns(path, prepare_node_namespace)
         node = NodeNetwork(name, address, path)
         self._nodes[name] = node
         for other, cidr in self._pod_cidrs.items():
@@ -344,7 +344,7 @@ def _delete_eth0() -> None:
         netlink.delete_link("eth0")
 
 
-def _node_sysctls() -> None:
+def prepare_node_namespace() -> None:
     with Netlink() as netlink:
         netlink.set_up(netlink.link_index("lo"))
     write_sysctl("net.ipv4.ip_forward", "1")

@@ -20,6 +20,7 @@ from pilothouse.kubelet.runtime.interfaces import (
     ContainerStatus,
     Mount,
     PodSandboxConfig,
+    PortMapping,
     Resources,
     SecurityContext,
 )
@@ -524,6 +525,24 @@ async def pods_have_addresses_and_reach_each_other(env: ContractEnvironment) -> 
     script = f"for i in 1 2 3 4 5 6 7 8 9; do nc {ips[0]} 8080 && exit 0; sleep 0.1; done; exit 1"
     out, err, code = await env.runtime.exec_sync(client, ["sh", "-c", script], 10)
     assert (out, code) == (b"hi\n", 0), err
+
+
+@needs("pod_network")
+async def a_host_port_leads_to_its_pod(env: ContractEnvironment) -> None:
+    mappings = (PortMapping("TCP", 8080, 18088), PortMapping("TCP", 8080, 18089, "127.0.0.1"))
+    sandbox_id = await env.sandbox(port_mappings=mappings)
+    server = await env.container(sandbox_id, ("sh", "-c", "nc -ll -p 8080 -e echo hi"))
+    client_sandbox = await env.sandbox(host_network=True)
+    client = await env.container(client_sandbox)
+    for container_id in (server, client):
+        await env.runtime.start_container(container_id)
+    script = "for i in 1 2 3 4 5 6 7 8 9; do nc 127.0.0.1 $0 && exit 0; sleep 0.1; done; exit 1"
+    for port in ("18088", "18089"):
+        out, err, code = await env.runtime.exec_sync(client, ["sh", "-c", script, port], 10)
+        assert (out, code) == (b"hi\n", 0), err
+    await env.runtime.stop_pod_sandbox(sandbox_id)
+    command = ["nc", "127.0.0.1", "18088"]
+    assert (await env.runtime.exec_sync(client, command, 10))[2] != 0
 
 
 @needs("pod_network")

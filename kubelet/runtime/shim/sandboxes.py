@@ -17,10 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 from pilothouse.kubelet.network import namespaces as ns
 from pilothouse.kubelet.network.pod_network import loopback_up, write_sysctl
+from pilothouse.kubelet.runtime.shim.iptables import HostPorts
 from pilothouse.kubelet.runtime.shim.node import ShimError, load_all, save, start_ticks
 from pilothouse.kubelet.runtime.shim.pause import PauseProcess
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pilothouse.kubelet.runtime.shim.node import Node
 
 SHM_SIZE = "65536k"
@@ -89,7 +92,10 @@ class Sandbox:
 class Sandboxes:
     def __init__(self, node: Node) -> None:
         self._node = node
+        self._host_ports = HostPorts(node.reaper)
         self.all: dict[str, Sandbox] = {}
+        self.submit: Callable[[Callable[[], None]], None] = lambda job: job()
+        """Runs a job in a worker thread."""
 
     def get(self, sandbox_id: str) -> Sandbox:
         try:
@@ -135,6 +141,10 @@ class Sandboxes:
             sandbox.record["ips"] = [node.node_ip] if node.node_ip else []
         elif node.network is not None:
             sandbox.record["ips"] = [node.network.attach(sandbox.id, sandbox.fds["net"])]
+            if config["port_mappings"]:
+                sandbox.save()  # what is opened now must be closed after a crash
+                ip = sandbox.record["ips"][0]
+                self._host_ports.add(sandbox.id, ip, config["port_mappings"])
         else:
             loopback_up(sandbox.fds["net"])
         with open(f"{sandbox.directory}/hostname", "w", encoding="utf-8") as file:
@@ -158,9 +168,10 @@ class Sandboxes:
             if sandbox.record["state"] == "notready" and not sandbox.fds:
                 return
             sandbox.record["state"] = "notready"
-            sandbox.record["ips"] = []
             sandbox.save()
             self._take_down(sandbox)
+            sandbox.record["ips"] = []
+            sandbox.save()
         self._node.event(sandbox.id, sandbox.config["uid"], "", "sandbox")
 
     def _take_down(self, sandbox: Sandbox) -> None:
@@ -168,6 +179,8 @@ class Sandboxes:
             sandbox.pause.stop()
             sandbox.pause = None
         if self._node.network is not None and not sandbox.config["host_network"]:
+            for ip in sandbox.record["ips"] if sandbox.config["port_mappings"] else ():
+                self._host_ports.remove(sandbox.id, ip, sandbox.config["port_mappings"])
             self._node.network.detach(sandbox.id)
         if sandbox.shm:
             try:
@@ -194,28 +207,46 @@ class Sandboxes:
         same = ("name", "namespace", "uid", "attempt", "host_network", "labels", "annotations")
         return {
             **{key: config[key] for key in same},
-            **{key: record[key] for key in ("id", "state", "created_at", "ips")},
+            **{key: record[key] for key in ("id", "state", "created_at")},
+            "ips": record["ips"] if record["state"] == "ready" else [],
         }
 
     # --- after a restart
 
     def load(self, processes: dict[str, list[int]]) -> None:
         """``processes``: live containers' first processes by sandbox, to take namespaces from."""
+        stale: list[Sandbox] = []
         for record in load_all(os.path.join(self._node.state_dir, "sandboxes"), "sandbox.json"):
             sandbox = Sandbox(self._node, record)
             self.all[sandbox.id] = sandbox
+            if record["state"] == "notready" and record["ips"]:
+                stale.append(sandbox)
             pids = list(processes.get(sandbox.id, []))
             pause = record.get("pause")
             if pause and start_ticks(pause[0]) == pause[1]:
                 sandbox.pause = PauseProcess(self._node, sandbox.id, sandbox.cgroup, pause[0])
                 pids.insert(0, pause[0])
             if record["state"] == "ready" and not self._adopt(sandbox, pids):
-                record["state"], record["ips"] = "notready", []
+                record["state"] = "notready"
                 sandbox.save()
-                self._take_down(sandbox)
+                stale.append(sandbox)
+        for sandbox in stale:
+            self._take_down_later(sandbox)
         if self._node.network is not None:
             ready = [s.id for s in self.all.values() if s.record["state"] == "ready"]
             self._node.network.keep_only(ready)
+
+    def _take_down_later(self, sandbox: Sandbox) -> None:
+        """Waits for processes, which needs the main loop to run."""
+
+        def job() -> None:
+            with sandbox.lock:
+                if sandbox.record["state"] == "notready":
+                    self._take_down(sandbox)
+                    sandbox.record["ips"] = []
+                    sandbox.save()
+
+        self.submit(job)
 
     def _adopt(self, sandbox: Sandbox, pids: list[int]) -> bool:
         shared = sandbox.config["share_process_namespace"] and not sandbox.config["host_pid"]

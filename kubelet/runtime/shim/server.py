@@ -115,7 +115,7 @@ class Server:
         self._network_lock = threading.Lock()
         self.sandboxes = Sandboxes(node)
         self.containers = Containers(node, self.sandboxes)
-        self.containers.submit = self._workers.submit
+        self.containers.submit = self.sandboxes.submit = self._workers.submit
         self.streams = Streams(node, self.containers)
         self._listener = listener
         node.emit = self._emit

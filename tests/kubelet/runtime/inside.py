@@ -18,17 +18,12 @@ from pilothouse.kubelet.images.registry import RegistryClient
 from pilothouse.kubelet.images.service import LocalImageService
 from pilothouse.kubelet.images.store import ImageStore
 from pilothouse.kubelet.network.namespaces import create_netns, run_in_netns
-from pilothouse.kubelet.network.netlink import Netlink
+from pilothouse.kubelet.network.node_network import prepare_node_namespace
 from pilothouse.kubelet.runtime import testing
 from pilothouse.kubelet.runtime.oci import OCIRuntime
 from pilothouse.kubelet.runtime.shim_client import ShimConfig
 
 NETNS = "/run/netns/node-1"
-
-
-def up() -> None:
-    with Netlink() as netlink:
-        netlink.set_up(netlink.link_index("lo"))
 
 
 def processes() -> list[str]:
@@ -162,7 +157,7 @@ async def recovery(directory: str, cgroup: str) -> None:
 
 async def main(mode: str, directory: str, cgroup: str) -> None:
     create_netns(NETNS)
-    run_in_netns(NETNS, up)
+    run_in_netns(NETNS, prepare_node_namespace)
     await {"contract": contract, "recovery": recovery}[mode](directory, cgroup)
 
 
