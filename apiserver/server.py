@@ -101,7 +101,8 @@ class APIServer:
         config = self.config
         await self.storage.start()
         await self._build()
-        self._http = HTTPServer(HTTPEdge(self.server, self.api), name="apiserver-http")
+        self.edge = HTTPEdge(self.server, self.api)
+        self._http = HTTPServer(self.edge, name="apiserver-http")
         if serve:
             await self.serve(config.bind_address, config.secure_port)
         for name, hook in self.post_start_hooks:

@@ -1,7 +1,5 @@
 """A whole API server over TLS: certificates, headers, limits, errors, both embedded stores."""
 
-# ruff: noqa: E501
-
 from __future__ import annotations
 
 import asyncio

@@ -1,6 +1,5 @@
 """Paths, verbs and selectors, against upstream's table (requestinfo_test.go)."""
 
-# ruff: noqa: E501
 
 from __future__ import annotations
 

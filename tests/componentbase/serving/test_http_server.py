@@ -18,11 +18,13 @@ class Handler:
     def __init__(self) -> None:
         self.seen: list[HTTPRequest] = []
         self.release = asyncio.Event()
-        self.stopped = 0
+        self.stopped = asyncio.Event()
+        self.arrived: asyncio.Queue[str] = asyncio.Queue()
         self.sink: Sink | None = None
 
     async def handle(self, request: HTTPRequest) -> PlainResponse:
         self.seen.append(request)
+        self.arrived.put_nowait(request.method)
         path = request.target.partition(b"?")[0]
         action = getattr(self, f"on_{path.strip(b'/').decode() or 'root'}")
         response: PlainResponse = await action(request)
@@ -48,7 +50,7 @@ class Handler:
             self.sink = sink
 
             def stop() -> None:
-                self.stopped += 1
+                self.stopped.set()
                 sink.end()
 
             return stop
@@ -151,8 +153,7 @@ async def test_head_has_no_body(wire: Wire) -> None:
 
 async def test_pipelined_requests_are_answered_in_order(wire: Wire, handler: Handler) -> None:
     wire.send("GET /slow HTTP/1.1\nHost: x\n\nGET / HTTP/1.1\nHost: x\n\n")
-    while len(handler.seen) < 1:
-        await asyncio.sleep(0)
+    await handler.arrived.get()
     handler.release.set()
     assert (await wire.response())[2] == b"slow"
     assert (await wire.response())[2] == b"GET:"
@@ -193,8 +194,7 @@ async def test_a_client_that_goes_away_stops_its_push(wire: Wire, handler: Handl
     await wire.reader.readuntil(b"\r\n\r\n")
     wire.writer.close()
     async with asyncio.timeout(5):
-        while not handler.stopped:
-            await asyncio.sleep(0)
+        await handler.stopped.wait()
 
 
 async def test_a_slow_reader_is_not_written_to_without_bound(wire: Wire, handler: Handler) -> None:
@@ -287,8 +287,8 @@ async def test_stop_ends_streams_and_finishes_requests(
     streaming.send("GET /push HTTP/1.1\nHost: x\n\n")
     await streaming.reader.readuntil(b"\r\n\r\n")
     wire.send("GET /slow HTTP/1.1\nHost: x\n\n")
-    while len(handler.seen) < 2:
-        await asyncio.sleep(0)
+    await handler.arrived.get()
+    await handler.arrived.get()
     stopping: asyncio.Task[Any] = asyncio.get_running_loop().create_task(server.stop(grace=5))
     assert await streaming.reader.read() == b"0\r\n\r\n"
     handler.release.set()
