@@ -75,6 +75,7 @@ class Kubelet:
         self._env = env
         self._client = env.client
         self._clock = env.clock
+        self.client, self.clock = env.client, env.clock  # for its own API (``server/``)
         self._machine = machine or read_machine(config.root_dir)
         self.recorder = recorder
         self.cache = PodCache(runtime, TerminationMessages(config.root_dir).read)

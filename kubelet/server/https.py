@@ -158,7 +158,7 @@ class KubeletHTTPHandler:
                 return None
             groups = tuple(fields.values(ORGANIZATION))
             known = request.connection["user"] = (fields.common_name, groups)
-        return known  # type: ignore[no-any-return]
+        return known
 
     def body_limit(self, method: str, target: bytes) -> int:
         return MAX_BODY
