@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from ipaddress import IPv4Address, IPv4Network
 from typing import TYPE_CHECKING
 
@@ -82,10 +83,14 @@ class AddressPool:
 
 
 class FilePool:
-    """An :class:`AddressPool` whose state survives the process. Not safe across processes."""
+    """An :class:`AddressPool` whose state survives the process.
+
+    Safe across threads, not across processes.
+    """
 
     def __init__(self, cidr: str, path: str) -> None:
         self._path = path
+        self._lock = threading.Lock()
         self.pool = AddressPool(cidr, *self._load(cidr))
 
     def _load(self, cidr: str) -> tuple[dict[str, str], int]:
@@ -99,17 +104,20 @@ class FilePool:
         return dict(state["taken"]), int(state["cursor"])
 
     def allocate(self, owner: str) -> str:
-        address = self.pool.allocate(owner)
-        self._save()
-        return address
+        with self._lock:
+            address = self.pool.allocate(owner)
+            self._save()
+            return address
 
     def release(self, owner: str) -> None:
-        if self.pool.release(owner) is not None:
-            self._save()
+        with self._lock:
+            if self.pool.release(owner) is not None:
+                self._save()
 
     def keep_only(self, owners: Iterable[str]) -> None:
-        if self.pool.keep_only(owners):
-            self._save()
+        with self._lock:
+            if self.pool.keep_only(owners):
+                self._save()
 
     def _save(self) -> None:
         state = {
