@@ -71,11 +71,13 @@ class PlainStrategy(BuiltInStrategy):
         namespaced: bool,
         has_status: bool,
         has_generation: bool = False,
+        allow_unconditional_update: bool = True,
     ) -> None:
         self.resource = resource
         self.namespaced = namespaced
         self.has_status = has_status
         self.has_generation = has_generation
+        self.allow_unconditional_update = allow_unconditional_update
 
 
 def _with_finalizers(errors: ErrorList, obj: Obj) -> ErrorList:

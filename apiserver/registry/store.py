@@ -186,6 +186,7 @@ class Store:
         if generated:
             metadata["name"] = generate_name(metadata["generateName"], self.context.random)
         kind = self.served.gvk.group_kind
+        self.strategy.record_requester(obj, write.user)
         before_create(self.strategy, self.context, kind, obj, write.warnings)
         await self.admission.validate(write.attributes("CREATE", obj, None))
         rollback = self.strategy.begin_create(self.context, obj, write.dry_run)

@@ -61,6 +61,31 @@ _MODULES: dict[str, dict[str, str]] = {
         "csinodes": "storage.csinode",
     },
     "node.k8s.io": {"runtimeclasses": "node.runtimeclass"},
+    "resource.k8s.io": {
+        "resourceclaims": "resource.resourceclaim",
+        "resourceclaimtemplates": "resource.resourceclaimtemplate",
+        "deviceclasses": "resource.deviceclass",
+        "resourceslices": "resource.resourceslice",
+    },
+    "admissionregistration.k8s.io": {
+        "validatingwebhookconfigurations": "admissionregistration.validatingwebhookconfiguration",
+        "mutatingwebhookconfigurations": "admissionregistration.mutatingwebhookconfiguration",
+        "validatingadmissionpolicies": "admissionregistration.validatingadmissionpolicy",
+        "mutatingadmissionpolicies": "admissionregistration.mutatingadmissionpolicy",
+        "validatingadmissionpolicybindings": (
+            "admissionregistration.validatingadmissionpolicybinding"
+        ),
+        "mutatingadmissionpolicybindings": "admissionregistration.mutatingadmissionpolicybinding",
+    },
+    "certificates.k8s.io": {
+        "certificatesigningrequests": "certificates.certificatesigningrequest",
+        "clustertrustbundles": "certificates.clustertrustbundle",
+    },
+    "flowcontrol.apiserver.k8s.io": {
+        "flowschemas": "flowcontrol.flowschema",
+        "prioritylevelconfigurations": "flowcontrol.prioritylevelconfiguration",
+    },
+    "apiregistration.k8s.io": {"apiservices": "apiregistration.apiservice"},
     "rbac.authorization.k8s.io": {
         "roles": "rbac.role",
         "clusterroles": "rbac.clusterrole",
@@ -68,6 +93,21 @@ _MODULES: dict[str, dict[str, str]] = {
         "clusterrolebindings": "rbac.clusterrolebinding",
     },
 }
+
+_WITH_GENERATION = frozenset(
+    (
+        GroupResource("apiextensions.k8s.io", "customresourcedefinitions"),
+        GroupResource("resource.k8s.io", "devicetaintrules"),
+    )
+)
+_NO_UNCONDITIONAL_UPDATE = frozenset(
+    (
+        GroupResource("certificates.k8s.io", "podcertificaterequests"),
+        GroupResource("coordination.k8s.io", "leasecandidates"),
+        GroupResource("storagemigration.k8s.io", "storageversionmigrations"),
+        GroupResource("internal.apiserver.k8s.io", "storageversions"),
+    )
+)
 
 
 def strategy_for(resource: GroupResource | Resource) -> Strategy:
@@ -94,4 +134,10 @@ def _plain(resource: GroupResource) -> Strategy:
     row = next((r for r in BUILT_IN if r.group_resource == resource), None)
     namespaced = row is None or row.namespaced
     has_status = row is not None and any(s.name == "status" for s in row.subresources)
-    return PlainStrategy(resource, namespaced=namespaced, has_status=has_status)
+    return PlainStrategy(
+        resource,
+        namespaced=namespaced,
+        has_status=has_status,
+        has_generation=resource in _WITH_GENERATION,
+        allow_unconditional_update=resource not in _NO_UNCONDITIONAL_UPDATE,
+    )

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from pilothouse.apimachinery.fieldpath import ErrorList
     from pilothouse.apiserver.registry.context import RegistryContext
+    from pilothouse.apiserver.request.context import UserInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,9 @@ class Strategy:
 
     def default(self, obj: Obj) -> None:
         """Sets defaults that the type schema does not hold (SetDefaults_* of upstream)."""
+
+    def record_requester(self, obj: Obj, user: UserInfo) -> None:
+        """Before ``prepare_for_create``: for kinds that hold who created them (CSRs)."""
 
     def prepare_for_create(self, context: RegistryContext, obj: Obj) -> None: ...
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pilothouse.apimachinery.object import copy_object
+from pilothouse.apis.certificates.validation import validate_signing_request_approval_update
 from pilothouse.apiserver.endpoints import get
+from pilothouse.apiserver.registry.certificates.certificatesigningrequest import (
+    fill_condition_times,
+)
 from pilothouse.apiserver.registry.subresources.delegate import DelegatingStrategy
 from pilothouse.apiserver.registry.subresources.ephemeral_containers import update_with
 
@@ -31,10 +35,10 @@ class ApprovalStrategy(DelegatingStrategy):
         if not status["conditions"]:
             del status["conditions"]
         obj["spec"], obj["status"] = copy_object(old.get("spec") or {}), status
-        self.parent.prepare_status_update(context, obj, old)
+        fill_condition_times(context, obj, old)
 
     def validate_update(self, context: RegistryContext, obj: Obj, old: Obj) -> ErrorList:
-        return self.parent.validate_status_update(context, obj, old)
+        return validate_signing_request_approval_update(obj, old)
 
 
 async def handle(server: Server, request: Request, served: ServedResource) -> Response:

@@ -1,0 +1,33 @@
+"""MutatingWebhookConfigurations."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pilothouse.apimachinery.schema import GroupResource
+from pilothouse.apis.admissionregistration.defaults import set_webhook_defaults
+from pilothouse.apis.admissionregistration.validation_webhooks import validate_webhooks
+from pilothouse.apiserver.registry.builtin import BuiltInStrategy
+
+if TYPE_CHECKING:
+    from pilothouse.apimachinery.fieldpath import ErrorList
+    from pilothouse.apimachinery.object import Obj
+
+
+class MutatingWebhookConfigurationStrategy(BuiltInStrategy):
+    resource = GroupResource("admissionregistration.k8s.io", "mutatingwebhookconfigurations")
+    namespaced = False
+    has_status = False
+    allow_unconditional_update = False
+
+    def default(self, obj: Obj) -> None:
+        set_webhook_defaults(obj, mutating=True)
+
+    def check_create(self, obj: Obj) -> ErrorList:
+        return validate_webhooks(obj)
+
+    def check_update(self, obj: Obj, old: Obj) -> ErrorList:
+        return validate_webhooks(obj, old)
+
+
+STRATEGY = MutatingWebhookConfigurationStrategy()

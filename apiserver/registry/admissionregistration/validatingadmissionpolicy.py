@@ -1,0 +1,29 @@
+"""ValidatingAdmissionPolicies."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pilothouse.apimachinery.schema import GroupResource
+from pilothouse.apis.admissionregistration.defaults import set_policy_defaults
+from pilothouse.apis.admissionregistration.validation_policies import validate_validating_policy
+from pilothouse.apiserver.registry.builtin import BuiltInStrategy
+
+if TYPE_CHECKING:
+    from pilothouse.apimachinery.fieldpath import ErrorList
+    from pilothouse.apimachinery.object import Obj
+
+
+class ValidatingAdmissionPolicyStrategy(BuiltInStrategy):
+    resource = GroupResource("admissionregistration.k8s.io", "validatingadmissionpolicies")
+    namespaced = False
+    allow_unconditional_update = False
+
+    def default(self, obj: Obj) -> None:
+        set_policy_defaults(obj)
+
+    def check_create(self, obj: Obj) -> ErrorList:
+        return validate_validating_policy(obj)
+
+
+STRATEGY = ValidatingAdmissionPolicyStrategy()

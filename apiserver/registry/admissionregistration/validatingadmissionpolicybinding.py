@@ -1,0 +1,30 @@
+"""ValidatingAdmissionPolicyBindings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pilothouse.apimachinery.schema import GroupResource
+from pilothouse.apis.admissionregistration.defaults import set_binding_defaults
+from pilothouse.apis.admissionregistration.validation_policies import validate_binding
+from pilothouse.apiserver.registry.builtin import BuiltInStrategy
+
+if TYPE_CHECKING:
+    from pilothouse.apimachinery.fieldpath import ErrorList
+    from pilothouse.apimachinery.object import Obj
+
+
+class ValidatingAdmissionPolicyBindingStrategy(BuiltInStrategy):
+    resource = GroupResource("admissionregistration.k8s.io", "validatingadmissionpolicybindings")
+    namespaced = False
+    has_status = False
+    allow_unconditional_update = False
+
+    def default(self, obj: Obj) -> None:
+        set_binding_defaults(obj)
+
+    def check_create(self, obj: Obj) -> ErrorList:
+        return validate_binding(obj, mutating=False)
+
+
+STRATEGY = ValidatingAdmissionPolicyBindingStrategy()

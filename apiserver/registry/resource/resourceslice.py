@@ -1,0 +1,29 @@
+"""ResourceSlices."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pilothouse.apimachinery.schema import GroupResource
+from pilothouse.apis.resource_k8s_io.validation import validate_resource_slice
+from pilothouse.apiserver.registry.builtin import BuiltInStrategy
+
+if TYPE_CHECKING:
+    from pilothouse.apimachinery.fieldpath import ErrorList
+    from pilothouse.apimachinery.object import Obj
+
+
+class ResourceSliceStrategy(BuiltInStrategy):
+    resource = GroupResource("resource.k8s.io", "resourceslices")
+    namespaced = False
+    has_status = False
+    selectable_fields = ("spec.nodeName", "spec.driver")
+
+    def check_create(self, obj: Obj) -> ErrorList:
+        return validate_resource_slice(obj)
+
+    def check_update(self, obj: Obj, old: Obj) -> ErrorList:
+        return validate_resource_slice(obj, old)
+
+
+STRATEGY = ResourceSliceStrategy()
