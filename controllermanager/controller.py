@@ -12,7 +12,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pilothouse.apimachinery.errors import StatusError
+from pilothouse.apimachinery.errors import StatusError, is_conflict
 from pilothouse.apimachinery.object import Obj, object_key
 from pilothouse.apimachinery.timefmt import format_time, parse_time
 from pilothouse.componentbase.tasks import TaskOwner
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_RETRIES = 15
+QUICK_RETRIES = 3
+"""How often a conflict is tried again without waiting."""
 T = TypeVar("T")
 
 
@@ -168,7 +170,11 @@ class Controller:
         return True
 
     def _retry(self, key: str, error: Exception) -> None:
-        if self.max_retries is None or self.queue.num_requeues(key) < self.max_retries:
+        failures = self.queue.num_requeues(key)
+        if is_conflict(error) and failures < QUICK_RETRIES:
+            # The informer was a moment behind: by the next turn it is not.
+            self.queue.add_failed(key)
+        elif self.max_retries is None or failures < self.max_retries:
             log.debug("%s: %s will be tried again: %s", self.name, key, error)
             self.queue.add_rate_limited(key)
         else:

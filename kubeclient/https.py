@@ -282,12 +282,20 @@ class HTTPSClient:
         import aiohttp
 
         session = self._session or self._connect()
+        config = self.config
+        groups = [("Impersonate-Group", group) for group in config.impersonate_groups]
         timeout = aiohttp.ClientTimeout(
             total=None if stream else self.config.timeout, sock_connect=30
         )
         try:
             return await session.request(
-                method, url, headers=headers, data=data, timeout=timeout, allow_redirects=False
+                method,
+                url,
+                headers=[*headers.items(), *groups],
+                data=data,
+                timeout=timeout,
+                allow_redirects=False,
+                server_hostname=config.tls_server_name or None,
             )
         except TimeoutError:
             raise

@@ -118,6 +118,12 @@ class WorkQueue(Generic[K]):
     def add_rate_limited(self, key: K) -> None:
         self.add_after(key, self._limiter.when(key))
 
+    def add_failed(self, key: K) -> None:
+        """Adds the key at once but counts a failure: for a lost race, where waiting gains
+        nothing."""
+        self._limiter.when(key)
+        self.add(key)
+
     def forget(self, key: K) -> None:
         """The key succeeded (or is given up): its next failure starts from the shortest delay."""
         self._limiter.forget(key)

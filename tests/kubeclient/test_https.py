@@ -278,6 +278,24 @@ async def test_token_file_is_read_again(server, client, tmp_path):
     await bearer.close()
 
 
+async def test_impersonation_and_another_server_name(server, client):
+    config = replace(
+        client.config, impersonate="bob", impersonate_groups=("a", "b"), tls_server_name="localhost"
+    )
+    other = HTTPSClient(config, ImpatientClock())
+
+    async def echo(request):
+        return web.json_response({"groups": request.headers.getall("Impersonate-Group")})
+
+    server.answers = [echo]
+    assert (await other.get(NODES, "n"))["groups"] == ["a", "b"]
+    await other.close()
+    stranger = HTTPSClient(replace(config, tls_server_name="elsewhere"), ImpatientClock())
+    with pytest.raises(ConnectionError):
+        await stranger.create(CONFIG_MAPS, make_config_map("x", "a"))
+    await stranger.close()
+
+
 def test_paths():
     assert path_of(CONFIG_MAPS, "a", "x/y") == "/api/v1/namespaces/a/configmaps/x%2Fy"
     assert path_of(NODES, "", "n", "status") == "/api/v1/nodes/n/status"
