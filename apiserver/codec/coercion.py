@@ -9,6 +9,7 @@ object in place; whatever is unusual (an unknown field, a wrong type) falls back
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from pilothouse.apimachinery.errors import StatusError
@@ -42,6 +43,18 @@ class CoercionError(StatusError):
         super().__init__(400, "BadRequest", text)
 
 
+class CustomType(ABC):
+    """``TypeSchema.extra`` of a custom kind: its own, compiled way to prune and default."""
+
+    @abstractmethod
+    def coerce(self, obj: Any, strict_errors: list[str] | None) -> Obj:
+        """As :func:`coerce`."""
+
+    @abstractmethod
+    def default(self, obj: Any) -> None:
+        """Sets what is missing, in place."""
+
+
 class _FallbackError(Exception):
     """The compiled functions leave it to the walker."""
 
@@ -56,6 +69,8 @@ def coerce(obj: Any, schema: TypeSchema, strict_errors: list[str] | None = None)
     from pilothouse.apiserver.codec import strict
 
     if not isinstance(schema.extra, GoField):
+        if isinstance(schema.extra, CustomType):
+            return schema.extra.coerce(obj, strict_errors)
         return strict.prune_custom(obj, schema, strict_errors)
     if type(obj) is dict:
         try:
@@ -66,6 +81,24 @@ def coerce(obj: Any, schema: TypeSchema, strict_errors: list[str] | None = None)
         except RecursionError:
             raise CoercionError(MAX_DEPTH_TEXT) from None
     return strict.walk(obj, schema, strict_errors)
+
+
+_OBJECT_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
+
+
+def coerce_metadata(value: Any, path: str, strict_errors: list[str] | None) -> Obj:
+    """The metadata of a custom object at ``path``, as :func:`coerce` would make it."""
+    if type(value) is dict:
+        try:
+            found: Obj = compiled(_OBJECT_META)(value)
+            return found
+        except _FallbackError:
+            pass
+        except RecursionError:
+            raise CoercionError(MAX_DEPTH_TEXT) from None
+    from pilothouse.apiserver.codec import strict
+
+    return strict.walk_metadata(value, path, strict_errors)
 
 
 _COMPILED: dict[str, Handler] = {}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pilothouse.apimachinery.object import copy_object
 from pilothouse.apimachinery.typeschema import NO_DEFAULT
 from pilothouse.apis.schemas import GoField, definition
+from pilothouse.apiserver.codec.coercion import CustomType
 
 if TYPE_CHECKING:
     from pilothouse.apimachinery.typeschema import TypeSchema
@@ -24,6 +25,8 @@ def apply_defaults(obj: Any, schema: TypeSchema) -> None:
     if isinstance(schema.extra, GoField):
         if _has_defaults(schema, set()):
             _default_built_in(obj, schema)
+    elif isinstance(schema.extra, CustomType):
+        schema.extra.default(obj)
     else:
         _default_custom(obj, schema)
 

@@ -294,6 +294,15 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def walk_metadata(value: Any, path: str, strict_errors: list[str] | None) -> Obj:
+    """ObjectMeta inside a custom object. :raises CoercionError: as Go's decoder would fail."""
+    pruner = _Pruner(strict_errors)
+    found: Obj = pruner.metadata(value, path)
+    if strict_errors is not None:
+        strict_errors.extend(pruner.walker.found)
+    return found
+
+
 def prune_custom(obj: Any, schema: TypeSchema, strict_errors: list[str] | None) -> Obj:
     """A custom resource without unknown fields, its metadata coerced as a built-in's."""
     if not isinstance(obj, dict):
