@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 MAX_RETRIES = 15
 QUICK_RETRIES = 3
 """How often a conflict is tried again without waiting."""
+CATCH_UP_TURNS = 5
 T = TypeVar("T")
 
 
@@ -159,20 +160,22 @@ class Controller:
         try:
             await self.sync(key)
         except (StatusError, SyncError, ConnectionError, TimeoutError) as error:
-            self._retry(key, error)
+            await self._retry(key, error)
         except Exception as error:
             log.exception("%s: sync of %s failed", self.name, key)
-            self._retry(key, error)
+            await self._retry(key, error)
         else:
             self.queue.forget(key)
         finally:
             self.queue.done(key)
         return True
 
-    def _retry(self, key: str, error: Exception) -> None:
+    async def _retry(self, key: str, error: Exception) -> None:
         failures = self.queue.num_requeues(key)
         if is_conflict(error) and failures < QUICK_RETRIES:
-            # The informer was a moment behind: by the next turn it is not.
+            # The informer was a moment behind: a few turns of the loop later it is not.
+            for _ in range(CATCH_UP_TURNS):
+                await asyncio.sleep(0)
             self.queue.add_failed(key)
         elif self.max_retries is None or failures < self.max_retries:
             log.debug("%s: %s will be tried again: %s", self.name, key, error)
