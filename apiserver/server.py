@@ -87,7 +87,8 @@ class APIServer:
         """Kubelets of this process register here."""
         self.post_start_hooks: list[tuple[str, Hook]] = [("bootstrap", _bootstrap)]
         """Run in order after serving has begun and before ``start`` returns."""
-        self._kinds: Kinds | None = None
+        self.kinds: Kinds | None = None
+        """Stores of all kinds; set once the store is open."""
         self._http: HTTPServer | None = None
         self._tls: ssl.SSLContext | None = None
         self.port = 0
@@ -123,7 +124,7 @@ class APIServer:
         from pilothouse.apiserver.registry.subresources.token import build_token_issuer
 
         config, context, listers = self.config, self.context, self.listers
-        self._kinds = kinds = Kinds(self.registry, self.storage, context)
+        self.kinds = kinds = Kinds(self.registry, self.storage, context)
         self.registry.add(*kinds.served())
         self.authorizer = build_authorizer(config, listers)
         authenticator = build_authenticator(config, listers, self.clock)
@@ -278,8 +279,8 @@ class APIServer:
         if self._http is not None:
             await self._http.stop(grace)
         await self.tasks.close()
-        if self._kinds is not None:
-            await self._kinds.close()
+        if self.kinds is not None:
+            await self.kinds.close()
         await self.storage.close()
 
 

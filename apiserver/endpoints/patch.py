@@ -143,7 +143,7 @@ def patched(
             raise new_not_found(served.group_resource, name)
         try:
             # Our own copy: what the patch leaves alone is defaulted and admitted in place.
-            obj = apply(copy_object(live), patch)
+            obj = apply(_copy(live), patch)
         except PatchError as error:
             raise error.to_status_error() from error
         shown = go_map(patch) if strategic else ""
@@ -155,6 +155,12 @@ def patched(
         return obj
 
     return mutate
+
+
+def _copy(obj: Obj) -> Obj:
+    """By way of JSON: less than half of ``copy_object``'s time for a Pod."""
+    copied: Obj = orjson.loads(orjson.dumps(obj))
+    return copied
 
 
 def typed(
@@ -237,7 +243,7 @@ def applied(
         except manager.ApplyConflict as error:
             raise error.to_status_error() from error
         # Parts of the live object may stand in the result: what follows changes it in place.
-        obj = copy_object(obj)
+        obj = _copy(obj)
         try:
             obj = coerce(obj, served.schema)
         except CoercionError as error:

@@ -77,6 +77,13 @@ class Kinds:
         version = row.storage_version or row.version
         return self._registry.lookup(group, version, row.name) or served
 
+    def rebind(self, served: ServedResource) -> None:
+        """Lets an existing store go on with another definition of its kind (a changed CRD);
+        its cache and watchers stay."""
+        store = self._stores.get(served.prefix)
+        if store is not None:
+            store.served = self._stored(served)
+
     async def forget(self, served: ServedResource) -> None:
         """Closes the store of a resource that is served no more (a deleted CRD)."""
         store = self._stores.pop(served.prefix, None)

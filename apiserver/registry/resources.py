@@ -7,7 +7,7 @@ as fast as one with none. :class:`ResourceRegistry` is the table that requests l
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pilothouse.apimachinery.schema import GroupResource
 from pilothouse.apiserver.storage.keys import list_prefix, object_key, resource_prefix
@@ -37,8 +37,7 @@ class Converter(Protocol):
 class ServedResource:
     """One served resource. ``load_*`` are called once, on first use.
 
-    ``converter`` is None when the served version is the stored one. ``decode_options`` go to
-    the codec as they are (custom resources prune and default by their own rules).
+    ``converter`` is None when the served version is the stored one.
     """
 
     def __init__(
@@ -49,7 +48,6 @@ class ServedResource:
         load_strategy: Callable[[], Strategy],
         load_store: Callable[[ServedResource], Store],
         converter: Converter | None = None,
-        decode_options: dict[str, Any] | None = None,
     ) -> None:
         self.resource = resource
         self.gvk = resource.gvk
@@ -60,7 +58,6 @@ class ServedResource:
         self.verbs = frozenset(resource.verbs)
         self.subresources = {sub.name: sub for sub in resource.subresources}
         self.converter = converter
-        self.decode_options = decode_options or {}
         self.prefix = storage_prefix(resource)
         self.head_length = len(f'{{"kind":"{resource.kind}","apiVersion":"{self.api_version}",')
         """Length of what an encoded object has before its metadata; lists leave it out."""
