@@ -21,16 +21,14 @@ etcd=${ETCD:-$(command -v "$PWD/$bin/etcd" etcd | head -n 1)}
 pids=() address=127.0.0.1 bridge=
 finish() {
   trap - EXIT INT TERM
-  [ "$runtime" != oci ] || "$bin/python" - "$dir" <<'PY' || true
-import sys
-from pathlib import Path
-from pilothouse.cluster.cleanup import clean_up
-clean_up("local", Path(sys.argv[1]))
-PY
   for ((i = ${#pids[@]} - 1; i >= 0; i--)); do kill "${pids[i]}" 2> /dev/null || true; done
   wait 2> /dev/null || true
-  [ "$runtime" != oci ] || "$bin/pilothouse" proxy --kubeconfig "$dir/proxy.kubeconfig" --cleanup || true
-  [ -z "$bridge" ] || ip link delete "$bridge" 2> /dev/null || true
+  if [ "$runtime" = oci ]; then
+    # The shim and its pods outlive the kubelet; the rules outlive the proxy.
+    "$bin/python" -m pilothouse.cluster.cleanup local "$dir" || true
+    "$bin/pilothouse" proxy --kubeconfig "$dir/proxy.kubeconfig" --cleanup || true
+    ip link delete "$bridge" 2> /dev/null || true
+  fi
 }
 trap finish EXIT
 trap 'exit 0' INT TERM

@@ -49,3 +49,9 @@ async def _end_shim(socket: Path) -> None:
         pass
     finally:
         client.close()
+
+
+if __name__ == "__main__":
+    import sys
+
+    clean_up(sys.argv[1], Path(sys.argv[2]))
