@@ -10,51 +10,11 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from pilothouse.apimachinery.schema import GroupVersionResource
+from pilothouse.apiserver.registry.core.event_conversion import CONVERTER as EVENT_CONVERTER
 
 if TYPE_CHECKING:
     from pilothouse.apimachinery.object import Obj
     from pilothouse.apiserver.registry.resources import Converter
-
-_CORE_TO_EVENTS = {
-    "involvedObject": "regarding",
-    "message": "note",
-    "reportingComponent": "reportingController",
-    "source": "deprecatedSource",
-    "firstTimestamp": "deprecatedFirstTimestamp",
-    "lastTimestamp": "deprecatedLastTimestamp",
-    "count": "deprecatedCount",
-}
-_EVENTS_TO_CORE = {new: old for old, new in _CORE_TO_EVENTS.items()}
-
-
-def _renamed(obj: Obj, names: dict[str, str], api_version: str) -> Obj:
-    renamed = {names.get(key, key): value for key, value in obj.items()}
-    renamed["apiVersion"] = api_version
-    return renamed
-
-
-class EventConverter:
-    """``events.k8s.io/v1`` ↔ core ``v1``."""
-
-    field_labels = {
-        "regarding.kind": "involvedObject.kind",
-        "regarding.namespace": "involvedObject.namespace",
-        "regarding.name": "involvedObject.name",
-        "regarding.uid": "involvedObject.uid",
-        "regarding.apiVersion": "involvedObject.apiVersion",
-        "regarding.resourceVersion": "involvedObject.resourceVersion",
-        "regarding.fieldPath": "involvedObject.fieldPath",
-        "reportingController": "reportingComponent",
-    }
-
-    def to_storage(self, obj: Obj) -> Obj:
-        event = _renamed(obj, _EVENTS_TO_CORE, "v1")
-        event.setdefault("involvedObject", {})
-        return event
-
-    def from_storage(self, obj: Obj) -> Obj:
-        return _renamed(obj, _CORE_TO_EVENTS, "events.k8s.io/v1")
-
 
 _PREFIX = "autoscaling.alpha.kubernetes.io/"
 _METRICS, _BEHAVIOR = f"{_PREFIX}metrics", f"{_PREFIX}behavior"
@@ -159,6 +119,6 @@ def _take_annotations(metadata: Obj) -> tuple[Obj, dict[str, Any]]:
 
 
 CONVERTERS: dict[GroupVersionResource, Converter] = {
-    GroupVersionResource("events.k8s.io", "v1", "events"): EventConverter(),
+    GroupVersionResource("events.k8s.io", "v1", "events"): EVENT_CONVERTER,
     GroupVersionResource("autoscaling", "v1", "horizontalpodautoscalers"): AutoscalerConverter(),
 }

@@ -55,6 +55,8 @@ FIELD_LABELS = {
 class EventConverter:
     """``registry.resources.Converter`` of events.k8s.io/v1."""
 
+    field_labels = FIELD_LABELS
+
     def to_storage(self, obj: Obj) -> Obj:
         converted = _renamed(obj, _TO_CORE, "v1")
         _fill(converted, _ALWAYS_IN_CORE)
