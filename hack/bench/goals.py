@@ -34,7 +34,7 @@ ABSOLUTE: dict[str, tuple[float, bool]] = {
 
 
 def met(ratio: float, name: str) -> str:
-    """"" without a goal, else which goals a ratio meets."""
+    """ "" without a goal, else which goals a ratio meets."""
     goals = RATIOS.get(name)
     if goals is None:
         return ""

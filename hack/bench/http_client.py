@@ -12,8 +12,11 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
+from hack.bench.requests import NAMESPACE, encode
+
 _LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
 _END = b"\r\n0\r\n\r\n"
+_NAME = re.compile(rb'"name":"(run-\d+)"')
 _SENT = b'"bench/sent":"'
 _VERSION = re.compile(rb'"resourceVersion":"(\d+)"')
 
@@ -140,6 +143,68 @@ class Watcher(asyncio.Protocol):
         if at >= 0 and end > 0:
             stamp = int(data[at + len(_SENT) : end])
             self.lags.append((time.perf_counter_ns() - stamp) / 1e9)
+
+
+class PodFollower(asyncio.Protocol):
+    """Watches pods and notes when each is bound or running for the first time."""
+
+    def __init__(self, until: str, count: int) -> None:
+        self.times: dict[str, float] = {}
+        self.transport = cast("asyncio.Transport", None)
+        self._marker = b'"nodeName":"' if until == "bound" else b'"phase":"Running"'
+        self._count = count
+        self._sent: dict[str, float] = {}
+        self._tail = b""
+        self._progress = asyncio.Event()
+        self._version = ""
+        self.cut: asyncio.Event = asyncio.Event()
+        """Set when the server has ended the watch: it goes on from the last resourceVersion."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+        self._tail = b""
+        query = "watch=true&timeoutSeconds=3000"
+        if self._version:
+            query += f"&resourceVersion={self._version}"
+        path = f"/api/v1/namespaces/{NAMESPACE}/pods?{query}"
+        self.transport.write(encode("GET", path))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.cut.set()
+
+    def sent(self, name: str) -> None:
+        self._sent[name] = time.perf_counter()
+
+    def noting(self, stream: Iterator[bytes]) -> Iterator[bytes]:
+        for n, request in enumerate(stream):
+            self.sent(f"run-{n}")
+            yield request
+
+    def data_received(self, data: bytes) -> None:
+        *lines, self._tail = (self._tail + data).split(b"\n")
+        for line in lines:
+            # Chunk framing may stand in the middle of a line, hardly ever in the middle of a marker.
+            if self._marker in line:
+                match = _NAME.search(line)
+                name = match[1].decode() if match else ""
+                if name in self._sent and name not in self.times:
+                    self.times[name] = time.perf_counter() - self._sent[name]
+                    self._progress.set()
+            if line.startswith(b'{"type"'):
+                version = _VERSION.search(line)
+                self._version = version[1].decode() if version else self._version
+
+    async def reached(self, count: int, deadline: float) -> None:
+        """Until ``count`` pods are there, or the deadline."""
+        while len(self.times) < count:
+            left = deadline - time.perf_counter()
+            if left <= 0:
+                return
+            self._progress.clear()
+            try:
+                await asyncio.wait_for(self._progress.wait(), left)
+            except TimeoutError:
+                return
 
 
 def newest_version(body: bytes) -> str:

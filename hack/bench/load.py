@@ -19,7 +19,7 @@ from typing import Any
 import uvloop
 
 from hack.bench import requests
-from hack.bench.http_client import Caller, Watcher, newest_version, summary
+from hack.bench.http_client import Caller, PodFollower, Watcher, newest_version, summary
 from hack.bench.process_stats import cpu_seconds, percentile
 
 _HANDSHAKES = 32
@@ -50,13 +50,23 @@ class Generator:
 
     async def run(self, job: dict[str, Any]) -> dict[str, Any]:
         if job["job"] == "setup":
-            return await self.setup()
+            return await self.setup(job.get("objects", True))
+        if job["job"] == "nodes":
+            (caller,) = await self.connect(1)
+            await caller.run(iter(requests.node_requests(job["count"])))
+            return summary([caller])
+        if job["job"] == "pods":
+            return await self.pods(job)
         if job["job"] == "watch":
             return await self.watch(job)
         return await self.closed(job)
 
-    async def setup(self) -> dict[str, Any]:
+    async def setup(self, objects: bool) -> dict[str, Any]:
         (caller,) = await self.connect(1)
+        if not objects:
+            # With controllers the ServiceAccount is there already: that 409 is none.
+            await caller.run(iter(requests.setup_requests()[:2]))
+            return {}
         targets = map(requests.create_target, range(requests.TARGETS))
         applied = map(requests.apply_config_map, range(requests.TARGETS))
         await caller.run(itertools.chain(requests.setup_requests(), targets, applied))
@@ -138,6 +148,46 @@ class Generator:
         # kube-apiserver sends the head of a watch with its first event: don't wait for it long.
         await asyncio.wait([w.open for w in watchers], timeout=1.0)
         return watchers
+
+    async def pods(self, job: dict[str, Any]) -> dict[str, Any]:
+        """Creates ``count`` pods and waits until each is ``bound`` or ``running``; ``serial``: one
+        after the other. The rate is from the first create to the last pod there."""
+        make = requests.real_pod if job.get("real") else requests.started_pod
+        made = [make(n, job["image"]) for n in range(job["count"])]
+        loop = asyncio.get_running_loop()
+        follower = PodFollower(job["until"], job["count"])
+        following = loop.create_task(self._follow(follower))
+        cpu, wall = cpu_seconds(self.pids), time.perf_counter()
+        deadline = wall + job["seconds"]
+        if job.get("serial"):
+            callers = await self.connect(1)
+            for n, request in enumerate(made):
+                follower.sent(f"run-{n}")
+                await callers[0].run(iter([request]))
+                await follower.reached(n + 1, deadline)
+        else:
+            callers = await self.connect(job["connections"])
+            stream = follower.noting(until(iter(made), deadline))
+            await asyncio.gather(*(caller.run(stream) for caller in callers))
+            await follower.reached(job["count"], deadline)
+        wall, cpu = time.perf_counter() - wall, cpu_seconds(self.pids) - cpu
+        following.cancel()
+        follower.transport.abort()
+        times = list(follower.times.values())
+        return {
+            "operations": len(times),
+            "seconds": wall,
+            "cpu": cpu,
+            "p50": percentile(times, 0.5),
+            "p99": percentile(times, 0.99),
+        } | summary(callers)
+
+    async def _follow(self, follower: PodFollower) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            follower.cut.clear()
+            await loop.create_connection(lambda: follower, self.host, self.port, ssl=self.tls)
+            await follower.cut.wait()
 
     async def _write(self, rate: float, seconds: float) -> dict[str, Any]:
         callers = await self.connect(_WRITERS)

@@ -147,6 +147,41 @@ OPERATIONS: dict[str, Callable[[int], bytes]] = {
 LISTS = tuple(name for name in OPERATIONS if name.startswith("LIST"))
 
 
+def node_requests(count: int) -> list[bytes]:
+    """Nodes without a kubelet, ready to take pods: admission's taint is lifted again."""
+    made = []
+    for n in range(count):
+        amounts = {"cpu": "32", "memory": "128Gi", "pods": "110"}
+        node = {
+            "kind": "Node",
+            "apiVersion": "v1",
+            "metadata": {"name": f"node-{n}"},
+            "status": {
+                "capacity": amounts,
+                "allocatable": amounts,
+                "conditions": [{"type": "Ready", "status": "True", "reason": "Bench"}],
+            },
+        }
+        made.append(encode("POST", "/api/v1/nodes", _dump(node)))
+        patch = _dump({"spec": {"taints": None}})
+        path = f"/api/v1/nodes/node-{n}"
+        made.append(encode("PATCH", path, patch, "application/merge-patch+json"))
+    return made
+
+
+def started_pod(n: int, image: str) -> bytes:
+    return encode("POST", _core(NAMESPACE, "pods"), pod(f"run-{n}", image))
+
+
+def real_pod(n: int, image: str) -> bytes:
+    """One that a runtime can run."""
+    body = json.loads(pod(f"run-{n}", image))
+    container = body["spec"]["containers"][0]
+    container["command"], container["imagePullPolicy"] = ["sleep", "3600"], "IfNotPresent"
+    del container["ports"]
+    return encode("POST", _core(NAMESPACE, "pods"), _dump(body))
+
+
 def watch_request(version: str) -> bytes:
     path = _core(WATCHED, "pods")
     return encode("GET", f"{path}?watch=true&resourceVersion={version}&timeoutSeconds=3000")

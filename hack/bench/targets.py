@@ -24,7 +24,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pilothouse.componentbase.certs import ClusterPKI, ensure_cluster_pki, kubeconfig
+from pilothouse.componentbase.certs import (
+    ClusterPKI,
+    ensure_cluster_pki,
+    kubeconfig,
+    make_client_cert,
+)
 
 CACHE = Path(os.environ.get("PILOTHOUSE_CACHE", Path.home() / ".cache" / "pilothouse"))
 REFERENCE = CACHE / "reference" / "bin"
@@ -146,10 +151,18 @@ def pilothouse(components: str = "apiserver", *flags: str, storage: str = "sqlit
     target.start_seconds = seconds
     target.stop = stops
     target.version = f"pilothouse, {storage}"
+    try:
+        pki = ClusterPKI(home / "clusters" / "bench" / "pki", datetime.now(UTC))
+        as_ordinary_user(target, pki, home)
+    except BaseException:
+        target.close()
+        raise
     return target
 
 
-def from_kubeconfig(name: str, path: Path, pids: list[int], directory: Path | None = None) -> Target:
+def from_kubeconfig(
+    name: str, path: Path, pids: list[int], directory: Path | None = None
+) -> Target:
     """Any API server: address and client certificate from a kubeconfig's current context."""
     from pilothouse.kubeclient.kubeconfig import client_config, load
 
@@ -165,6 +178,40 @@ def from_kubeconfig(name: str, path: Path, pids: list[int], directory: Path | No
     host, _, port = config.server.removeprefix("https://").rstrip("/").rpartition(":")
     files = [str(directory / file) for file in ("ca.pem", "client.pem", "client.key")]
     return Target(name, host, int(port), files[0], files[1], files[2], pids, stop=stops)
+
+
+def as_ordinary_user(target: Target, pki: ClusterPKI, directory: Path) -> None:
+    """Measures as somebody whom RBAC rules allow everything: the administrator's group is above
+    RBAC, so authorization would cost nothing."""
+    now = datetime.now(UTC)
+    pair = make_client_cert(pki.ca(), "bench-user", ("bench-users",), now=now)
+    binding = {
+        "kind": "ClusterRoleBinding",
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "metadata": {"name": "bench-users"},
+        "subjects": [
+            {"kind": "Group", "name": "bench-users", "apiGroup": "rbac.authorization.k8s.io"}
+        ],
+        "roleRef": {
+            "kind": "ClusterRole",
+            "name": "cluster-admin",
+            "apiGroup": "rbac.authorization.k8s.io",
+        },
+    }
+    path = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"
+    target.call("POST", path, binding)
+    for file, data in (("user.pem", pair.cert), ("user.key", pair.key)):
+        (directory / file).write_bytes(data)
+    target.cert, target.key = str(directory / "user.pem"), str(directory / "user.key")
+    deadline = time.perf_counter() + 10
+    while time.perf_counter() < deadline:  # kube-apiserver's authorizer learns of it by a watch
+        try:
+            target.call("GET", "/api/v1/nodes?limit=1")
+        except urllib.error.HTTPError:
+            time.sleep(0.05)
+        else:
+            return
+    raise NotAvailable(f"{target.name}: RBAC did not let the benchmark's user in")
 
 
 # --- the reference --------------------------------------------------------------------------
@@ -238,6 +285,7 @@ def _reference(program: Path, components: tuple[str, ...], stops: list[Any]) -> 
     )  # fmt: skip
     _wait_ready(target, server, directory / "kube-apiserver.log")
     target.start_seconds = time.perf_counter() - started
+    as_ordinary_user(target, pki, directory)
     for component in components:
         target.pids.append(_component(component, target, pki, directory, stops))
     return target
