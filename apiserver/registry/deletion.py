@@ -92,6 +92,10 @@ async def _attempt(
     live = entry.obj
     gvk = store.served.gvk
     check_delete_preconditions(live, options, gvk.group, gvk.kind)
+    marked = strategy.mark_for_deletion(context, live)
+    if marked is not None:
+        await _admit(store, write, live)
+        return await _write(store, write, key, entry, marked), False
     mutable = {**live, "metadata": dict(live["metadata"])}
     asked = dict(options)
     graceful, pending = before_delete(strategy, context, mutable, asked)
@@ -131,7 +135,7 @@ async def _write(store: Store, write: Write, key: str, entry: Entry, obj: Obj) -
         return entry
     if write.dry_run:
         return store.dry_result(key, entry, data)
-    store.cacher.remember(key, data, obj)
+    data = store.stored_form(key, obj, data)
     revision = await store.storage.update(
         key, data, expected=entry.revision, ttl=store.strategy.ttl_seconds
     )

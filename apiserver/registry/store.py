@@ -222,7 +222,7 @@ class Store:
             if existing is not None:
                 raise KeyExists(None)
             return self._unstored(key, data)
-        cacher.remember(key, data, obj)
+        data = self.stored_form(key, obj, data)
         try:
             revision = await self.storage.create(key, data, ttl=self.strategy.ttl_seconds)
         except OutcomeUnknown:
@@ -407,10 +407,11 @@ class Store:
             return await self._delete_emptied(write, key, existing, obj)
         data = encode(obj)
         spliced = splice(data, existing.revision)
-        if spliced == existing.data:
-            return existing
-        if len(spliced) == len(existing.data) and obj == existing.obj:
-            return existing
+        if spliced == existing.data or (
+            len(spliced) == len(existing.data) and obj == existing.obj
+        ):
+            if not await self.outdated(key):
+                return existing
         rollback = None
         if type(hooks).begin_update is not Strategy.begin_update:
             rollback = hooks.begin_update(self.context, obj, existing.obj, write.dry_run)
@@ -419,7 +420,7 @@ class Store:
             if rollback is not None:
                 rollback()
             return self.dry_result(key, existing, data)
-        self.cacher.remember(key, data, obj)
+        data = self.stored_form(key, obj, data)
         try:
             revision = await self.storage.update(
                 key, data, expected=existing.revision, ttl=self.strategy.ttl_seconds
@@ -434,6 +435,15 @@ class Store:
                 rollback()
             raise
         return self.cacher.written(key, data, revision)
+
+    def stored_form(self, key: str, obj: Obj, data: bytes) -> bytes:
+        """What is written of ``obj``, which is ``data`` encoded."""
+        self.cacher.remember(key, data, obj)
+        return data
+
+    async def outdated(self, key: str) -> bool:
+        """Whether an object is to be written anew although nothing in it has changed."""
+        return False
 
     def dry_result(self, key: str, existing: Entry, data: bytes) -> Entry:
         entry = self._unstored(key, splice(data, existing.revision))

@@ -114,6 +114,11 @@ class Strategy:
         """Seconds of grace for a delete; 0 deletes at once. Only asked when ``graceful``."""
         return 0
 
+    def mark_for_deletion(self, context: RegistryContext, obj: Obj) -> Obj | None:
+        """A changed copy of the live object when its first DELETE only marks it, whatever the
+        request's options say (CustomResourceDefinitions)."""
+        return None
+
     def default_propagation(self, obj: Obj) -> str:
         """``orphan`` or ``background``: what a delete without a policy does to dependents."""
         return "background"

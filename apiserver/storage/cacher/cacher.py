@@ -64,7 +64,9 @@ class _EmbeddedStorage(Protocol):
 
 class Cacher:
     """See ``cacher/interfaces.py``. ``prefix`` ends in "/"; what follows it in a key is
-    ``[<namespace>/]<name>``. ``indexers`` name the fields that ``watch(trigger=...)`` may use."""
+    ``[<namespace>/]<name>``. ``indexers`` name the fields that ``watch(trigger=...)`` may use.
+    ``decode`` brings stored values into the form in which they are served (custom resources);
+    what was offered with ``remember`` is in that form already."""
 
     def __init__(
         self,
@@ -73,12 +75,13 @@ class Cacher:
         *,
         clock: Clock,
         indexers: Mapping[str, Callable[[Entry], str]] | None = None,
+        decode: Callable[[bytes], bytes] | None = None,
     ) -> None:
         self.prefix = prefix
         self._storage = storage
         self._embedded = cast("_EmbeddedStorage", storage) if storage.synchronous_watch else None
         self._clock = clock
-        self._cache = WatchCache(prefix)
+        self._cache = WatchCache(prefix, decode)
         self._watchers = WatcherIndex(prefix, indexers)
         self._subscribers: list[Callable[[Event], None]] = []
         self._offers: dict[str, tuple[bytes, Obj]] = {}

@@ -18,7 +18,7 @@ from pilothouse.apiserver.storage.key_index import KeyIndex, prefix_end
 from pilothouse.apiserver.storage.versioner import restamp, splice, with_revision
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from pilothouse.apimachinery.object import Obj
     from pilothouse.apiserver.storage.cacher.interfaces import Predicate
@@ -172,8 +172,9 @@ class WindowExpired(Exception):
 class WatchCache:
     """Objects under one prefix and the events since ``window_start``."""
 
-    def __init__(self, prefix: str) -> None:
+    def __init__(self, prefix: str, decode: Callable[[bytes], bytes] | None = None) -> None:
         self.prefix = prefix
+        self._decode = decode
         self.entries: dict[str, Entry] = {}
         self.window_start = 0
         """All events after this revision are in the window."""
@@ -196,6 +197,8 @@ class WatchCache:
         """A stored value as an entry; keys end in ``[<namespace>/]<name>``."""
         namespace, _, name = key[len(self.prefix) :].rpartition("/")
         try:
+            if self._decode is not None and base is None:
+                value = self._decode(value)
             data = splice(value, revision)
         except ValueError as error:
             raise Corrupt(f"the store's value of {key} is no JSON object: {error}") from error
