@@ -63,14 +63,14 @@ def start_targets(args: argparse.Namespace) -> list[Target]:
     if args.target:
         return [given(text) for text in args.target]
     started: list[Target] = []
-    for wanted, start in (
-        (not args.no_pilothouse, lambda: targets.pilothouse(storage=args.storage)),
-        (not args.no_reference, targets.reference),
-    ):
-        if not wanted:
+    for name, unwanted in (("pilothouse", args.no_pilothouse), ("reference", args.no_reference)):
+        if unwanted:
             continue
         try:
-            started.append(start())
+            if name == "pilothouse":
+                started.append(targets.pilothouse(storage=args.storage))
+            else:
+                started.append(targets.reference())
         except NotAvailable as error:
             progress(str(error))
     return started

@@ -59,7 +59,8 @@ def run(
 
 
 def start_and_idle(quick: bool, with_reference: bool, figures: Figures) -> None:
-    seconds, idle = [], []
+    seconds: list[float] = []
+    idle: list[float] = []
     for _ in range(3 if quick else 5):
         target = targets.pilothouse(_ALL, "--nodes", "1", *_FAKE)
         try:

@@ -1,4 +1,4 @@
-"""What is to be reached: ratios to the reference (server CPU per operation) and absolute figures."""
+"""What is to be reached: ratios of server CPU per operation, and absolute figures."""
 
 from __future__ import annotations
 

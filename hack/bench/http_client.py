@@ -183,7 +183,7 @@ class PodFollower(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         *lines, self._tail = (self._tail + data).split(b"\n")
         for line in lines:
-            # Chunk framing may stand in the middle of a line, hardly ever in the middle of a marker.
+            # Chunk framing may cut a line, but hardly ever a marker.
             if self._marker in line:
                 match = _NAME.search(line)
                 name = match[1].decode() if match else ""

@@ -68,7 +68,7 @@ class Target:
 
     def call(self, method: str, path: str, body: Any = None, content_type: str = "") -> Any:
         """One request, decoded. :raises urllib.error.HTTPError:"""
-        request = urllib.request.Request(  # noqa: S310
+        request = urllib.request.Request(
             f"https://{self.host}:{self.port}{path}",
             data=None if body is None else json.dumps(body).encode(),
             method=method,
@@ -133,7 +133,7 @@ def pilothouse(components: str = "apiserver", *flags: str, storage: str = "sqlit
         entry = Path(sys.executable).with_name("pilothouse")
         if entry.exists():
             command = [str(entry), *arguments]
-        return subprocess.run(command, env=environment, capture_output=True, text=True)  # noqa: PLW1510
+        return subprocess.run(command, env=environment, capture_output=True, text=True)
 
     started = time.perf_counter()
     up = run(
