@@ -5,7 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
-from pilothouse.apimachinery.errors import new_bad_request, new_invalid
+from pilothouse.apimachinery.errors import (
+    StatusError,
+    new_bad_request,
+    new_internal_error,
+    new_invalid,
+)
 from pilothouse.apimachinery.schema import GroupKind
 from pilothouse.apimachinery.timefmt import parse_time
 from pilothouse.apis.core.validation_pod import validate_log_options
@@ -40,10 +45,33 @@ async def handle(server: Server, request: Request, served: ServedResource) -> Re
         urlencode(params),
     )
     if response.status != 200:
-        raise new_bad_request(await _text(response))
+        raise kubelet_error(response.status, await _text(response), metadata["name"])
     if request.upgrade is not None and wants_websocket(request):
         return await send_stream(request, response.chunks or _once(response.body))
     return Response(content_type=TEXT, body=response.body, chunks=response.chunks)
+
+
+def kubelet_error(code: int, text: str, pod: str) -> StatusError:
+    """A kubelet's refusal as the client gets it (GenericHttpResponseChecker)."""
+    if code == 400:
+        return new_bad_request(text)
+    if code == 500:
+        return new_internal_error(text)
+    message = (
+        f"the server responded with the status code {code} but did not return more information"
+    )
+    if code == 404:
+        message = "the server could not find the requested resource"
+    return StatusError(
+        code,
+        "NotFound" if code == 404 else "Unknown",
+        f"{message} ( pods/log {pod})",
+        {
+            "name": pod,
+            "kind": "pods/log",
+            "causes": [{"reason": "UnexpectedServerResponse", "message": text}],
+        },
+    )
 
 
 async def _once(body: bytes) -> AsyncIterator[bytes]:
