@@ -405,7 +405,7 @@ class ProcessRuntime:
         readers = {name: output.attach() for name, output in container.outputs.items()}
         writer = None
         if stdin and container.stdin >= 0:
-            writer = await open_writer(os.dup(container.stdin))
+            writer = open_writer(os.dup(container.stdin))
             if container.config.stdin_once:
                 os.close(container.stdin)
                 container.stdin = -1

@@ -51,13 +51,107 @@ async def open_reader(fd: int) -> tuple[EndedReader, asyncio.BaseTransport]:
     return reader, transport
 
 
-async def open_writer(fd: int) -> asyncio.StreamWriter:
+class _WriteTransport(asyncio.Transport):
+    """Writes to a pipe or terminal.
+
+    The loops' own transports also read from what they write to, to notice its end; from a
+    terminal they would take its output away.
+    """
+
+    def __init__(self, fd: int, protocol: asyncio.streams.FlowControlMixin) -> None:
+        super().__init__()
+        self._loop = asyncio.get_running_loop()
+        self._fd = fd
+        self._protocol = protocol
+        self._buffer = bytearray()
+        self._closing = False
+        os.set_blocking(fd, False)
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        if self._closing or self._fd < 0:
+            return
+        waiting = bool(self._buffer)
+        self._buffer += data
+        if not waiting:
+            self._flush()
+        if len(self._buffer) > STREAM_LIMIT:
+            self._protocol.pause_writing()
+
+    def _flush(self) -> None:
+        try:
+            while self._buffer:
+                del self._buffer[: os.write(self._fd, self._buffer)]
+        except BlockingIOError:
+            self._loop.add_writer(self._fd, self._flush)
+            return
+        except OSError as error:  # the reader has gone
+            self._buffer.clear()
+            self._finish(error)
+            return
+        self._loop.remove_writer(self._fd)
+        self._protocol.resume_writing()
+        if self._closing:
+            self._finish(None)
+
+    def _finish(self, error: Exception | None) -> None:
+        if self._fd >= 0:
+            self._loop.remove_writer(self._fd)
+            os.close(self._fd)
+            self._fd = -1
+            self._closing = True
+            self._protocol.connection_lost(error)
+
+    def get_write_buffer_size(self) -> int:
+        return len(self._buffer)
+
+    def is_closing(self) -> bool:
+        return self._closing
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """After what is still to be written."""
+        self._closing = True
+        if not self._buffer:
+            self._finish(None)
+
+    def abort(self) -> None:
+        self._buffer.clear()
+        self._finish(None)
+
+
+class _WriteProtocol(asyncio.streams.FlowControlMixin):
+    def __init__(self) -> None:
+        super().__init__()
+        self._closed = asyncio.get_running_loop().create_future()
+        self._paused = False
+
+    def pause_writing(self) -> None:
+        if not self._paused:
+            super().pause_writing()
+
+    def resume_writing(self) -> None:
+        if self._paused:
+            super().resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if not self._closed.done():
+            self._closed.set_result(None)
+
+    def _get_close_waiter(self, stream: object) -> asyncio.Future[None]:
+        return self._closed
+
+
+def open_writer(fd: int) -> asyncio.StreamWriter:
     """A writer over a pipe or terminal; owns ``fd``."""
-    loop = asyncio.get_running_loop()
-    file = os.fdopen(fd, "wb", buffering=0)
-    protocol = asyncio.streams.FlowControlMixin(loop)
-    transport, _ = await loop.connect_write_pipe(lambda: protocol, file)
-    return asyncio.StreamWriter(transport, protocol, None, loop)
+    protocol = _WriteProtocol()
+    transport = _WriteTransport(fd, protocol)
+    return asyncio.StreamWriter(transport, protocol, None, asyncio.get_running_loop())
 
 
 async def open_socket(fd: int) -> tuple[EndedReader, asyncio.StreamWriter]:
@@ -131,7 +225,7 @@ async def over_pipes(
         stdout, stderr = True, False
     queue = list(fds)
     if stdin:
-        writer = await open_writer(queue.pop(0))
+        writer = open_writer(queue.pop(0))
     for number, wanted in enumerate((stdout, stderr)):
         if wanted:
             readers[number], transport = await open_reader(queue.pop(0))

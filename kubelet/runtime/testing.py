@@ -292,7 +292,7 @@ async def events_tell_every_step(env: ContractEnvironment) -> None:
     await env.runtime.stop_container(container_id, 0)
     await env.runtime.remove_container(container_id)
     await env.runtime.remove_pod_sandbox(sandbox_id)
-    seen = []
+    seen: list[Any] = []
     async with asyncio.timeout(TIMEOUT):
         while not seen or (seen[-1].type, seen[-1].container_id) != ("deleted", ""):
             seen.append(await anext(events))
@@ -485,7 +485,8 @@ async def attach_to_a_terminal(env: ContractEnvironment) -> None:
         await stream.resize(77, 22)
         stream.stdin.write(b"stty size; exit 8\n")
         async with asyncio.timeout(TIMEOUT):
-            assert b"22 77" in await _read_all(stream.stdout)
+            output = await _read_all(stream.stdout)
+        assert b"22 77" in output, output
     assert status[0].exit_code == 8
     assert "22 77" in _read(status[0].log_path)
     await stream.kill()

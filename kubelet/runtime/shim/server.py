@@ -67,9 +67,9 @@ class Connection:
     def post(self, message: dict[str, Any], fds: tuple[int, ...] = NO_FDS) -> None:
         """From any thread. Closes ``fds`` when they are sent (or can't be)."""
         frame = encode(message, fds)
-        self._loop.soon(lambda: self._send(frame, fds))
+        self._loop.soon(lambda: self.send(frame, fds))
 
-    def _send(self, frame: bytes, fds: tuple[int, ...]) -> None:
+    def send(self, frame: bytes, fds: tuple[int, ...]) -> None:
         self._outgoing.append((frame, fds))
         self._flush()
 
@@ -166,8 +166,10 @@ class Server:
         self.connections.add(Connection(self, connection))
 
     def _emit(self, event: dict[str, Any]) -> None:
+        # At once, not through ``post``: an answer must not overtake the events before it.
+        frame = encode({"event": event})
         for connection in list(self.connections):
-            connection.post({"event": event})
+            connection.send(frame, NO_FDS)
 
     # --- requests
 
