@@ -148,6 +148,8 @@ class ClusterCore:
         if with_nodes:
             await self._prepare_nodes()
         self.config = config = self.config.with_default_networks()
+        if self.nodes is not None:
+            self.nodes.config = config
         self._report("starting the API server")
         await self._start_server()
         environment = self._environment()
