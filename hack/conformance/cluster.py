@@ -39,6 +39,8 @@ def cluster(folder: Path, *, runtime: str, nodes: int, keep: bool = False) -> It
         pilothouse(env, "image", "import", str(LAYOUT))
     proxy = "none" if runtime == "fake" else "iptables"
     options = {"--runtime": runtime, "--nodes": str(nodes), "--port": "0", "--proxy-mode": proxy}
+    if runtime == "fake":
+        options |= {"--service-cidr": "10.96.0.0/16", "--pod-cidr": "10.244.0.0/16"}
     try:
         pilothouse(env, "up", "--name", NAME, *(word for pair in options.items() for word in pair))
         yield kubeconfig
