@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pilothouse.apiserver.endpoints.handler import Server
     from pilothouse.apiserver.endpoints.options import WriteOptions
     from pilothouse.apiserver.registry.resources import ServedResource
-    from pilothouse.apiserver.registry.store import Mode
+    from pilothouse.apiserver.registry.updating import Mode
     from pilothouse.apiserver.request.context import Request, Response
 
 

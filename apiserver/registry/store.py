@@ -13,48 +13,27 @@ Results are cache entries: bytes for the wire, a shared read-only dict for in-pr
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pilothouse.apimachinery.errors import (
-    StatusError,
     new_bad_request,
-    new_conflict,
     new_generate_name_conflict,
-    new_invalid,
     new_not_found,
 )
-from pilothouse.apimachinery.fieldpath import BAD_VALUE_OMITTED, FieldError
 from pilothouse.apimachinery.managedfields import manager as field_manager
 from pilothouse.apimachinery.names import generate_name
-from pilothouse.apimachinery.schema import GroupKind
 from pilothouse.apimachinery.timefmt import format_time
 from pilothouse.apiserver.registry.before import (
     before_create,
-    before_update,
     dedup_owner_references,
     ensure_namespace,
     fill_system_fields,
-    merge_status,
-    should_delete_during_update,
     wipe_system_fields,
 )
-from pilothouse.apiserver.registry.deletion import (
-    delete,
-    delete_collection,
-    pending_spec_finalizers,
-)
-from pilothouse.apiserver.registry.interpret import (
-    OPTIMISTIC_LOCK,
-    interpret,
-    precondition_failed,
-)
-from pilothouse.apiserver.registry.strategy import Strategy
-from pilothouse.apiserver.storage.errors import (
-    KeyExists,
-    OutcomeUnknown,
-    RevisionConflict,
-    StorageError,
-)
+from pilothouse.apiserver.registry.deletion import delete, delete_collection
+from pilothouse.apiserver.registry.interpret import interpret
+from pilothouse.apiserver.registry.updating import Update, write_through
+from pilothouse.apiserver.storage.errors import KeyExists, OutcomeUnknown, StorageError
 from pilothouse.apiserver.storage.versioner import encode, parse_revision, splice
 
 if TYPE_CHECKING:
@@ -65,16 +44,14 @@ if TYPE_CHECKING:
     from pilothouse.apiserver.admission.interfaces import Attributes
     from pilothouse.apiserver.registry.context import RegistryContext
     from pilothouse.apiserver.registry.resources import ServedResource
+    from pilothouse.apiserver.registry.strategy import Strategy
+    from pilothouse.apiserver.registry.updating import Mode, Mutate
     from pilothouse.apiserver.registry.write import Write
     from pilothouse.apiserver.storage.cacher.cacher import Cacher
     from pilothouse.apiserver.storage.cacher.watch_cache import Entry
     from pilothouse.apiserver.storage.interfaces import KeyValue, Storage
 
-Mode = Literal["main", "status", "other"]
-"""Which hooks an update runs; ``other`` is a sub-resource that brings its own strategy."""
-Mutate = "Callable[[Obj | None], Obj]"
 _NAME_RETRIES = 7
-_CONFLICT_RETRIES = 200
 
 
 class Admission(Protocol):
@@ -166,14 +143,14 @@ class Store:
         wipe_system_fields(metadata)
         ensure_namespace(metadata, write.namespace if self.strategy.namespaced else "")
         dedup_owner_references(obj, write.warnings, after_admission=False)
-        self._drop_status(obj)
-        self._update_managed_fields(write, None, obj)
-        attributes = write.attributes("CREATE", self._to_storage(write, obj), None)
+        self.drop_status(obj)
+        self.update_managed_fields(write, None, obj)
+        attributes = write.attributes("CREATE", self.to_storage(write, obj), None)
         await self.admission.admit(attributes)
         assert attributes.obj is not None
         return await self.create_admitted(write, attributes.obj)
 
-    def _drop_status(self, obj: Obj) -> None:
+    def drop_status(self, obj: Obj) -> None:
         if self.strategy.has_status:
             obj.pop("status", None)
 
@@ -258,183 +235,32 @@ class Store:
     async def update(
         self,
         write: Write,
-        mutate: Callable[[Obj | None], Obj],
+        mutate: Mutate,
         *,
         mode: Mode = "main",
         managed: bool = False,
         force_create: bool = False,
         uid: str = "",
         strategy: Strategy | None = None,
-        admit: bool = True,
     ) -> tuple[Entry, bool]:
-        """Read-modify-write: (entry, whether it was created).
+        """Read-modify-write: (entry, whether it was created). See ``updating.py``.
 
         ``mutate`` gets the live object (shared, read-only) or None and returns a new one; it may
         be called again. ``managed``: it has set managedFields itself (apply). ``uid``: the
         precondition that a PUT's own metadata.uid is. ``strategy`` replaces the kind's hooks for
-        sub-resources that validate by rules of their own. ``admit``: false when the caller has
-        run admission on the sub-resource's own object (scale, binding).
+        sub-resources that validate by rules of their own.
         """
-        key = self.served.key(write.namespace, write.name)
-        hooks = strategy or self.strategy
         may_create = force_create or (mode == "main" and self.strategy.allow_create_on_update)
-        existing = await self.live(key)
-        cached = not self.storage.synchronous_watch
-        for _ in range(_CONFLICT_RETRIES):
-            try:
-                self._check_existing(write, key, existing, may_create, uid)
-                if existing is None:
-                    return await self._create_on_update(write, mutate, managed), True
-                obj = await self._updated(write, existing, mutate, mode, managed, hooks, admit)
-                if cached and self._same(obj, existing):
-                    # Nothing to write, if what we compared with is still the truth.
-                    fresh, cached = await self.read(key), False
-                    if fresh is None or fresh.revision != existing.revision:
-                        existing = fresh
-                        continue
-            except StatusError:
-                if not cached:
-                    raise
-                fresh, cached = await self.read(key), False
-                stale = (fresh and fresh.revision) != (existing and existing.revision)
-                if not stale:
-                    raise
-                existing = fresh
-                continue
-            try:
-                return await self._replace(write, key, existing, obj, hooks), False
-            except RevisionConflict as conflict:
-                existing, cached = self.entry_of(conflict.current), False
-            except StorageError as error:
-                raise interpret(error, "update", self.resource, write.name) from error
-        raise new_conflict(self.resource, write.name, OPTIMISTIC_LOCK)
+        hooks = strategy or self.strategy
+        return await Update(self, write, mutate, mode, managed, hooks, may_create, uid).run()
 
-    def _check_existing(
-        self, write: Write, key: str, existing: Entry | None, may_create: bool, uid: str
-    ) -> None:
-        if existing is None and not may_create:
-            raise new_not_found(self.resource, write.name)
-        if uid:
-            found = "" if existing is None else existing.obj["metadata"].get("uid") or ""
-            if uid != found:
-                raise precondition_failed(self.resource, write.name, key, "UID", uid, found)
+    async def write_through(self, write: Write, change: Callable[[Obj], Obj]) -> Entry:
+        """Read-modify-write without the kind's hooks and admission (upstream's direct use of
+        ``GuaranteedUpdate``): ``change`` gets the live object, read-only, and returns a new one.
 
-    async def _create_on_update(
-        self, write: Write, mutate: Callable[[Obj | None], Obj], managed: bool
-    ) -> Entry:
-        obj = mutate(None)
-        if write.authorize_create is not None:
-            write.authorize_create()
-        metadata = obj["metadata"]
-        metadata.pop("resourceVersion", None)
-        wipe_system_fields(metadata)
-        ensure_namespace(metadata, write.namespace if self.strategy.namespaced else "")
-        self._drop_status(obj)
-        if not managed:
-            self._update_managed_fields(write, None, obj)
-        attributes = write.attributes("CREATE", self._to_storage(write, obj), None)
-        await self.admission.admit(attributes)
-        assert attributes.obj is not None
-        return await self.create_admitted(write, attributes.obj)
-
-    async def _updated(
-        self,
-        write: Write,
-        existing: Entry,
-        mutate: Callable[[Obj | None], Obj],
-        mode: Mode,
-        managed: bool,
-        hooks: Strategy,
-        admit: bool,
-    ) -> Obj:
-        """The object to write in place of ``existing``, fully checked."""
-        old = existing.obj
-        live = old if write.served.converter is None else write.served.converter.from_storage(old)
-        obj = mutate(live)
-        metadata = obj["metadata"]
-        ensure_namespace(metadata, write.namespace if self.strategy.namespaced else "")
-        self._check_resource_version(write, metadata, existing)
-        dedup_owner_references(obj, write.warnings, after_admission=False)
-        if mode == "status":
-            obj = merge_status(obj, live, custom=self.served.resource.custom)
-        elif mode == "main" and hooks.has_status:
-            _restore_status(obj, live)
-        if not managed:
-            self._update_managed_fields(write, live, obj)
-        obj = self._to_storage(write, obj)
-        if admit:
-            attributes = write.attributes("UPDATE", obj, old)
-            await self.admission.admit(attributes)
-            assert attributes.obj is not None
-            obj = attributes.obj
-            dedup_owner_references(obj, write.warnings, after_admission=True)
-        kind = self.served.gvk.group_kind
-        status = mode == "status"
-        before_update(hooks, self.context, kind, obj, old, write.warnings, status=status)
-        obj = field_manager.ignore_timestamps(obj, old)
-        if admit:
-            await self.admission.validate(write.attributes("UPDATE", obj, old))
-        return obj
-
-    def _check_resource_version(self, write: Write, metadata: Obj, existing: Entry) -> None:
-        """Sets the live version when the client gave none. :raises StatusError: 409, 422."""
-        given = metadata.get("resourceVersion")
-        if given == str(existing.revision):
-            return
-        try:
-            revision = parse_revision(given or "")
-        except ValueError as error:
-            raise new_bad_request(
-                f'metadata.resourceVersion: Invalid value: "{given}": {error}'
-            ) from error
-        if revision:
-            if revision != existing.revision:
-                raise new_conflict(self.resource, write.name, OPTIMISTIC_LOCK)
-        elif not self.strategy.allow_unconditional_update:
-            kind = GroupKind(self.resource.group, self.resource.resource)
-            raise new_invalid(kind, write.name, [_MUST_BE_SPECIFIED])
-        metadata["resourceVersion"] = str(existing.revision)
-
-    def _same(self, obj: Obj, existing: Entry) -> bool:
-        data = encode(obj)
-        return len(splice(data, existing.revision)) == len(existing.data) and obj == existing.obj
-
-    async def _replace(
-        self, write: Write, key: str, existing: Entry, obj: Obj, hooks: Strategy
-    ) -> Entry:
-        """Writes ``obj`` unless nothing changed. :raises RevisionConflict: changed meanwhile."""
-        if should_delete_during_update(obj, existing.obj) and not pending_spec_finalizers(obj):
-            return await self._delete_emptied(write, key, existing, obj)
-        data = encode(obj)
-        spliced = splice(data, existing.revision)
-        if spliced == existing.data or (
-            len(spliced) == len(existing.data) and obj == existing.obj
-        ):
-            if not await self.outdated(key):
-                return existing
-        rollback = None
-        if type(hooks).begin_update is not Strategy.begin_update:
-            rollback = hooks.begin_update(self.context, obj, existing.obj, write.dry_run)
-            data = encode(obj)
-        if write.dry_run:
-            if rollback is not None:
-                rollback()
-            return self.dry_result(key, existing, data)
-        data = self.stored_form(key, obj, data)
-        try:
-            revision = await self.storage.update(
-                key, data, expected=existing.revision, ttl=self.strategy.ttl_seconds
-            )
-        except OutcomeUnknown:
-            found = await self.storage.get(key)
-            if found is None or found.value != data:
-                raise
-            revision = found.mod_revision
-        except StorageError:
-            if rollback is not None:
-                rollback()
-            raise
-        return self.cacher.written(key, data, revision)
+        :raises StatusError: 404, and whatever ``change`` raises about an object that is fresh.
+        """
+        return await write_through(self, write, change)
 
     def stored_form(self, key: str, obj: Obj, data: bytes) -> bytes:
         """What is written of ``obj``, which is ``data`` encoded."""
@@ -446,47 +272,10 @@ class Store:
         return False
 
     def dry_result(self, key: str, existing: Entry, data: bytes) -> Entry:
+        """What a dry run answers: ``data`` at the live object's resourceVersion."""
         entry = self._unstored(key, splice(data, existing.revision))
         entry.revision = existing.revision
         return entry
-
-    async def _delete_emptied(self, write: Write, key: str, existing: Entry, obj: Obj) -> Entry:
-        """The last finalizer is gone: the update deletes. The client sees its own object."""
-        if not write.dry_run:
-            await self.storage.delete(key, expected=existing.revision)
-            self.strategy.after_delete(self.context, existing.obj)
-        return self.dry_result(key, existing, encode(obj))
-
-    async def write_through(self, write: Write, change: Callable[[Obj], Obj]) -> Entry:
-        """Read-modify-write without the kind's hooks and admission (upstream's direct use of
-        ``GuaranteedUpdate``): ``change`` gets the live object, read-only, and returns a new one.
-
-        :raises StatusError: 404, and whatever ``change`` raises about an object that is fresh.
-        """
-        key = self.served.key(write.namespace, write.name)
-        existing = await self.live(key)
-        cached = not self.storage.synchronous_watch
-        for _ in range(_CONFLICT_RETRIES):
-            try:
-                if existing is None:
-                    raise new_not_found(self.resource, write.name)
-                obj = change(existing.obj)
-            except StatusError:
-                if not cached:
-                    raise
-                fresh, cached = await self.read(key), False
-                if (fresh and fresh.revision) == (existing and existing.revision):
-                    raise
-                existing = fresh
-                continue
-            self._update_managed_fields(write, existing.obj, obj)
-            try:
-                return await self._replace(write, key, existing, obj, self.strategy)
-            except RevisionConflict as conflict:
-                existing, cached = self.entry_of(conflict.current), False
-            except StorageError as error:
-                raise interpret(error, "update", self.resource, write.name) from error
-        raise new_conflict(self.resource, write.name, OPTIMISTIC_LOCK)
 
     # delete
 
@@ -502,7 +291,7 @@ class Store:
 
     # shared
 
-    def _to_storage(self, write: Write, obj: Obj) -> Obj:
+    def to_storage(self, write: Write, obj: Obj) -> Obj:
         converter = write.served.converter
         if converter is None:
             return obj
@@ -510,7 +299,7 @@ class Store:
         self.strategy.default(stored)
         return stored
 
-    def _update_managed_fields(self, write: Write, old: Obj | None, obj: Obj) -> None:
+    def update_managed_fields(self, write: Write, old: Obj | None, obj: Obj) -> None:
         schema: TypeSchema = write.served.schema
         field_manager.update(
             old,
@@ -521,19 +310,3 @@ class Store:
             time=format_time(self.context.clock.now()),
             subresource=write.subresource,
         )
-
-
-# Go prints the unsigned zero in hexadecimal.
-_MUST_BE_SPECIFIED = FieldError(
-    "FieldValueInvalid",
-    "metadata.resourceVersion",
-    BAD_VALUE_OMITTED,
-    "0x0: must be specified for an update",
-)
-
-
-def _restore_status(obj: Obj, live: Obj) -> None:
-    if "status" in live:
-        obj["status"] = live["status"]
-    else:
-        obj.pop("status", None)

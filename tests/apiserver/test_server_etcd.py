@@ -114,3 +114,16 @@ async def test_watches_see_every_change_in_order(client: LocalClient) -> None:
                 break
     await watch.close()
     assert seen == [("ADDED", "0"), *(("MODIFIED", str(v)) for v in range(1, 5)), ("DELETED", "4")]
+
+
+async def test_racing_applies_create_once(client: LocalClient) -> None:
+    kind: Any = "application/apply-patch+yaml"
+
+    async def apply(manager: str) -> None:
+        wanted = {"apiVersion": "v1", "kind": "ConfigMap", **config_map("s", **{manager: "x"})}
+        await client.patch(CONFIG_MAPS, "s", wanted, kind, "default", field_manager=manager)
+
+    await asyncio.gather(*(apply(f"m{i}") for i in range(8)))
+    made = await client.get(CONFIG_MAPS, "s", "default")
+    assert sorted(made["data"]) == [f"m{i}" for i in range(8)]
+    assert len(made["metadata"]["managedFields"]) == 8
