@@ -136,9 +136,7 @@ async def _write(store: Store, write: Write, key: str, entry: Entry, obj: Obj) -
     if write.dry_run:
         return store.dry_result(key, entry, data)
     data = store.stored_form(key, obj, data)
-    revision = await store.storage.update(
-        key, data, expected=entry.revision, ttl=store.strategy.ttl_seconds
-    )
+    revision = await store.storage.update(key, data, expected=entry.revision, ttl=store.ttl)
     return store.cacher.written(key, data, revision)
 
 

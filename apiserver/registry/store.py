@@ -85,6 +85,13 @@ class Store:
     def strategy(self) -> Strategy:
         return self.served.strategy
 
+    @property
+    def ttl(self) -> int:
+        """Seconds that objects live: 0, or --event-ttl for kinds that expire (Events)."""
+        seconds = self.strategy.ttl_seconds
+        config = self.context.config
+        return seconds if not seconds or config is None else int(config.event_ttl)
+
     # reads
 
     async def get(self, namespace: str, name: str, resource_version: str = "") -> Entry:
@@ -201,7 +208,7 @@ class Store:
             return self._unstored(key, data)
         data = self.stored_form(key, obj, data)
         try:
-            revision = await self.storage.create(key, data, ttl=self.strategy.ttl_seconds)
+            revision = await self.storage.create(key, data, ttl=self.ttl)
         except OutcomeUnknown:
             found = await self.storage.get(key)
             if found is None or found.value != data:

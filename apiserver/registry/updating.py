@@ -226,9 +226,7 @@ async def replace(
         return store.dry_result(key, existing, data)
     data = store.stored_form(key, obj, data)
     try:
-        revision = await store.storage.update(
-            key, data, expected=existing.revision, ttl=store.strategy.ttl_seconds
-        )
+        revision = await store.storage.update(key, data, expected=existing.revision, ttl=store.ttl)
     except OutcomeUnknown:
         found = await store.storage.get(key)
         if found is None or found.value != data:

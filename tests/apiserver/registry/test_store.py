@@ -463,6 +463,19 @@ async def test_events_are_one_thing_in_two_groups(client: LocalClient) -> None:
     assert none.items == []
 
 
+async def test_events_expire(server: APIServer, client: LocalClient) -> None:
+    regarding = {"kind": "Pod", "name": "p", "namespace": "default", "apiVersion": "v1"}
+    event = {"metadata": {"name": "e", "namespace": "default"}, "involvedObject": regarding}
+    await client.create(EVENTS, event)
+    clock = server.clock
+    assert isinstance(clock, FakeClock)
+    clock.advance(server.config.event_ttl - 1)
+    assert await client.get(EVENTS, "e", "default")
+    clock.advance(2)
+    await server.activity.settle()
+    assert (await refused(client.get(EVENTS, "e", "default"))).code == 404
+
+
 async def test_users_may_only_what_they_may(server: APIServer) -> None:
     nobody = server.local_client(UserInfo("bob", ("system:authenticated",)))
     error = await refused(nobody.list(CONFIG_MAPS, "default"))
