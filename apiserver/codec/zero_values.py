@@ -1,122 +1,71 @@
-"""The zero values that Go always encodes: ``status: {}``, ``resources: {}``, ``name: ""``.
+"""What Go writes for a status that nobody has set: structs that are no pointers, and their zeros.
 
-Objects are decoded, defaulted and validated without them; just before an object is written the
-registry calls :func:`fill_zero_values`, so that clients and managed fields see what upstream's
-encoder would have produced. Slices, maps and pointers that Go would encode as null stay out.
+A client sees ``status: {"loadBalancer": {}}`` on a new Service, and may add to ``/status/conditions``
+with a JSON patch, because Go encodes such fields whether or not they are empty. ``registry/store.py``
+fills them in when an object has passed admission.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pilothouse.apis.schemas import GoField, definition
+from pilothouse.apimachinery.object import copy_object
+from pilothouse.apis.schemas import GoField
 
 if TYPE_CHECKING:
     from pilothouse.apimachinery.object import Obj
     from pilothouse.apimachinery.typeschema import TypeSchema
 
-_SCALAR_ZERO: dict[str, Any] = {"string": "", "integer": 0, "number": 0, "boolean": False}
-_LEAF, _OBJECT, _LIST, _MAP = range(4)
+_SCALARS: dict[str, Any] = {"string": "", "integer": 0, "number": 0, "boolean": False}
+_ZERO_STATUS: dict[str, Any] = {}
 
 
-class _Plan:
-    """What a definition's encoder adds, and where to look for more."""
-
-    __slots__ = ("children", "scalars", "structs")
-
-    def __init__(self) -> None:
-        self.scalars: list[tuple[str, Any]] = []
-        self.structs: list[tuple[str, str]] = []
-        self.children: list[tuple[str, int, str]] = []
-
-
-_PLANS: dict[str, _Plan] = {}
-_WORTH: dict[str, bool] = {}
-
-
-def fill_zero_values(obj: Obj, schema: TypeSchema) -> None:
-    """Adds them to ``obj`` of a built-in definition; custom resources have none."""
-    if isinstance(schema.extra, GoField) and schema.kind == "object":
-        _fill(obj, _plan(schema.name))
-
-
-def _fill(obj: Any, plan: _Plan) -> None:
-    if type(obj) is not dict:
+def fill_status(obj: Obj, schema: TypeSchema) -> None:
+    """Completes ``obj["status"]`` in place; nothing for custom resources and kinds without one."""
+    zero = _zero_status(schema)
+    if zero is None:
         return
-    for key, zero in plan.scalars:
-        if key not in obj:
-            obj[key] = zero
-    for key, name in plan.structs:
-        if key not in obj:
-            obj[key] = {}
-        _fill(obj[key], _plan(name))
-    for key, shape, name in plan.children:
-        value = obj.get(key)
-        if not value:
-            if shape == _OBJECT and value is not None:
-                _fill(value, _plan(name))
-            continue
-        if shape == _OBJECT:
-            _fill(value, _plan(name))
-            continue
-        inner = _plan(name)
-        for item in value if shape == _LIST else value.values():
-            _fill(item, inner)
+    status = obj.get("status")
+    if status is None:
+        obj["status"] = copy_object(zero)
+    elif zero and _lacks(status, zero):
+        obj["status"] = _completed(status, zero)
 
 
-def _plan(name: str) -> _Plan:
-    found = _PLANS.get(name)
-    if found is None:
-        found = _PLANS[name] = _Plan()
-        for key, field in definition(name).fields.items():
-            _add(found, key, field)
-    return found
+def _zero_status(schema: TypeSchema) -> Any:
+    if not isinstance(schema.extra, GoField):
+        return None
+    if schema.name not in _ZERO_STATUS:
+        field = schema.fields.get("status")
+        always = field is not None and field.kind == "object" and _always(field)
+        _ZERO_STATUS[schema.name] = zero_value(field) if field is not None and always else None
+    return _ZERO_STATUS[schema.name]
 
 
-def _add(plan: _Plan, key: str, field: TypeSchema) -> None:
-    go: GoField = field.extra
-    if go.pointer or go.omit_zero or go.special not in ("", "quantity"):
-        shape = _OBJECT if field.kind == "object" and go.pointer else _LEAF
-    elif go.special == "quantity":
-        plan.scalars.append((key, "0"))
-        return
-    elif field.kind == "object":
-        plan.structs.append((key, field.name))
-        return
-    elif field.kind in _SCALAR_ZERO:
-        if not field.omit_empty:
-            plan.scalars.append((key, _SCALAR_ZERO[field.kind]))
-        return
-    else:
-        shape = {"list": _LIST, "map": _MAP}.get(field.kind, _LEAF)
-    target = field if shape == _OBJECT else field.element
-    if shape == _LEAF or target is None or target.kind != "object":
-        return
-    if _worth(target.name, set()):
-        plan.children.append((key, shape, target.name))
-
-
-def _worth(name: str, visiting: set[str]) -> bool:
-    """Something below this definition has a zero value to add."""
-    known = _WORTH.get(name)
-    if known is not None:
-        return known
-    if name in visiting:
+def _always(field: TypeSchema) -> bool:
+    """Go encodes the field even when it is empty (lists and maps, which become null, aside)."""
+    go = field.extra
+    if not isinstance(go, GoField) or go.pointer or go.omit_zero or go.special:
         return False
-    visiting.add(name)
-    found = any(_adds(field, visiting) for field in definition(name).fields.values())
-    if found or len(visiting) == 1:
-        _WORTH[name] = found
-    visiting.discard(name)
-    return found
+    return field.kind == "object" or (field.kind in _SCALARS and not field.omit_empty)
 
 
-def _adds(field: TypeSchema, visiting: set[str]) -> bool:
-    go: GoField = field.extra
-    own = not (go.pointer or go.omit_zero) and go.special in ("", "quantity")
-    if own and (go.special == "quantity" or field.kind == "object"):
-        return True
-    if own and field.kind in _SCALAR_ZERO and not field.omit_empty:
-        return True
-    target = field if field.kind == "object" else field.element
-    return target is not None and target.kind == "object" and _worth(target.name, visiting)
+def zero_value(schema: TypeSchema) -> Any:
+    """The JSON of the type's zero value."""
+    if schema.kind != "object":
+        return _SCALARS[schema.kind]
+    return {name: zero_value(field) for name, field in schema.fields.items() if _always(field)}
+
+
+def _lacks(value: Any, zero: dict[str, Any]) -> bool:
+    if not isinstance(value, dict):
+        return False
+    return any(key not in value or (part and _lacks(value[key], part)) for key, part in zero.items())
+
+
+def _completed(value: Any, zero: Any) -> Any:
+    """``value``, or a copy with what it lacks; never changes ``value``, which may be shared."""
+    if not isinstance(value, dict) or not isinstance(zero, dict):
+        return value
+    missing = {key: copy_object(part) for key, part in zero.items() if key not in value}
+    return {key: _completed(part, zero.get(key)) for key, part in value.items()} | missing

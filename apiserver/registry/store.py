@@ -23,6 +23,7 @@ from pilothouse.apimachinery.errors import (
 from pilothouse.apimachinery.managedfields import manager as field_manager
 from pilothouse.apimachinery.names import generate_name
 from pilothouse.apimachinery.timefmt import format_time
+from pilothouse.apiserver.codec.zero_values import fill_status
 from pilothouse.apiserver.registry.before import (
     before_create,
     dedup_owner_references,
@@ -172,6 +173,8 @@ class Store:
         kind = self.served.gvk.group_kind
         self.strategy.record_requester(obj, write.user)
         before_create(self.strategy, self.context, kind, obj, write.warnings)
+        if self.strategy.has_status:
+            fill_status(obj, self.served.schema)
         await self.admission.validate(write.attributes("CREATE", obj, None))
         rollback = self.strategy.begin_create(self.context, obj, write.dry_run)
         try:

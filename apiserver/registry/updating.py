@@ -22,6 +22,7 @@ from pilothouse.apimachinery.fieldpath import BAD_VALUE_OMITTED, FieldError
 from pilothouse.apimachinery.managedfields import manager as field_manager
 from pilothouse.apimachinery.object import Obj
 from pilothouse.apimachinery.schema import GroupKind
+from pilothouse.apiserver.codec.zero_values import fill_status
 from pilothouse.apiserver.registry.before import (
     before_update,
     dedup_owner_references,
@@ -167,6 +168,8 @@ class Update:
         dedup_owner_references(obj, write.warnings, after_admission=True)
         kind, status = store.served.gvk.group_kind, self.mode == "status"
         before_update(hooks, store.context, kind, obj, old, write.warnings, status=status)
+        if store.strategy.has_status:
+            fill_status(obj, store.served.schema)
         obj = field_manager.ignore_timestamps(obj, old)
         await store.admission.validate(write.attributes("UPDATE", obj, old))
         return obj
