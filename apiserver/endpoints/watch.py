@@ -1,13 +1,16 @@
 """WATCH: a stream of events, one JSON line each (apiserver handlers/watch.go).
 
-The line of an event is encoded once per representation and shared by all watchers. Nothing
-runs per watcher between events: the watcher's buffer wakes the stream, which writes all that
-is there in one go and, when the connection is slow, waits until it takes more.
+The line of an event is encoded and framed once per representation and shared by all watchers.
+Nothing runs per watcher between events: the watcher's buffer wakes the stream, which writes all
+that is there in one go and, when the connection is slow, waits until it takes more. All streams
+that one turn of the loop has woken are served by one callback (:class:`Pumps`).
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -28,6 +31,7 @@ from pilothouse.apiserver.endpoints.table import (
 from pilothouse.apiserver.registry.interpret import interpret
 from pilothouse.apiserver.request.context import Response
 from pilothouse.apiserver.storage.errors import StorageError
+from pilothouse.componentbase.serving.interfaces import frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +45,8 @@ if TYPE_CHECKING:
     from pilothouse.apiserver.storage.cacher.cache_watcher import CacheWatcher
     from pilothouse.apiserver.storage.cacher.watch_cache import Event as CacheEvent
     from pilothouse.componentbase.serving.interfaces import Sink
+
+log = logging.getLogger(__name__)
 
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 MAX_BATCH = 512 * 1024
@@ -58,7 +64,8 @@ async def handle(server: Server, request: Request, served: ServedResource) -> Re
     if request.local:
         return Response(watch=LocalWatch(served, watcher, server.clock, timeout))
     encoder = EventEncoder(server, served, negotiated, request)
-    stream = WatchStream(watcher, encoder.line, server.clock, timeout)
+    pumps = server.services.setdefault("watch-pumps", Pumps())
+    stream = WatchStream(watcher, encoder.framed, server.clock, timeout, pumps)
     if request.upgrade is not None:
         from pilothouse.apiserver.websockets import send_watch, wants_websocket
 
@@ -141,14 +148,17 @@ class EventEncoder:
         self._key = ("line", served.api_version, transform, negotiated.version)
 
     def line(self, event: CacheEvent) -> bytes:
+        return b'{"type":"%b","object":%b}\n' % (event.type.encode(), self._body(event))
+
+    def framed(self, event: CacheEvent) -> bytes:
+        """The line as a chunk of the HTTP body."""
         memo = event.memo
-        line: bytes | None = memo.get(self._key)
-        if line is None:
-            body = self._body(event)
-            line = b'{"type":"%b","object":%b}\n' % (event.type.encode(), body)
+        framed: bytes | None = memo.get(self._key)
+        if framed is None:
+            framed = frame(self.line(event))
             if self._include == "":
-                memo[self._key] = line
-        return line
+                memo[self._key] = framed
+        return framed
 
     def _whole(self, event: CacheEvent) -> bytes:
         if event.type == "BOOKMARK":
@@ -173,25 +183,52 @@ class EventEncoder:
         return head + row + b"]}"
 
 
+class Pumps:
+    """The streams that have something to write, served together at the next turn of the loop."""
+
+    __slots__ = ("_ready",)
+
+    def __init__(self) -> None:
+        self._ready: list[WatchStream] = []
+
+    def add(self, stream: WatchStream) -> None:
+        if not self._ready:
+            asyncio.get_running_loop().call_soon(self._run)
+        self._ready.append(stream)
+
+    def _run(self) -> None:
+        ready, self._ready = self._ready, []
+        for stream in ready:
+            try:
+                stream.pump()
+            except Exception:
+                # One watch must not cost the others their events.
+                log.exception("a watch was ended")
+                stream.end()
+
+
 class WatchStream:
     """A pushed response body that follows one cache watcher."""
 
-    __slots__ = ("_clock", "_line", "_loop", "_sink", "_timeout", "_timer", "_watcher", "stopped")
+    __slots__ = ("_awake", "_clock", "_framed", "_sink", "_timeout", "_timer", "_watcher",
+                 "stopped")  # fmt: skip
 
     def __init__(
         self,
         watcher: CacheWatcher,
-        line: Callable[[CacheEvent], bytes],
+        framed: Callable[[CacheEvent], bytes],
         clock: Clock,
         timeout: float,
+        pumps: Pumps,
     ) -> None:
         self._watcher = watcher
-        self._line = line
+        self._framed = framed
         self._clock = clock
         self._timeout = timeout
         self._timer: TimerHandle | None = None
         self._sink: Sink | None = None
-        self._loop = asyncio.get_running_loop()
+        # Not at once: whatever else happens in this turn of the loop goes into the same write.
+        self._awake = partial(pumps.add, self)
         self.stopped = False
 
     def start(self, sink: Sink) -> Callable[[], None]:
@@ -200,20 +237,21 @@ class WatchStream:
         self._watcher.wake(self._awake)
         return self.end
 
-    def _awake(self) -> None:
-        # Not at once: whatever else happens in this turn of the loop goes into the same write.
-        self._loop.call_soon(self._pump)
-
-    def _pump(self) -> None:
+    def pump(self) -> None:
+        """Writes what is there, as far as the connection takes it."""
         watcher, sink = self._watcher, self._sink
         if self.stopped or sink is None:
             return
+        framed = self._framed
         while watcher.pending:
             if not sink.writable:
-                sink.on_writable(self._pump)
+                sink.on_writable(self.pump)
                 return
-            lines = [self._line(event) for event in watcher.take()]
-            sink.write(lines[0] if len(lines) == 1 else b"".join(lines))
+            batch = watcher.take()
+            if len(batch) == 1:
+                sink.write_framed(framed(batch[0]))
+            else:
+                sink.write_framed(b"".join([framed(event) for event in batch]))
         if watcher.closed:
             if isinstance(watcher.error, StatusError):
                 sink.write(error_line(watcher.error))

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pilothouse.apimachinery.fields import FieldSelector
     from pilothouse.apimachinery.labels import Selector
     from pilothouse.apiserver.registry.strategy import Strategy
@@ -38,12 +40,7 @@ class Selection:
             return None
         if fields is None:
             assert labels is not None
-            match = labels.matches
-
-            def by_labels(entry: CacheEntry) -> bool:
-                return match(entry.obj["metadata"].get("labels"))
-
-            return by_labels
+            return _LabelMatch(labels)
         if all(name == "metadata.name" for name, _, _ in fields.requirements):
             by_fields: Predicate = _NameMatch(fields)
         else:
@@ -51,7 +48,31 @@ class Selection:
         if labels is None:
             return by_fields
         match = labels.matches
-        return lambda entry: match(entry.obj["metadata"].get("labels")) and by_fields(entry)
+        return lambda entry: match(entry.labels) and by_fields(entry)
+
+
+class _LabelMatch:
+    """Labels are kept apart from the object: a big list is looked through without decoding it."""
+
+    __slots__ = ("_equals", "_matches")
+
+    def __init__(self, labels: Selector) -> None:
+        self._matches = labels.matches
+        self._equals: tuple[str, str] | None = None
+        if len(labels.requirements) == 1 and not labels.nothing:
+            key = labels.requirements[0].key
+            value = labels.requires_exact(key)
+            self._equals = None if value is None else (key, value)
+
+    def __call__(self, entry: CacheEntry) -> bool:
+        return self._matches(entry.labels)
+
+    def select(self, entries: Iterable[CacheEntry]) -> list[CacheEntry]:
+        if self._equals is not None:
+            key, value = self._equals
+            return [e for e in entries if (found := e.labels) and found.get(key) == value]
+        matches = self._matches
+        return [entry for entry in entries if matches(entry.labels)]
 
 
 class _NameMatch:
@@ -79,5 +100,5 @@ class _FieldMatch:
         memo = entry.memo
         fields = memo.get("fields")
         if fields is None:
-            fields = memo["fields"] = self._strategy.fields(entry.obj)
+            fields = memo["fields"] = self._strategy.fields(entry.peek())
         return self._fields.matches(fields)

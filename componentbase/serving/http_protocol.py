@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import httptools
 
-from pilothouse.componentbase.serving.interfaces import HTTPRequest
+from pilothouse.componentbase.serving.interfaces import HTTPRequest, frame
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Generator
@@ -420,7 +420,11 @@ class PushSink:
 
     def write(self, data: bytes) -> None:
         if not self.protocol.closed and not self.ended:
-            self.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+            self.transport.write(frame(data))
+
+    def write_framed(self, framed: bytes) -> None:
+        if not self.protocol.closed and not self.ended:
+            self.transport.write(framed)
 
     def on_writable(self, callback: Callable[[], None]) -> None:
         if self.protocol._paused:

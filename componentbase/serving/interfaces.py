@@ -26,6 +26,10 @@ class Sink(Protocol):
         """Sends ``data`` (framed for HTTP) now, or queues it in the transport."""
         ...
 
+    def write_framed(self, framed: bytes) -> None:
+        """The same for data that many sinks get: the output of :func:`frame`, made once."""
+        ...
+
     def on_writable(self, callback: Callable[[], None]) -> None:
         """Calls ``callback`` once when the connection takes data again."""
         ...
@@ -33,6 +37,23 @@ class Sink(Protocol):
     def end(self) -> None:
         """The body is complete. Nothing may be written afterwards."""
         ...
+
+
+def frame(data: bytes) -> bytes:
+    """``data`` as one chunk of a chunked HTTP/1.1 body."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def unframe(framed: bytes) -> bytes:
+    """The data of one or more chunks that :func:`frame` made."""
+    found = []
+    at = 0
+    while at < len(framed):
+        begin = framed.index(b"\r\n", at) + 2
+        end = begin + int(framed[at : begin - 2], 16)
+        found.append(framed[begin:end])
+        at = end + 2
+    return b"".join(found)
 
 
 Push = Callable[[Sink], Callable[[], None]]

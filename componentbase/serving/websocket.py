@@ -12,6 +12,8 @@ import base64
 import hashlib
 from typing import TYPE_CHECKING
 
+from pilothouse.componentbase.serving.interfaces import unframe
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
@@ -138,6 +140,9 @@ class WebSocketSink:
     def write(self, data: bytes) -> None:
         for line in data.splitlines(keepends=True):
             self._socket.send(line, TEXT)
+
+    def write_framed(self, framed: bytes) -> None:
+        self.write(unframe(framed))
 
     def on_writable(self, callback: Callable[[], None]) -> None:
         # Rare enough to ask again; the watcher's bounded buffer ends what never gets there.

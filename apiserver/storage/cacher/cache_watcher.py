@@ -107,8 +107,13 @@ class CacheWatcher:
             self.end(None)
             return
         buffer.append(event)
-        if self._wake is not None:
-            self._call_wake()
+        wake = self._wake
+        if wake is not None:
+            self._wake = None
+            try:
+                wake()
+            except Exception:
+                log.exception("waking a watcher failed")
 
     def offer_bookmark(self, event: Event) -> None:
         """A bookmark that finds no room is left out."""

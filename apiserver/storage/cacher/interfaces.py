@@ -26,13 +26,21 @@ class CacheEntry(Protocol):
     memo: dict[Any, Any]
     """For whoever derives something from ``data`` (labels, fields, Table row, other version)."""
 
+    labels: dict[str, str] | None
+    """``metadata.labels``, read-only; costs no decoded object."""
+
     @property
     def obj(self) -> Obj:
         """Decoded ``data``, memoized. Shared: never change it."""
         ...
 
+    def peek(self) -> Obj:
+        """The object for a look at something other than its resourceVersion; not memoized."""
+        ...
+
 
 Predicate = Callable[[CacheEntry], bool]
+"""May have a method ``select(entries) -> list`` that does the same for many at once."""
 
 
 class CacheEvent(Protocol):

@@ -36,12 +36,13 @@ BEFORE_DEADLINE_SECONDS = 2.0
 
 
 class Entry:
-    """A CacheEntry. ``obj`` and ``memo`` come into being when they are first read."""
+    """A CacheEntry. ``obj``, ``memo`` and ``labels`` come into being when they are first read."""
 
-    __slots__ = ("_base", "data", "key", "memo", "name", "namespace", "obj", "revision")
+    __slots__ = ("_base", "data", "key", "labels", "memo", "name", "namespace", "obj", "revision")
 
     obj: Obj
     memo: dict[Any, Any]
+    labels: dict[str, str] | None
 
     def __init__(
         self,
@@ -69,7 +70,24 @@ class Entry:
             memo: dict[Any, Any] = {}
             self.memo = memo
             return memo
+        if attribute == "labels":
+            self.labels = labels = _labels_of(self.peek())
+            return labels
         raise AttributeError(attribute)
+
+    def peek(self) -> Obj:
+        """The object for a look at something other than its resourceVersion, which may be
+        missing; unlike ``obj`` it keeps nothing that was not there before."""
+        base = self._base
+        if isinstance(base, Entry):
+            return base.peek()
+        if base is not None:
+            return base
+        try:
+            obj: Obj = _OBJ.__get__(self)
+        except AttributeError:
+            obj = orjson.loads(self.data)
+        return obj
 
     def _decode(self) -> Obj:
         base, self._base = self._base, None
@@ -82,7 +100,10 @@ class Entry:
 
     def forget_base(self) -> None:
         """Lets the writer's object go if nobody has read ``obj``: bytes are a fifth of its size."""
-        self._base = None
+        base, self._base = self._base, None
+        if base is not None:
+            # Every list with a label selector asks for these.
+            self.labels = _labels_of(base.peek() if isinstance(base, Entry) else base)
 
     def at(self, revision: int) -> Entry:
         """This state with another resourceVersion, as a DELETED event shows it."""
@@ -91,6 +112,14 @@ class Entry:
 
     def __repr__(self) -> str:
         return f"Entry({self.key!r}, {self.revision})"
+
+
+_OBJ: Any = Entry.__dict__["obj"]
+
+
+def _labels_of(obj: Obj) -> dict[str, str] | None:
+    labels: dict[str, str] | None = (obj.get("metadata") or {}).get("labels")
+    return labels
 
 
 class Event:
@@ -266,6 +295,9 @@ class WatchCache:
         if predicate is None:
             end = min(high, low + limit) if limit else high
             return [entries[key] for key in keys[low:end]], end < high, high - end
+        select = getattr(predicate, "select", None)
+        if select is not None and not limit:
+            return select(map(entries.__getitem__, keys[low:high])), False, 0
         return _page((entries[keys[i]] for i in range(low, high)), limit, predicate, high - low)
 
     def list_at(
