@@ -188,10 +188,13 @@ class ImageStore:
         with self._changing() as records:
             return self._sweep(records, set())
 
-    def lease(self, owner: str, layers: list[str]) -> None:
-        """``layers`` stay as long as ``owner`` (a container id) has not released them."""
-        with open(os.path.join(self.directory, "leases", owner), "w", encoding="ascii") as file:
-            file.write("\n".join(layers))
+    def lease(self, owner: str, layers: list[str], directory: str = "") -> None:
+        """``layers`` stay as long as ``owner`` (a container id) has not released them.
+
+        With a ``directory`` of the owner's, the lease ends when that is gone, too.
+        """
+        with open(os.path.join(self.directory, "leases", owner), "w", encoding="utf-8") as file:
+            json.dump({"layers": layers, "directory": directory}, file)
 
     def release(self, owner: str) -> None:
         """Missing is fine."""
@@ -199,14 +202,19 @@ class ImageStore:
             os.unlink(os.path.join(self.directory, "leases", owner))
 
     def leases(self) -> dict[str, list[str]]:
+        """Owner -> layers; what a crash left over is removed."""
         found = {}
-        folder = os.path.join(self.directory, "leases")
-        for owner in os.listdir(folder):
-            with (
-                contextlib.suppress(FileNotFoundError),
-                open(os.path.join(folder, owner), encoding="ascii") as file,
-            ):
-                found[owner] = file.read().split()
+        for owner in os.listdir(os.path.join(self.directory, "leases")):
+            try:
+                path = os.path.join(self.directory, "leases", owner)
+                with open(path, encoding="utf-8") as file:
+                    lease = json.load(file)
+            except (FileNotFoundError, ValueError):
+                continue
+            if lease["directory"] and not os.path.isdir(lease["directory"]):
+                self.release(owner)
+            else:
+                found[owner] = lease["layers"]
         return found
 
     def _sweep(self, records: dict[str, ImageRecord], dropped: set[str]) -> int:

@@ -27,6 +27,7 @@ from pilothouse.kubelet.runtime.shim.protocol import (
 )
 
 START_TIMEOUT = 10.0
+CONNECT_ATTEMPTS = 3
 
 
 @dataclass(slots=True)
@@ -104,18 +105,27 @@ class ShimClient:
     async def connect(self) -> None:
         """Finds the shim or starts it. :raises RuntimeUnavailable: with the reason."""
         async with self._connecting:
-            if self._socket is not None:
-                return
+            for _ in range(CONNECT_ATTEMPTS):
+                if self._socket is not None or await self._connect_once():
+                    return
+        raise errors.RuntimeUnavailable("the runtime shim does not answer")
+
+    async def _connect_once(self) -> bool:
+        """False when a shim that was just ending had still taken the connection."""
+        connection = self._try_connect()
+        if connection is None:
+            await asyncio.to_thread(start_shim, self.config)
             connection = self._try_connect()
-            if connection is None:
-                await asyncio.to_thread(start_shim, self.config)
-                connection = self._try_connect()
-            if connection is None:
-                raise errors.RuntimeUnavailable("the runtime shim does not answer")
-            self._socket = connection
-            self._reader = FrameReader()
-            loop = asyncio.get_running_loop()
-            loop.add_reader(connection.fileno(), self._readable)
+        if connection is None:
+            raise errors.RuntimeUnavailable("the runtime shim does not answer")
+        self._socket = connection
+        self._reader = FrameReader()
+        asyncio.get_running_loop().add_reader(connection.fileno(), self._readable)
+        try:
+            await (await self.send("info"))
+        except errors.RuntimeUnavailable:
+            return False
+        return True
 
     def _try_connect(self) -> socket.socket | None:
         connection = socket.socket(socket.AF_UNIX)

@@ -8,12 +8,14 @@ stdout. Errors go to stderr in one line, exit code 1.
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import resource
 import signal
 import socket
 import stat
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 from pilothouse.kubelet.network import namespaces as ns
@@ -22,7 +24,7 @@ from pilothouse.kubelet.network.pod_network import NetworkUnavailable, PodNetwor
 from pilothouse.kubelet.runtime.shim import cgroups
 from pilothouse.kubelet.runtime.shim.crun import Crun, CrunMissing, find_crun
 from pilothouse.kubelet.runtime.shim.loop import Loop
-from pilothouse.kubelet.runtime.shim.node import Node
+from pilothouse.kubelet.runtime.shim.node import OPTIONS_FILE, Node, save
 from pilothouse.kubelet.runtime.shim.protocol import short_path
 from pilothouse.kubelet.runtime.shim.reaper import Reaper
 from pilothouse.kubelet.runtime.shim.server import Server
@@ -46,6 +48,8 @@ OPTIONS = {
     "--log": "",
     "--foreground": "false",
 }
+REMEMBERED = ("--netns", "--pod-cidr", "--node-ip", "--cgroup-root", "--cgroups")
+LOCK_ATTEMPTS = 100
 
 
 class UsageError(Exception):
@@ -53,12 +57,15 @@ class UsageError(Exception):
 
 
 def parse(argv: Sequence[str]) -> dict[str, str]:
-    """``--name value`` or ``--name=value``; argparse would take a fifth of the start."""
-    options = dict(OPTIONS)
+    """``--name value`` or ``--name=value``; argparse would take a fifth of the start.
+
+    Only what was given: :func:`complete` adds the rest.
+    """
+    options: dict[str, str] = {}
     rest = list(argv)
     while rest:
         name, equals, value = rest.pop(0).partition("=")
-        if name not in options:
+        if name not in OPTIONS:
             raise UsageError(f"unknown flag {name}")
         if not equals:
             if not rest:
@@ -66,17 +73,35 @@ def parse(argv: Sequence[str]) -> dict[str, str]:
             value = rest.pop(0)
         options[name] = value
     for name in ("--socket", "--state-dir"):
-        if not options[name]:
+        if not options.get(name):
             raise UsageError(f"{name} is required")
+    return options
+
+
+def complete(given: dict[str, str], state_dir: str) -> dict[str, str]:
+    """What isn't given is as the last shim of this directory had it, else the default.
+
+    So whoever only knows the directory can clean up after a crash of the machine's node.
+    """
+    try:
+        with open(f"{state_dir}/{OPTIONS_FILE}", encoding="utf-8") as file:
+            kept = {name: value for name, value in json.load(file).items() if name in REMEMBERED}
+    except (OSError, ValueError):
+        kept = {}
+    if not os.path.exists(kept.get("--netns") or "/"):
+        del kept["--netns"]
+    options = {**OPTIONS, **kept, **given}
+    save(f"{state_dir}/{OPTIONS_FILE}", {name: options[name] for name in REMEMBERED})
     return options
 
 
 def main(argv: Sequence[str]) -> int:
     try:
-        options = parse(argv)
-        state_dir = os.path.abspath(options["--state-dir"])
+        given = parse(argv)
+        state_dir = os.path.abspath(given["--state-dir"])
         os.makedirs(state_dir, mode=0o711, exist_ok=True)
         lock = lock_state(state_dir)
+        options = complete(given, state_dir)
         crun = find_crun()
         netns = os.open(options["--netns"], os.O_RDONLY) if options["--netns"] else -1
     except (UsageError, CrunMissing, OSError) as error:
@@ -103,11 +128,14 @@ def main(argv: Sequence[str]) -> int:
 def lock_state(state_dir: str) -> int:
     """One shim per state directory; the lock ends with the process."""
     fd = os.open(f"{state_dir}/shim.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise OSError(f"another shim works in {state_dir}") from None
-    return fd
+    for _ in range(LOCK_ATTEMPTS):  # an earlier one may be just about to end
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.01)
+        else:
+            return fd
+    raise OSError(f"another shim works in {state_dir}")
 
 
 def build(options: dict[str, str], state_dir: str, crun: str, netns: int) -> Server:
@@ -119,7 +147,7 @@ def build(options: dict[str, str], state_dir: str, crun: str, netns: int) -> Ser
     ns.mount("none", "/", "", ns.MS_REC | ns.MS_SLAVE)
     version = options["--cgroups"]
     version = cgroups.detect() if version == "auto" else version
-    cgroups.prepare(version)
+    version = cgroups.prepare(version)
     if netns >= 0:
         ns.setns(netns, ns.CLONE_NEWNET)
         os.close(netns)

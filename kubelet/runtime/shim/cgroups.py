@@ -7,6 +7,7 @@ namespace (``hide_unified``) and removes what crun leaves in the cover.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -16,7 +17,6 @@ from pilothouse.kubelet.network.namespaces import mount
 
 ROOT = "/sys/fs/cgroup"
 UNIFIED = f"{ROOT}/unified"
-CGROUP2_MAGIC = "cgroup2"
 
 
 def detect() -> str:
@@ -39,8 +39,10 @@ def _writable(directory: str) -> bool:
     return True
 
 
-def prepare(version: str) -> None:
-    """What crun needs, in this process's private mount namespace."""
+def prepare(version: str) -> str:
+    """What crun needs, in this process's private mount namespace; the version to use."""
+    if version == "v2" and not _delegate():
+        version = "disabled"
     if version == "v1" and os.path.exists(f"{UNIFIED}/cgroup.controllers"):
         with open(f"{UNIFIED}/cgroup.controllers", encoding="ascii") as file:
             if file.read().strip():
@@ -48,6 +50,37 @@ def prepare(version: str) -> None:
     elif version == "disabled" and os.path.isdir(ROOT):
         # crun wants a plain file system there when it is told not to use cgroups.
         mount("none", ROOT, "tmpfs", 0, "size=1m,mode=755")
+    return version
+
+
+def _delegate(root: str = ROOT) -> bool:
+    """Version 2: controllers for children of the top cgroup.
+
+    Inside a container the top one isn't the machine's: it may not have both processes and
+    controllers, so its processes move down, as Docker-in-Docker does it.
+    """
+    if _enable(root):
+        return True
+    below = f"{root}/init"
+    try:
+        os.makedirs(below, exist_ok=True)
+        with open(f"{root}/cgroup.procs", encoding="ascii") as file:
+            pids = file.read().split()
+        for pid in pids:
+            with contextlib.suppress(OSError), open(f"{below}/cgroup.procs", "w") as target:
+                target.write(pid)
+    except OSError:
+        return False
+    return _enable(root)
+
+
+def _enable(root: str) -> bool:
+    try:
+        with open(f"{root}/cgroup.subtree_control", "w", encoding="ascii") as file:
+            file.write("+cpu +memory +pids")
+    except OSError:
+        return False
+    return True
 
 
 class Cgroups:

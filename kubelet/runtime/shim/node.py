@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from pilothouse.kubelet.runtime.shim.reaper import Reaper
     from pilothouse.kubelet.runtime.shim.spec import Machine
 
+OPTIONS_FILE = "options.json"
+
 
 class ShimError(Exception):
     """Told to the kubelet as ``kind`` (a name of runtime/errors.py)."""
@@ -43,6 +45,16 @@ class Node:
 
     def directory(self, kind: str, identity: str) -> str:
         return os.path.join(self.state_dir, kind, identity)
+
+    def remember(self, option: str, value: str) -> None:
+        """For the next shim of this directory."""
+        path = f"{self.state_dir}/{OPTIONS_FILE}"
+        try:
+            with open(path, encoding="utf-8") as file:
+                options = json.load(file)
+        except (OSError, ValueError):
+            options = {}
+        save(path, {**options, option: value})
 
     def event(self, sandbox_id: str, pod_uid: str, container_id: str, kind: str) -> None:
         """To every connected kubelet; from any thread."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import selectors
+import shutil
 import socket
 import threading
 import traceback
@@ -214,6 +215,7 @@ class Server:
             fresh = PodNetwork(FilePool(args["cidr"], f"{self.node.state_dir}/ipam.json"))
             fresh.setup()
             self.node.network = fresh
+            self.node.remember("--pod-cidr", args["cidr"])
 
     def _reopen_log(self, args: dict[str, Any]) -> None:
         container = self.containers.get(args["id"])
@@ -275,6 +277,7 @@ class Server:
                 self._remove_sandbox({"id": sandbox_id})
             if self.node.network is not None:
                 self.node.network.teardown()
+            shutil.rmtree(f"{self.node.state_dir}/crun", ignore_errors=True)
             self.node.cgroups.remove(self.node.cgroup_root)
         self.node.loop.soon(self._stop_soon)
 

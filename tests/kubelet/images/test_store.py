@@ -80,6 +80,15 @@ def test_removal_keeps_shared_and_leased_layers(store: ImageStore) -> None:
     assert not store.has_layer(digest(used))
 
 
+def test_a_lease_ends_with_its_owners_directory(store: ImageStore, tmp_path: Path) -> None:
+    (tmp_path / "container").mkdir()
+    store.lease("c", [digest(b"x")], str(tmp_path / "container"))
+    assert store.leases() == {"c": [digest(b"x")]}
+    (tmp_path / "container").rmdir()
+    assert store.leases() == {}
+    assert os.listdir(f"{store.directory}/leases") == []
+
+
 def test_a_pull_under_way_is_no_garbage(store: ImageStore) -> None:
     young = layer("young")
     store.add_layer(io.BytesIO(young), digest(young))

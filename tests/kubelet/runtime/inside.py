@@ -64,6 +64,7 @@ async def environment(runtime: OCIRuntime, directory: str) -> testing.ContractEn
 
 async def contract(directory: str, cgroup: str) -> None:
     runtime, images = await make(directory, cgroup)
+    await runtime.self_test()
     env = await environment(runtime, directory)
     for name in testing.all_checks():
         if not testing.applicable(name, env.capabilities):

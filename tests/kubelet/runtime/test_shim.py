@@ -26,7 +26,7 @@ from pilothouse.kubelet.runtime.interfaces import (
     SecurityContext,
 )
 from pilothouse.kubelet.runtime.shim import protocol
-from pilothouse.kubelet.runtime.shim.__main__ import UsageError, parse
+from pilothouse.kubelet.runtime.shim.__main__ import UsageError, complete, parse
 from pilothouse.kubelet.runtime.shim.logs import MAX_LINE, format_lines, timestamp
 from pilothouse.kubelet.runtime.shim.loop import Loop, Workers
 from pilothouse.kubelet.runtime.shim.reaper import Reaper
@@ -334,9 +334,22 @@ def test_host_ports_are_taken_back_exactly() -> None:
 def test_flags() -> None:
     options = parse(["--socket=/s", "--state-dir", "/d", "--cgroups=v1"])
     assert (options["--socket"], options["--state-dir"], options["--cgroups"]) == ("/s", "/d", "v1")
+    assert "--netns" not in options
     for argv in (["--socket=/s"], ["--nope=1"], ["--socket"]):
         with pytest.raises(UsageError):
             parse(argv)
+
+
+def test_a_later_shim_remembers(tmp_path: Path) -> None:
+    netns = tmp_path / "netns"
+    netns.touch()
+    given = {"--socket": "/s", "--netns": str(netns), "--cgroup-root": "/pods"}
+    assert complete(given, str(tmp_path))["--cgroups"] == "auto"
+    later = complete({"--socket": "/t"}, str(tmp_path))
+    assert (later["--netns"], later["--cgroup-root"]) == (str(netns), "/pods")
+    assert later["--socket"] == "/t"
+    netns.unlink()
+    assert complete({"--socket": "/t"}, str(tmp_path))["--netns"] == ""
 
 
 def test_the_shim_needs_the_standard_library_only_and_starts_quickly() -> None:
