@@ -8,6 +8,7 @@ for :func:`merge` and for filesystems that have neither. An entry can't leave th
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import os
@@ -26,6 +27,8 @@ WHITEOUT = ".wh."
 OPAQUE = ".wh..wh..opq"
 OPAQUE_ATTRIBUTES = ("trusted.overlay.opaque", "user.overlay.opaque")
 MAX_LINKS = 40
+CONTENT_ERRORS = (errno.ENOENT, errno.ENAMETOOLONG, errno.EINVAL, errno.ELOOP, errno.ENOTDIR)
+"""What an absurd entry gives; a full disk or a missing privilege is no fault of the layer's."""
 
 
 class DamagedLayer(Exception):
@@ -125,7 +128,7 @@ def unpack_layer(source: IO[bytes], root: str, *, keep_owner: bool) -> Unpacked:
     except (tarfile.TarError, EOFError, gzip.BadGzipFile) as error:
         raise DamagedLayer(f"not a readable layer: {error}") from error
     except OSError as error:
-        if error.errno is None:  # gzip's own complaints
+        if error.errno is None or error.errno in CONTENT_ERRORS:  # None: gzip's own complaints
             raise DamagedLayer(f"not a readable layer: {error}") from error
         raise
     return Unpacked(digest, reader.size, unpacker.whiteouts, unpacker.opaques)
