@@ -14,7 +14,7 @@ from urllib.parse import quote
 from pilothouse.apimachinery.errors import new_bad_request, new_internal_error, new_not_found
 from pilothouse.apimachinery.object import get_nested
 from pilothouse.apimachinery.schema import GroupResource
-from pilothouse.apiserver.proxy import http_request, pass_through, upgrade_head
+from pilothouse.apiserver.proxy import connect, http_request, pass_through, upgrade_head
 
 if TYPE_CHECKING:
     from pilothouse.apimachinery.object import Obj
@@ -161,9 +161,8 @@ class HTTPSNodes:
     async def _open(self, node_name: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         host, port = self.address(node_name)
         try:
-            async with asyncio.timeout(CONNECT_TIMEOUT):
-                return await asyncio.open_connection(host, port, ssl=self._tls())
-        except (OSError, TimeoutError) as error:
+            return await connect(host, port, self._tls(), CONNECT_TIMEOUT)
+        except OSError as error:
             raise new_internal_error(
                 f"error dialing backend: dial tcp {host}:{port}: {error}"
             ) from error

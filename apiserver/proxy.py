@@ -13,6 +13,7 @@ from pilothouse.apimachinery.errors import new_internal_error, new_service_unava
 from pilothouse.apiserver.request.context import Response
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator
 
 MAX_HEAD = 1 << 20
@@ -30,6 +31,16 @@ _HOP_BY_HOP = frozenset(
         "upgrade",
     )
 )
+
+
+async def connect(
+    host: str, port: int, tls: ssl.SSLContext | None, timeout: float
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """:raises OSError: it can't be reached, or not in time."""
+    # The first step of a GET runs outside of any task, where there can be no timeout.
+    await asyncio.sleep(0)
+    async with asyncio.timeout(timeout):
+        return await asyncio.open_connection(host, port, ssl=tls)
 
 
 def forwarded(headers: dict[str, str], *, upgrade: bool = False) -> dict[str, str]:
@@ -153,7 +164,7 @@ async def pass_through(
     backend_reader: asyncio.StreamReader,
     backend_writer: asyncio.StreamWriter,
 ) -> None:
-    """Copies bytes both ways until both sides have ended; closes both connections."""
+    """Copies bytes both ways until either side has ended; closes both connections."""
 
     async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -162,19 +173,16 @@ async def pass_through(
                 await writer.drain()
         except OSError:
             pass
-        finally:
-            if writer.can_write_eof():
-                try:
-                    writer.write_eof()
-                except OSError:
-                    writer.close()
-            else:
-                writer.close()
 
     try:
         async with asyncio.TaskGroup() as group:
-            group.create_task(copy(client_reader, backend_writer))
-            group.create_task(copy(backend_reader, client_writer))
+            ways = (
+                group.create_task(copy(client_reader, backend_writer)),
+                group.create_task(copy(backend_reader, client_writer)),
+            )
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+            for way in ways:
+                way.cancel()
     finally:
         backend_writer.close()
         client_writer.close()

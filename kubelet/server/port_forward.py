@@ -162,7 +162,7 @@ class PortForward:
                     error,
                     f"error forwarding port {port} to pod {self._sandbox_id}, uid : "
                     f'failed to connect to localhost:{port} inside namespace of "'
-                    f'{self._sandbox_id}": {_reason(failure, reason)}',
+                    f'{self._sandbox_id}": {_reason(failure, reason, port)}',
                 )
                 return False
             try:
@@ -208,9 +208,9 @@ async def _say(error: Outbound | None, text: str) -> None:
             await error.write(text.encode())
 
 
-def _reason(failure: BaseException, text: str) -> str:
+def _reason(failure: BaseException, text: str, port: int) -> str:
     if isinstance(failure, ConnectionRefusedError):
-        return "dial tcp4 127.0.0.1: connect: connection refused"
+        return f"dial tcp4 127.0.0.1:{port}: connect: connection refused"
     return text or type(failure).__name__
 
 

@@ -1,4 +1,4 @@
-"""``certificatesigningrequests/approval``: conditions Approved and Denied of a CSR."""
+"""``certificatesigningrequests/approval``: the conditions of a CSR."""
 
 from __future__ import annotations
 
@@ -21,19 +21,17 @@ if TYPE_CHECKING:
     from pilothouse.apiserver.registry.resources import ServedResource
     from pilothouse.apiserver.request.context import Request, Response
 
-_DECISIONS = frozenset(("Approved", "Denied"))
-
 
 class ApprovalStrategy(DelegatingStrategy):
-    """Spec, certificate and other conditions stay as they are."""
+    """Only conditions change; spec and certificate stay as they are."""
 
     def prepare_for_update(self, context: RegistryContext, obj: Obj, old: Obj) -> None:
-        asked = (obj.get("status") or {}).get("conditions") or ()
         status = copy_object(old.get("status") or {})
-        kept = [c for c in status.get("conditions") or () if c.get("type") not in _DECISIONS]
-        status["conditions"] = kept + [c for c in asked if c.get("type") in _DECISIONS]
-        if not status["conditions"]:
-            del status["conditions"]
+        asked = (obj.get("status") or {}).get("conditions")
+        if asked:
+            status["conditions"] = asked
+        else:
+            status.pop("conditions", None)
         obj["spec"], obj["status"] = copy_object(old.get("spec") or {}), status
         fill_condition_times(context, obj, old)
 

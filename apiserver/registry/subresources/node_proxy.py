@@ -13,6 +13,6 @@ if TYPE_CHECKING:
 
 
 async def handle(server: Server, request: Request, served: ServedResource) -> Response:
-    _, name, _ = split_target(request.info.name)
+    _, name, _ = split_target(request.info.name, "node")
     await served.store.get("", name)
     return await kubelet_proxy(server, request, served, name)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 async def handle(server: Server, request: Request, served: ServedResource) -> Response:
     info = request.info
-    scheme, name, port = split_target(info.name)
+    scheme, name, port = split_target(info.name, "pod")
     pod = (await served.store.get(info.namespace, name)).obj
     status = pod.get("status") or {}
     addresses = status.get("podIPs") or []

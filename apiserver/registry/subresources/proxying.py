@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import ssl
 from typing import TYPE_CHECKING
@@ -13,7 +12,8 @@ from pilothouse.apimachinery.errors import (
     new_bad_request,
     new_service_unavailable,
 )
-from pilothouse.apiserver.proxy import http_request, pass_through, upgrade_head
+from pilothouse.apiserver.proxy import connect, http_request, pass_through, upgrade_head
+from pilothouse.apiserver.registry.subresources.links import Links
 from pilothouse.apiserver.registry.subresources.streams import admit_connect, refusal
 from pilothouse.apiserver.request.context import Response
 
@@ -26,7 +26,7 @@ CONNECT_TIMEOUT = 30.0
 _SAFE = "/:@!$&'()*+,;=~"
 
 
-def split_target(identifier: str) -> tuple[str, str, str]:
+def split_target(identifier: str, kind: str) -> tuple[str, str, str]:
     """``[scheme:]name[:port]`` (SplitSchemeNamePort). :raises StatusError: 400."""
     parts = identifier.split(":")
     if len(parts) == 1:
@@ -38,7 +38,7 @@ def split_target(identifier: str) -> tuple[str, str, str]:
     else:
         name = scheme = port = ""
     if not name:
-        raise new_bad_request(f'invalid service request "{identifier}"')
+        raise new_bad_request(f'invalid {kind} request "{identifier}"')
     return scheme, name, port
 
 
@@ -64,32 +64,41 @@ async def proxy(
     server: Server, request: Request, served: ServedResource, host: str, port: int, scheme: str
 ) -> Response:
     """Passes the request on to ``host:port``. :raises StatusError: 503, it can't be reached."""
-    info = request.info
-    kind = f"{served.resource.kind}ProxyOptions"
-    await admit_connect(server, request, served, kind, {"path": proxy_path(request)})
     path = proxy_path(request)
-    if len(info.parts) == 3 and not request.path.endswith("/") and request.method == "GET":
-        # Relative links of what is served there must resolve below /proxy/.
-        query = f"?{request.raw_query}" if request.raw_query else ""
-        location = f"{quote(request.path, safe=_SAFE)}/{query}"
-        return Response(301, headers=[("Location", location)], content_type="")
+    kind = f"{served.resource.kind}ProxyOptions"
+    await admit_connect(server, request, served, kind, {"path": path})
+    if request.upgrade is None and (redirect := _redirect_to_root(request)) is not None:
+        return redirect
     target = quote(path, safe=_SAFE) + (f"?{request.raw_query}" if request.raw_query else "")
     try:
-        async with asyncio.timeout(CONNECT_TIMEOUT):
-            reader, writer = await asyncio.open_connection(host, port, ssl=_tls(scheme))
-    except (OSError, TimeoutError) as error:
+        reader, writer = await connect(host, port, _tls(scheme), CONNECT_TIMEOUT)
+    except OSError as error:
         raise new_service_unavailable(
             f"error trying to reach service: dial tcp {host}:{port}: {_reason(error)}"
         ) from error
     name = f"{host}:{port}"
+    client_host = request.headers.get("host") or name
     if request.upgrade is not None:
         client_reader, client_writer = await request.upgrade()
-        writer.write(upgrade_head(request.method, target, name, request.headers))
+        writer.write(upgrade_head(request.method, target, client_host, request.headers))
         await pass_through(client_reader, client_writer, reader, writer)
         return Response(hijacked=True)
-    return await http_request(
-        reader, writer, request.method, target, name, request.headers, request.body
+    prefix = request.path.removesuffix(path) if path != "/" else request.path.rstrip("/")
+    headers = {**request.headers, "x-forwarded-uri": quote(request.path, safe=_SAFE)}
+    response = await http_request(
+        reader, writer, request.method, target, client_host, headers, request.body
     )
+    return Links(prefix, name, client_host).apply(response)
+
+
+def _redirect_to_root(request: Request) -> Response | None:
+    """Relative links of what is served at the root must resolve below ``/proxy/``."""
+    at_root = len(request.info.parts) == 3 and not request.path.endswith("/")
+    if not at_root or request.method not in ("GET", "HEAD"):
+        return None
+    query = f"?{request.raw_query}" if request.raw_query else ""
+    location = f"{quote(request.path, safe=_SAFE)}/{query}"
+    return Response(301, headers=[("Location", location)], content_type="")
 
 
 def _reason(error: BaseException) -> str:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pilothouse.apimachinery.errors import (
-    new_bad_request,
-    new_service_unavailable,
-)
+from pilothouse.apimachinery.errors import StatusError, new_service_unavailable
 from pilothouse.apimachinery.schema import GroupResource
 from pilothouse.apiserver.registry.subresources.proxying import (
     check_address,
@@ -21,16 +18,18 @@ if TYPE_CHECKING:
     from pilothouse.apiserver.registry.resources import ServedResource
     from pilothouse.apiserver.request.context import Request, Response
 
+_PODS = GroupResource("", "pods")
 _SLICES = GroupResource("discovery.k8s.io", "endpointslices")
 
 
 async def handle(server: Server, request: Request, served: ServedResource) -> Response:
     info = request.info
-    scheme, name, wanted = split_target(info.name)
+    scheme, name, wanted = split_target(info.name, "service")
     service = (await served.store.get(info.namespace, name)).obj
     port_name = _port_name(service, wanted)
     slices = server.registry.by_group_resource(_SLICES)
-    assert slices is not None
+    pods = server.registry.by_group_resource(_PODS)
+    assert slices is not None and pods is not None
     await slices.store.cacher.wait_until_fresh()
     entries = slices.store.cacher.list(slices.list_prefix(info.namespace))[0]
     found = [
@@ -39,37 +38,49 @@ async def handle(server: Server, request: Request, served: ServedResource) -> Re
         if (entry.obj["metadata"].get("labels") or {}).get("kubernetes.io/service-name") == name
         for target in targets(entry.obj, port_name)
     ]
-    if not found:
-        raise new_service_unavailable(f'no endpoints available for service "{info.name}"')
-    host, port = server.random.choice(found)
-    check_address(host)
-    return await proxy(server, request, served, host, port, scheme)
+    server.random.shuffle(found)
+    for host, port, reference in found:
+        if await _is_pods_address(pods, info.namespace, host, reference):
+            check_address(host)
+            return await proxy(server, request, served, host, port, scheme)
+    raise new_service_unavailable(f'no endpoints available for service "{name}"')
 
 
-def _port_name(service: Obj, wanted: str) -> str | None:
-    """The name of the wanted port; None: whatever the first is. :raises StatusError: 400."""
-    ports = (service.get("spec") or {}).get("ports") or []
-    if not wanted:
-        return None if len(ports) != 1 else ports[0].get("name") or ""
-    for port in ports:
-        if port.get("name") == wanted or str(port.get("port")) == wanted:
+async def _is_pods_address(
+    pods: ServedResource, namespace: str, address: str, reference: Obj | None
+) -> bool:
+    """Only addresses of pods are proxied to: whoever may write EndpointSlices could otherwise
+    send the API server anywhere."""
+    if reference is None or reference.get("namespace") != namespace:
+        return False
+    try:
+        pod = (await pods.store.get(namespace, str(reference.get("name")))).obj
+    except StatusError:
+        return False
+    addresses = (pod.get("status") or {}).get("podIPs") or ()
+    return any(entry.get("ip") == address for entry in addresses)
+
+
+def _port_name(service: Obj, wanted: str) -> str:
+    """The name of the wanted port. :raises StatusError: 503, a number that it does not have."""
+    if not wanted.isdigit():
+        return wanted
+    for port in (service.get("spec") or {}).get("ports") or ():
+        if port.get("port") == int(wanted):
             return port.get("name") or ""
-    if wanted.isdigit():
-        raise new_bad_request(
-            f'no service port {wanted} found for service "{service["metadata"]["name"]}"'
-        )
-    return wanted
+    name = service["metadata"]["name"]
+    raise new_service_unavailable(f'no service port {wanted} found for service "{name}"')
 
 
-def targets(endpoint_slice: Obj, port_name: str | None) -> list[tuple[str, int]]:
-    """(address, port) of the ready endpoints."""
+def targets(endpoint_slice: Obj, port_name: str) -> list[tuple[str, int, Obj | None]]:
+    """(address, port, what it belongs to) of the ready endpoints."""
     ports = [
         int(port["port"])
         for port in endpoint_slice.get("ports") or ()
-        if port.get("port") and (port_name is None or (port.get("name") or "") == port_name)
+        if port.get("port") and (port.get("name") or "") == port_name
     ][:1]
     return [
-        (endpoint["addresses"][0], port)
+        (endpoint["addresses"][0], port, endpoint.get("targetRef"))
         for endpoint in endpoint_slice.get("endpoints") or ()
         if endpoint.get("addresses")
         and (endpoint.get("conditions") or {}).get("ready") is not False
