@@ -18,12 +18,18 @@ from pilothouse.controllermanager.pods import is_deleted, is_terminal
 from pilothouse.kubeclient.discovery import discover
 from pilothouse.kubeclient.resources import (
     CONFIG_MAPS,
+    CRON_JOBS,
+    DAEMON_SETS,
+    DEPLOYMENTS,
+    JOBS,
     PERSISTENT_VOLUME_CLAIMS,
     PODS,
+    REPLICA_SETS,
     REPLICATION_CONTROLLERS,
     RESOURCE_QUOTAS,
     SECRETS,
     SERVICES,
+    STATEFUL_SETS,
 )
 
 if TYPE_CHECKING:
@@ -80,9 +86,13 @@ class ResourceQuotaController(Controller):
             "replicationcontrollers": self.watch(REPLICATION_CONTROLLERS, on_delete=self._gone),
             "resourcequotas": self._quotas,
         }
+        # Other controllers follow these too, so that the informers cost nothing more.
+        for workload in (DEPLOYMENTS, REPLICA_SETS, STATEFUL_SETS, DAEMON_SETS, JOBS, CRON_JOBS):
+            self._counted[str(workload.group_resource)] = self.watch(workload, on_delete=self._gone)
 
     def _quota_updated(self, old: Obj, new: Obj) -> None:
-        if old.get("spec") != new.get("spec") or "status" not in new:
+        hard = get_nested(new, "spec", "hard", default={})
+        if old.get("spec") != new.get("spec") or get_nested(new, "status", "hard") != hard:
             self.enqueue(new)
 
     def _updated(self, old: Obj, new: Obj) -> None:

@@ -20,6 +20,7 @@ from pilothouse.kubeclient.resources import (
     CONFIG_MAPS,
     POD_DISRUPTION_BUDGETS,
     PODS,
+    REPLICA_SETS,
     RESOURCE_QUOTAS,
 )
 
@@ -99,6 +100,18 @@ async def test_counts_of_kinds_that_nobody_follows(world):
     world.client.seed(quota_)
     await world.run(ResourceQuotaController(world.env))
     assert used(world) == {"count/deployments.apps": "1"}
+
+
+async def test_workloads_count_until_they_go(world):
+    world.client.seed(make_workload("ReplicaSet", "r"))
+    quota_ = quota()
+    quota_["spec"]["hard"] = {"count/replicasets.apps": "3"}
+    world.client.seed(quota_)
+    await world.run(ResourceQuotaController(world.env))
+    assert used(world) == {"count/replicasets.apps": "1"}
+    world.client.remove(REPLICA_SETS, "r", "default")
+    await world.settle()
+    assert used(world) == {"count/replicasets.apps": "0"}
 
 
 def budget(**spec):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pilothouse.apimachinery.errors import new_not_acceptable
 from pilothouse.apiserver.endpoints.body import decode
+from pilothouse.apiserver.endpoints.negotiation import SUPPORTED, negotiate
 from pilothouse.apiserver.endpoints.options import parse_write_options
 from pilothouse.apiserver.endpoints.responses import object_response
 from pilothouse.apiserver.registry.reviews import create_review
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
 
 async def handle(server: Server, request: Request, served: ServedResource) -> Response:
     options = parse_write_options(request.query, "CreateOptions")
+    if not request.local and negotiate(request.headers.get("accept", "")).transform:
+        # Reviews have no metadata that a table or a partial object could show.
+        raise new_not_acceptable(SUPPORTED)
     obj = decode(server, request, served, options.field_validation)
     assert request.user is not None
     answer = await create_review(
