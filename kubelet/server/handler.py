@@ -11,16 +11,17 @@ import http
 import json
 import logging
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
 from pilothouse.kubelet.runtime.errors import RuntimeFailure
-from pilothouse.kubelet.server import attach, containers, exec, logs, node_logs, stats
-from pilothouse.kubelet.server.handshake import is_websocket
+from pilothouse.kubelet.server import containers, logs, node_logs, stats
 from pilothouse.kubelet.server.inotify import DirectoryWatches
 from pilothouse.kubelet.server.interfaces import JSON, KubeletHost, Refusal, Response
 from pilothouse.kubelet.server.log_format import LogOptions
-from pilothouse.kubelet.server.port_forward import PortForward, is_tunnel, ports_from_query
-from pilothouse.kubelet.server.remote_command import Options, RemoteStreams, Status, session
+
+if TYPE_CHECKING:
+    from pilothouse.kubelet.server.remote_command import Options, RemoteStreams, Status
 
 log = logging.getLogger(__name__)
 Query = Mapping[str, list[str]]
@@ -156,6 +157,9 @@ class KubeletServer:
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
     ) -> None:
+        # Loads wsproto, which takes longer than everything else here: only when it is needed.
+        from pilothouse.kubelet.server.remote_command import Options
+
         parts = [part for part in path.split("/") if part]
         query = parse_query(query_text)
         if method not in ("GET", "POST"):
@@ -182,6 +186,9 @@ class KubeletServer:
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
     ) -> None:
+        from pilothouse.kubelet.server.exec import execute
+        from pilothouse.kubelet.server.remote_command import session
+
         namespace, name, uid, container = where
         pod = containers.find_pod(self._host, namespace, name, uid)
         running = containers.running_container(self._host, pod, container)
@@ -192,7 +199,7 @@ class KubeletServer:
             raise Refusal(400, "you must specify a command to execute")
 
         async def logic(streams: RemoteStreams) -> Status:
-            return await exec.execute(self._host.runtime, running.id, command, options, streams)
+            return await execute(self._host.runtime, running.id, command, options, streams)
 
         await session(headers, options, reader, writer, logic)
 
@@ -205,6 +212,9 @@ class KubeletServer:
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
     ) -> None:
+        from pilothouse.kubelet.server.attach import attach
+        from pilothouse.kubelet.server.remote_command import session
+
         namespace, name, uid, container = where
         pod = containers.find_pod(self._host, namespace, name, uid)
         running = containers.running_container(self._host, pod, container)
@@ -215,7 +225,7 @@ class KubeletServer:
         tty = bool(spec.get("tty"))
 
         async def logic(streams: RemoteStreams) -> Status:
-            return await attach.attach(self._host.runtime, running.id, options, tty, streams)
+            return await attach(self._host.runtime, running.id, options, tty, streams)
 
         await session(headers, options, reader, writer, logic)
 
@@ -227,8 +237,9 @@ class KubeletServer:
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
     ) -> None:
-        if is_websocket(headers) and not is_tunnel(headers):
-            ports_from_query(query)
+        from pilothouse.kubelet.server.port_forward import PortForward, check_request
+
+        check_request(headers, query)
         namespace, name, uid, _ = where
         pod = containers.find_pod(self._host, namespace, name, uid)
         sandbox = containers.ready_sandbox(self._host, pod)

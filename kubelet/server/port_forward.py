@@ -40,6 +40,12 @@ def is_tunnel(headers: Mapping[str, str]) -> bool:
     )
 
 
+def check_request(headers: Mapping[str, str], query: Mapping[str, list[str]]) -> None:
+    """:raises Refusal: 400, a WebSocket client does not say which ports."""
+    if is_websocket(headers) and not is_tunnel(headers):
+        ports_from_query(query)
+
+
 def ports_from_query(query: Mapping[str, list[str]]) -> list[int]:
     """:raises Refusal: 400, there are none or wrong ones."""
     texts = query.get("port") or []

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 from pilothouse.apiserver.request.context import Response
-from pilothouse.kubelet.server.handler import KubeletServer
-from pilothouse.kubelet.server.interfaces import KubeletHost
+
+if TYPE_CHECKING:
+    from pilothouse.kubelet.server.handler import KubeletServer
+    from pilothouse.kubelet.server.interfaces import KubeletHost
 
 
 class KubeletAdapter:
     """Implements ``apiserver.kubelet_connection.KubeletHandler``."""
 
     def __init__(self, kubelet: KubeletHost) -> None:
-        self._server = KubeletServer(kubelet)
+        self._kubelet = kubelet
+        self._made: KubeletServer | None = None
+
+    @property
+    def _server(self) -> KubeletServer:
+        if self._made is None:
+            # Not at start: a cluster must be up in no time, and may never need this.
+            from pilothouse.kubelet.server.handler import KubeletServer
+
+            self._made = KubeletServer(self._kubelet)
+        return self._made
 
     async def request(
         self, method: str, path: str, query: str, headers: dict[str, str], body: bytes
