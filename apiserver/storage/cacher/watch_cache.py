@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from bisect import bisect_right
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
@@ -118,8 +119,20 @@ _OBJ: Any = Entry.__dict__["obj"]
 
 
 def _labels_of(obj: Obj) -> dict[str, str] | None:
+    """``metadata.labels``, one dict for all objects with the same ones: replicas have them, and
+    a list with a selector that looks at thousands stays within the processor's caches."""
     labels: dict[str, str] | None = (obj.get("metadata") or {}).get("labels")
-    return labels
+    if not labels:
+        return None
+    try:
+        return _shared_labels(tuple(labels.items()))
+    except (AttributeError, TypeError):  # stored by something that did not look at the type
+        return labels
+
+
+@lru_cache(maxsize=4096)
+def _shared_labels(items: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    return dict(items)
 
 
 class Event:
