@@ -214,6 +214,28 @@ CONTROLLERS = (
         ("resourcequota",),
     ),
     Entry(
+        "persistentvolumeclaim-protection-controller",
+        "volume_protection",
+        "ClaimProtectionController",
+        lambda c: {},
+        ("pvc-protection",),
+        account="pvc-protection-controller",
+    ),
+    Entry(
+        "persistentvolume-protection-controller",
+        "volume_protection",
+        "VolumeProtectionController",
+        lambda c: {},
+        ("pv-protection",),
+        account="pv-protection-controller",
+    ),
+    Entry(
+        "volumeattributesclass-protection-controller",
+        "volume_protection",
+        "AttributesClassProtectionController",
+        lambda c: {},
+    ),
+    Entry(
         "garbage-collector-controller",
         "garbage_collector.collector",
         "GarbageCollector",
