@@ -76,7 +76,7 @@ class CacheListers:
         cacher = self._cacher(served)
         if cacher.ready:
             for entry in cacher.list(served.prefix)[0]:
-                handler("ADDED", entry.obj, None)
+                handler("ADDED", entry.peek(), None)
             cacher.subscribe(_bridge(handler))
             return
         following = _subscribe_when_ready(cacher, served.prefix, handler)
@@ -97,9 +97,12 @@ class CacheListers:
 
 
 def _bridge(handler: Callable[[str, Obj, Obj | None], Any]) -> Callable[[Any], None]:
+    """Handlers get objects without a promise of their resourceVersion: looking must not make the
+    cache keep every pod decoded (ten times its bytes)."""
+
     def on_event(event: Any) -> None:
         prev = event.prev
-        handler(event.type, event.entry.obj, None if prev is None else prev.obj)
+        handler(event.type, event.entry.peek(), None if prev is None else prev.peek())
 
     return on_event
 
@@ -110,5 +113,5 @@ async def _subscribe_when_ready(
     await cacher.ensure_ready()
     # No await from here on: nothing can happen between the list and the subscription.
     for entry in cacher.list(prefix)[0]:
-        handler("ADDED", entry.obj, None)
+        handler("ADDED", entry.peek(), None)
     cacher.subscribe(_bridge(handler))

@@ -45,7 +45,8 @@ class Listers(Protocol):
         self, resource: GroupResource, handler: Callable[[str, Obj, Obj | None], Any]
     ) -> None:
         """``handler(event_type, obj, old)`` with ADDED, MODIFIED or DELETED for each change from
-        now on, after an ADDED for each object that exists; called synchronously, in order."""
+        now on, after an ADDED for each object that exists; called synchronously, in order.
+        The objects may lack their resourceVersion."""
         ...
 
 
