@@ -32,7 +32,13 @@ from pilothouse.kubelet.runtime.interfaces import (
     SandboxStatus,
 )
 from pilothouse.kubelet.runtime.oci import collect
-from pilothouse.kubelet.runtime.process_child import Child, OutputReader, session_usage, spawn
+from pilothouse.kubelet.runtime.process_child import (
+    Child,
+    OutputReader,
+    require_program_in,
+    session_usage,
+    spawn,
+)
 from pilothouse.kubelet.runtime.process_container import Output, ProcessContainer
 from pilothouse.kubelet.runtime.shim.logs import LogFile
 from pilothouse.kubelet.runtime.shim.node import start_ticks
@@ -247,7 +253,10 @@ class ProcessRuntime:
         variables = dict(pair.split("=", 1) for pair in pairs)
         directory = container.directory
         if self._proot:
-            command = [*self._proot_command(container), *command]
+            mounts = [mount.container_path for mount in container.config.mounts]
+            if not command[0].startswith(tuple(f"{path}/" for path in mounts)):
+                require_program_in(f"{directory}/rootfs", command[0], variables)
+            command = [*container.proot_command(self._proot), *command]
         ours: list[int] = []
         theirs = [-1, -1, -1]
         for number, wanted in enumerate((stdin, stdout, stderr)):
@@ -266,16 +275,6 @@ class ProcessRuntime:
             for fd in theirs:
                 if fd >= 0:
                     os.close(fd)
-
-    def _proot_command(self, container: ProcessContainer) -> list[str]:
-        config = container.config
-        command = [str(self._proot), "-0", "-r", f"{container.directory}/rootfs"]
-        for path in ("/dev", "/proc", "/sys", "/etc/resolv.conf"):
-            command += ["-b", path]
-        for mount in config.mounts:
-            command += ["-b", f"{mount.host_path}:{mount.container_path}"]
-        working_dir = config.working_dir or container.image.get("WorkingDir") or "/"
-        return [*command, "-w", working_dir]
 
     def _exited(self, container: ProcessContainer, code: int) -> None:
         for reader in container.readers:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from pilothouse.kubelet.runtime.errors import StartError
 from pilothouse.kubelet.runtime.shim.node import start_ticks
+from pilothouse.kubelet.runtime.shim.users import open_in_root
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -119,6 +120,24 @@ def find_program(name: str, environment: Mapping[str, str], directory: str) -> s
     if found is None:
         raise StartError(f'exec: "{name}": executable file not found in $PATH')
     return found
+
+
+def require_program_in(root: str, name: str, environment: Mapping[str, str]) -> None:
+    """proot would only print that there is no such program in the image.
+
+    :raises StartError: in the words of OCI runtimes.
+    """
+    search = [""] if "/" in name else environment.get("PATH", os.defpath).split(":")
+    for directory in search:
+        try:
+            os.close(open_in_root(root, f"{directory}/{name}" if directory else name, os.O_PATH))
+        except OSError:
+            continue
+        return
+    reason = f"stat {name}: no such file or directory"
+    if "/" not in name:
+        reason = "executable file not found in $PATH"
+    raise StartError(f'exec: "{name}": {reason}')
 
 
 class OutputReader:

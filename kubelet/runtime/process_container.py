@@ -56,3 +56,12 @@ class ProcessContainer:
         self.outputs: dict[str, Output] = {}
         self.readers: list[OutputReader] = []
         self.stdin = -1
+
+    def proot_command(self, proot: str) -> list[str]:
+        """What comes before a command line, so that it sees the image's filesystem."""
+        command = [proot, "-0", "-r", f"{self.directory}/rootfs"]
+        for path in ("/dev", "/proc", "/sys", "/etc/resolv.conf"):
+            command += ["-b", path]
+        for mount in self.config.mounts:
+            command += ["-b", f"{mount.host_path}:{mount.container_path}"]
+        return [*command, "-w", self.config.working_dir or self.image.get("WorkingDir") or "/"]

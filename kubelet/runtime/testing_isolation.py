@@ -75,7 +75,7 @@ async def containers_of_a_pod_share_memory_and_processes(env: ContractEnvironmen
     assert b"/pause" in out
 
 
-@needs("image_filesystem")
+@needs("image_filesystem", "pod_network")
 async def a_readonly_root_is_readonly(env: ContractEnvironment) -> None:
     container_id = await env.running(security=SecurityContext(readonly_rootfs=True))
     out, _, code = await env.runtime.exec_sync(container_id, ["touch", "/x"], 5)
