@@ -14,6 +14,7 @@ from pilothouse.kubelet.kubelet import Kubelet
 from pilothouse.kubelet.lifecycle_hooks import HookRunner
 from pilothouse.kubelet.node_status import Machine, read_machine
 from pilothouse.kubelet.probes.manager import ProbeManager
+from pilothouse.kubelet.probes.pretend import PretendGetter, PretendProber
 from pilothouse.kubelet.probes.prober import HTTPGetter, Prober
 from pilothouse.kubelet.volumes.manager import VolumeManager
 from pilothouse.kubelet.volumes.projected import ObjectVolumes
@@ -29,9 +30,10 @@ def make_kubelet(
     real: bool = True,
     http: HTTPGetter | None = None,
 ) -> Kubelet:
-    """``env.client`` acts as the node. ``real`` false: containers read no files."""
+    """``env.client`` acts as the node. ``real`` false: containers read no files, serve nothing."""
     machine = machine or read_machine()
-    getter = http or HTTPGetter()
+    getter = http or (HTTPGetter() if real else PretendGetter())
+    prober = Prober(runtime, getter) if real else PretendProber(runtime, getter)
     services = env.informers.informer(SERVICES)
 
     def linked_services(namespace: str) -> list[Obj]:
@@ -69,7 +71,7 @@ def make_kubelet(
     )
     holder: list[Kubelet] = []
     probes = ProbeManager(
-        Prober(runtime, getter),
+        prober,
         recorder,
         env.clock,
         env.random,
