@@ -1,1 +1,1 @@
-"""Official conformance tests against a cluster of our own: build.sh -> run.py -> docs/conformance.md."""
+"""Official conformance tests on a cluster of our own: run.sh makes docs/conformance.md."""

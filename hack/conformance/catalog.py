@@ -12,6 +12,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 KNOWN_GREEN = HERE / "known_green.txt"
+QUICK = HERE / "quick.txt"
 REAL = "real"  # processes run, files, logs or traffic are looked at
 
 
@@ -55,7 +56,7 @@ def named(names: Iterable[str]) -> list[Test]:
 
 
 def matching(focus: str = "", skip: str = "", layers: str = "", needs: str = "") -> list[Test]:
-    """The tests whose name holds `focus` and not `skip` (regular expressions), of these layers and needs."""
+    """Tests of these layers and needs whose names match `focus` and don't match `skip`."""
     tests = all_tests()
     if focus:
         tests = [test for test in tests if re.search(focus, test.name)]
@@ -73,6 +74,6 @@ def add_known_green(passed: Iterable[str]) -> list[str]:
     before = set(read_names(KNOWN_GREEN))
     new = sorted(set(passed) - before)
     if new:
-        head = "# Conformance tests that passed once and must go on passing (hack/conformance/run.sh --check).\n"
+        head = "# Tests that passed once and must go on passing: hack/conformance/run.sh --check\n"
         KNOWN_GREEN.write_text(head + "".join(f"{name}\n" for name in sorted(before | set(new))))
     return new

@@ -1,7 +1,8 @@
-"""A cluster for the tests: started by the command that users run, with files and a kubeconfig of its own.
+"""A cluster for the tests, started by the command that users run, with files of its own.
 
-With the oci runtime everything, e2e.test too (it talks to pods and nodes), runs in a box: new namespaces for
-network, mounts and processes. When the box's first process ends, so does all that was started in it.
+With the oci runtime everything, e2e.test too (it talks to pods and nodes), runs in a box: new
+namespaces for network, mounts and processes. When the box's first process ends, so does all that
+was started in it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ IN_BOX = "PILOTHOUSE_CONFORMANCE_BOX"
 
 
 def enter_box() -> None:
-    """Runs this program again inside namespaces of its own; comes back at once when it is there already."""
+    """Runs this program again inside namespaces of its own; inside them it only returns."""
     if os.environ.get(IN_BOX):
         subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
         return
@@ -32,7 +33,7 @@ def enter_box() -> None:
 
 @contextmanager
 def cluster(folder: Path, *, runtime: str, nodes: int, keep: bool = False) -> Iterator[Path]:
-    """Starts a cluster in `folder` and gives its kubeconfig; afterwards stops it and removes its data."""
+    """Starts a cluster in `folder`, gives its kubeconfig, and removes it afterwards."""
     kubeconfig = folder / "kubeconfig"
     env = os.environ | {"PILOTHOUSE_HOME": str(folder), "KUBECONFIG": str(kubeconfig)}
     if runtime != "fake":
@@ -50,4 +51,6 @@ def cluster(folder: Path, *, runtime: str, nodes: int, keep: bool = False) -> It
 
 
 def pilothouse(env: dict[str, str], *words: str, check: bool = True) -> None:
-    subprocess.run([PILOTHOUSE, *words], env=env, check=check, stdout=sys.stderr, stdin=subprocess.DEVNULL)
+    subprocess.run(
+        [PILOTHOUSE, *words], env=env, check=check, stdout=sys.stderr, stdin=subprocess.DEVNULL
+    )

@@ -35,7 +35,13 @@ def read(path: Path) -> dict[str, Line]:
 
 
 def write(
-    path: Path, tests: Iterable[Test], results: Iterable[Result], *, date: str, command: str, runtime: str
+    path: Path,
+    tests: Iterable[Test],
+    results: Iterable[Result],
+    *,
+    date: str,
+    command: str,
+    runtime: str,
 ) -> str:
     """Writes the document and returns its first sentence."""
     lines = read(path)
@@ -47,14 +53,17 @@ def write(
             lines[test.name] = Line(NOT_RUN, "", reason(test))
     total = Counter(lines[test.name].outcome for test in tests)
     summary = (
-        f"{total[PASSED]} of {len(tests)} tests passed, {total[FAILED]} failed, {total[NOT_RUN]} were not run"
+        f"{total[PASSED]} of {len(tests)} tests passed, {total[FAILED]} failed, "
+        f"{total[NOT_RUN]} were not run"
     )
     parts = [
         "# Conformance\n",
-        f"The official Kubernetes v1.37.2 conformance tests (`e2e.test`, label Conformance): **{summary}**.\n",
-        f"Last run: {date}, runtime {runtime}, `{command}`. A run of some tests changes only their lines; the date "
-        "is that of a test's last run. `hack/conformance/run.sh` makes this file; the tests in "
-        "`hack/conformance/known_green.txt` must go on passing (`--check`).\n",
+        "The official Kubernetes v1.37.2 conformance tests (`e2e.test`, label Conformance): "
+        f"**{summary}**.\n",
+        f"Last run: {date}, runtime {runtime}, `{command}`. A run of some tests changes only "
+        "their lines; the date is that of a test's last run. `hack/conformance/run.sh` makes "
+        "this file; the tests in `hack/conformance/known_green.txt` must go on passing "
+        "(`--check`).\n",
         "| Layer | passed | failed | not run |\n|---|---|---|---|",
         *(by_layer(tests, lines)),
         "",

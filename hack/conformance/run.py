@@ -1,7 +1,7 @@
 """Runs official conformance tests against a cluster of its own and writes docs/conformance.md.
 
-Without a choice of tests the whole Conformance label runs (with --runtime fake only what doesn't need containers
-that run). --check runs the tests of known_green.txt and fails when one fails.
+Without a choice of tests the whole Conformance label runs (with --runtime fake only what doesn't
+need containers that run). --check runs the tests of known_green.txt and fails when one fails.
 """
 
 from __future__ import annotations
@@ -24,36 +24,41 @@ DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "conformance.md"
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="hack/conformance/run.sh", description=__doc__)
-    choice = parser.add_argument_group("which tests")
-    choice.add_argument("--check", action="store_true", help="those of known_green.txt; fail when one fails")
-    choice.add_argument("--tests", type=Path, metavar="FILE", help="those of a file, a name a line")
-    choice.add_argument("--focus", default="", metavar="REGEX", help="names that match")
-    choice.add_argument("--skip", default="", metavar="REGEX", help="names that don't match")
-    choice.add_argument("--layer", default="", metavar="abcde", help="layers, e.g. ab")
-    choice.add_argument("--need", default="", metavar="LIST", help="of a kubelet: none,status,real")
-    choice.add_argument("--failed", action="store_true", help="those that didn't pass in docs/conformance.md")
-    parser.add_argument("--list", action="store_true", help="print the names and stop")
-    parser.add_argument("--update", action="store_true", help="add tests that pass to known_green.txt")
-    parser.add_argument("--no-document", action="store_true", help="leave docs/conformance.md alone")
-    parser.add_argument("--parallel", type=int, default=2, metavar="N", help="tests at once (2)")
-    parser.add_argument("--timeout", type=int, default=600, metavar="S", help="seconds for one test (600)")
-    parser.add_argument("--runtime", choices=("fake", "oci"), default="fake")
-    parser.add_argument("--nodes", type=int, default=2)
-    parser.add_argument("--reports", type=Path, help="folder for junit and logs (a new one in /tmp)")
-    parser.add_argument("--kubeconfig", type=Path, help="use this cluster instead of starting one")
+    choice = parser.add_argument_group("which tests").add_argument
+    choice("--check", action="store_true", help="known_green.txt's; fail when one fails")
+    choice("--quick", action="store_true", help="quick.txt's; fail when one fails")
+    choice("--tests", type=Path, metavar="FILE", help="those of a file, a name a line")
+    choice("--focus", default="", metavar="REGEX", help="names that match")
+    choice("--skip", default="", metavar="REGEX", help="names that don't match")
+    choice("--layer", default="", metavar="abcde", help="layers, e.g. ab")
+    choice("--need", default="", metavar="LIST", help="of a kubelet: none,status,real")
+    choice("--failed", action="store_true", help="not yet passed in docs/conformance.md")
+    add = parser.add_argument
+    add("--list", action="store_true", help="print the names and stop")
+    add("--update", action="store_true", help="add tests that pass to known_green.txt")
+    add("--no-document", action="store_true", help="leave docs/conformance.md alone")
+    add("--parallel", type=int, default=2, metavar="N", help="tests at once (2)")
+    add("--timeout", type=int, default=600, metavar="S", help="seconds for a test (600)")
+    add("--runtime", choices=("fake", "oci"), default="fake")
+    add("--nodes", type=int, default=2)
+    add("--reports", type=Path, help="folder for junit and logs (a new one in /tmp)")
+    add("--kubeconfig", type=Path, help="use this cluster instead of starting one")
     return parser.parse_args()
 
 
 def choose(args: argparse.Namespace) -> list[catalog.Test]:
     if args.check:
         return catalog.named(catalog.read_names(catalog.KNOWN_GREEN))
+    if args.quick:
+        return catalog.named(catalog.read_names(catalog.QUICK))
     if args.tests:
         return catalog.named(catalog.read_names(args.tests))
     needs = args.need or ("none,status" if args.runtime == "fake" else "")
     tests = catalog.matching(args.focus, args.skip, args.layer, needs)
     if args.failed:
         lines = report.read(DOCUMENT)
-        tests = [test for test in tests if test.name not in lines or lines[test.name].outcome != PASSED]
+        passed = {name for name, line in lines.items() if line.outcome == PASSED}
+        tests = [test for test in tests if test.name not in passed]
     return tests
 
 
@@ -99,7 +104,7 @@ def main() -> int:
         print(f"{len(new)} new in known_green.txt")
     count = Counter(result.outcome for result in results)
     print(", ".join(f"{number} {outcome}" for outcome, number in sorted(count.items())))
-    return 1 if count[FAILED] and args.check else 0
+    return 1 if count[FAILED] and (args.check or args.quick) else 0
 
 
 if __name__ == "__main__":
