@@ -197,6 +197,11 @@ class ClusterCore:
             service_account_key_file=(str(pki.sa_pub),),
             service_account_signing_key_file=str(pki.sa_key),
             service_cluster_ip_range=config.service_cidr,
+            enable_admission_plugins=("NodeRestriction",) if self.nodes is not None else (),
+            # Without controllers nobody makes the default ServiceAccounts (as in envtest).
+            disable_admission_plugins=()
+            if "controller-manager" in config.components
+            else ("ServiceAccount",),
         )
         self.server = APIServer(server_config, self.clock, self.random, self.activity)
         try:
