@@ -37,7 +37,8 @@ fi
 [ "$what" != programs ] || exit 0
 if [ ! -f "$out/layout/index.json" ]; then
   rm -rf "$out/layout.part"
-  python3 "$here/build_images.py" "$out/layout.part" --agnhost "$out/bin/agnhost" --release "$KUBERNETES_RELEASE"
+  cd "$here/../.."
+  python3 -m hack.conformance.build_images "$out/layout.part" --agnhost "$out/bin/agnhost" --release "$KUBERNETES_RELEASE"
   rm -rf "$out/layout"
   mv "$out/layout.part" "$out/layout"
 fi
