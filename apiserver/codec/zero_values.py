@@ -60,7 +60,9 @@ def zero_value(schema: TypeSchema) -> Any:
 def _lacks(value: Any, zero: dict[str, Any]) -> bool:
     if not isinstance(value, dict):
         return False
-    return any(key not in value or (part and _lacks(value[key], part)) for key, part in zero.items())
+    return any(
+        key not in value or (part and _lacks(value[key], part)) for key, part in zero.items()
+    )
 
 
 def _completed(value: Any, zero: Any) -> Any:
