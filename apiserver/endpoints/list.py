@@ -79,7 +79,7 @@ async def find(served: ServedResource, namespace: str, options: ListOptions) -> 
     """The entries that ``options`` asks for. :raises StatusError: 400, 410, 504."""
     prefix = served.list_prefix(namespace)
     selection = options.selection
-    predicate = selection.predicate(served.store.strategy)
+    predicate = None if selection.empty else selection.predicate(served.store.strategy)
     try:
         if options.continue_token:
             return await _continued(served, prefix, options, predicate)

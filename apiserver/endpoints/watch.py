@@ -107,7 +107,8 @@ async def open_watch(
         prefix,
         from_revision=None if initial else revision,
         initial=initial and options.bookmarks,
-        predicate=selection.predicate(served.store.strategy),
+        # Without selectors the strategy need not be loaded: the garbage collector watches all.
+        predicate=None if selection.empty else selection.predicate(served.store.strategy),
         bookmarks=options.bookmarks,
         deadline=server.clock.monotonic() + timeout,
         trigger=trigger,

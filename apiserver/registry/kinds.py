@@ -62,7 +62,7 @@ class Kinds:
                 self._storage,
                 served.prefix,
                 clock=self._context.clock,
-                indexers=_indexers(stored.strategy),
+                indexers=lambda: _indexers(stored.strategy),
             )
             store = Store(stored, self._storage, cacher, self._context, _Late(self))
             self._stores[served.prefix] = store
@@ -117,7 +117,7 @@ def _indexers(strategy: Strategy) -> dict[str, Callable[[Any], str]]:
     indexers: dict[str, Callable[[Any], str]] = {"metadata.name": lambda entry: entry.name}
     if "spec.nodeName" in strategy.selectable_fields:
         indexers["spec.nodeName"] = lambda entry: (
-            (entry.obj.get("spec") or {}).get("nodeName") or ""
+            (entry.peek().get("spec") or {}).get("nodeName") or ""
         )
     return indexers
 

@@ -28,13 +28,13 @@ from pilothouse.apiserver.storage.cacher.watch_cache import (
     changes_between,
     next_bookmark_time,
 )
-from pilothouse.apiserver.storage.cacher.watcher_index import WatcherIndex
+from pilothouse.apiserver.storage.cacher.watcher_index import Indexers, WatcherIndex
 from pilothouse.apiserver.storage.continue_token import EXPIRED_LIST, expired_continue
 from pilothouse.apiserver.storage.errors import Compacted, Corrupt, FutureRevision, StorageError
 from pilothouse.componentbase.tasks import TaskOwner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from pilothouse.apimachinery.clock import Clock, TimerHandle
     from pilothouse.apimachinery.object import Obj
@@ -74,7 +74,7 @@ class Cacher:
         prefix: str,
         *,
         clock: Clock,
-        indexers: Mapping[str, Callable[[Entry], str]] | None = None,
+        indexers: Indexers | None = None,
         decode: Callable[[bytes], bytes] | None = None,
     ) -> None:
         self.prefix = prefix

@@ -8,10 +8,11 @@ whose indexed field has, or had, that value (upstream's IndexerFuncs and trigger
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator
 
     from pilothouse.apiserver.storage.cacher.cache_watcher import CacheWatcher
     from pilothouse.apiserver.storage.cacher.watch_cache import Entry, Event
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Watchers = dict["CacheWatcher", None]
+
+
+_ByField = Mapping[str, Callable[["Entry"], str]]
+Indexers = _ByField | Callable[[], _ByField]
+"""Functions by field, or what gives them when the first watcher has a trigger."""
 
 
 class _Scope:
@@ -35,11 +41,10 @@ class _Scope:
 class WatcherIndex:
     """Watchers of one cacher."""
 
-    def __init__(
-        self, prefix: str, indexers: Mapping[str, Callable[[Entry], str]] | None = None
-    ) -> None:
+    def __init__(self, prefix: str, indexers: Indexers | None = None) -> None:
         self._prefix = prefix
-        self._indexers = dict(indexers or {})
+        self._load: Callable[[], _ByField] | None = indexers if callable(indexers) else None
+        self._indexers: _ByField = {} if indexers is None or callable(indexers) else indexers
         self._scopes: dict[str, _Scope] = {}
         self._prefix_of: dict[CacheWatcher, str] = {}
 
@@ -50,6 +55,9 @@ class WatcherIndex:
         return iter(list(self._prefix_of))
 
     def supports(self, field: str) -> bool:
+        load, self._load = self._load, None
+        if load is not None:
+            self._indexers = load()
         return field in self._indexers
 
     def add(self, prefix: str, watcher: CacheWatcher) -> None:

@@ -23,8 +23,10 @@ from typing import Any, Self, TypeVar
 
 from pilothouse.cluster.config import ClusterConfig
 from pilothouse.cluster.core import ClusterCore
+from pilothouse.cluster.preload import preload
 
 T = TypeVar("T")
+preload()
 
 
 class Cluster:
