@@ -147,7 +147,15 @@ class NamespaceController(Controller):
         self._crds = self.watch(
             CUSTOM_RESOURCE_DEFINITIONS, self._forget, self._forget_both, self._forget
         )
+        self.watch(PODS, None, None, self._pod_gone)
         self._discovered: Discovered | None = None
+        self._waiting: set[str] = set()
+        """Namespaces that are being emptied: when a pod of theirs goes, they are looked at."""
+
+    def _pod_gone(self, pod: Obj) -> None:
+        namespace = meta(pod).get("namespace") or ""
+        if namespace in self._waiting:
+            self.queue.add(namespace)
 
     def _changed(self, namespace: Obj) -> None:
         if meta(namespace).get("deletionTimestamp"):
@@ -177,8 +185,10 @@ class NamespaceController(Controller):
         try:
             await self._empty(namespace)
         except ContentRemains as error:
+            self._waiting.add(key)
             self.queue.add_after(key, error.estimate / 2 + 1)
             return
+        self._waiting.discard(key)
         await self._finalize(namespace)
 
     async def _mark_terminating(self, namespace: Obj) -> Obj:

@@ -33,7 +33,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 ISSUER = "https://kubernetes.default.svc.cluster.local"
+START_SECONDS = 110.0
 AUTHENTICATED = "system:authenticated"
+_USER_AGENTS = {
+    "system:serviceaccount:kube-system": "kube-controller-manager",
+    "system:node": "kubelet",
+}
+"""Programs by their users, the last part of the name aside: the names in managedFields."""
 
 
 class StartFailure(Exception):
@@ -77,7 +83,8 @@ class ClusterCore:
 
     def client_as(self, user: str, *groups: str) -> Any:
         assert self.server is not None
-        return self.server.local_client(UserInfo(user, (*groups, AUTHENTICATED)), user)
+        agent = _USER_AGENTS.get(user.rpartition(":")[0], user.rpartition(":")[2])
+        return self.server.local_client(UserInfo(user, (*groups, AUTHENTICATED)), agent)
 
     @property
     def server_url(self) -> str:
@@ -132,7 +139,11 @@ class ClusterCore:
         """
         started = time.perf_counter()
         try:
-            await self._start()
+            async with asyncio.timeout(START_SECONDS):
+                await self._start()
+        except TimeoutError as error:
+            trouble = "; ".join(f"{k}: {v}" for k, v in self.health().items()) or "no reason known"
+            raise StartFailure(f"not Ready after {START_SECONDS:.0f} s ({trouble})") from error
         except ConfigError as error:
             raise StartFailure(str(error)) from error
         except StorageError as error:

@@ -37,10 +37,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 NODE_NETWORKS = "10.199.0.0/16"
 """Each cluster's nodes get a /24 of this that nothing on the machine uses."""
-PROCESS_COST = (
-    "runtime process: pods are plain processes on the machine's network, without images' users, "
-    "limits or Services"
-)
 
 
 class MachineNodes:
@@ -63,8 +59,15 @@ class MachineNodes:
         warning = await self._images.prepare()
         if warning:
             self._core.notes.append(f"no busybox image: {warning}")
+        await self._choose()
+
+    async def _choose(self) -> None:
+        """The runtime that was asked for, or the best one that really starts."""
+        from pilothouse.kubelet.runtime.probe import choose, explain, probe
+
         wanted = self._config.runtime
-        if wanted in ("auto", "oci"):
+        probes = [] if wanted != "auto" else await asyncio.to_thread(probe)
+        if wanted == "oci" or (probes and choose(probes).name == "oci"):
             try:
                 await self._prepare_oci()
                 return
@@ -72,7 +75,10 @@ class MachineNodes:
                 await self._undo_oci()
                 if wanted == "oci":
                     raise StartFailure(f"--runtime oci does not work here: {error}") from error
-                self._core.notes.append(f"{PROCESS_COST} ({error})")
+                self._core.notes.append(f"runtime oci did not start: {error}")
+        if probes:
+            process = next(p for p in probes if p.name == "process")
+            self._core.notes.append(explain(process, probes))
         self._prepare_process()
 
     async def _prepare_oci(self) -> None:
@@ -81,7 +87,7 @@ class MachineNodes:
 
         if os.geteuid() != 0:
             raise StartFailure("it needs root for namespaces and cgroups; run as root")
-        if not (shutil.which("crun") or shutil.which("runc")):
+        if not shutil.which("crun"):
             raise StartFailure("crun is missing: apt-get install crun (or make up as root)")
         self._core._report("making the network of the nodes")
         try:
