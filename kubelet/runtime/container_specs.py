@@ -120,6 +120,7 @@ def container_config(
             )
             or "File",
             "io.pilothouse.container.image": container.get("image") or "",
+            "io.pilothouse.container.restartPolicy": container.get("restartPolicy") or "",
         },
     )
 

@@ -3,8 +3,8 @@
 A container's behaviour comes from, in this order: annotations of its pod
 (``fake.pilothouse.dev/<key>`` or ``fake.pilothouse.dev/<container>.<key>``, keys as in
 :data:`ANNOTATION_KEYS`), then its command as far as :func:`infer_run` understands it (``true``,
-``false``, ``sleep N``, ``exit N``, ``echo …`` and ``sh -c`` scripts made of these), else it runs
-until it is stopped. A stopped container exits with 0 when it runs its image's own command (real
+``false``, ``sleep N``, ``exit N``, ``echo …`` and ``sh -c`` scripts made of these), else an init
+container (no sidecar) succeeds at once and others run until they are stopped. A stopped container exits with 0 when it runs its image's own command (real
 ones handle TERM) and with 137 when the pod gives a command (a shell as PID 1 ignores TERM).
 """
 
@@ -49,9 +49,18 @@ def default_script(sandbox: PodSandboxConfig, container: ContainerConfig) -> Con
     argv = [*(container.command or ()), *(container.args or ())]
     behaviour = ContainerBehaviour(stop_exit_code=137 if container.command else 0)
     inferred = infer_run(argv)
+    if inferred is None and is_init(container):
+        inferred = (0.0, 0)
     if inferred is not None:
         behaviour = replace(behaviour, run_for=inferred[0], exit_code=inferred[1])
     return with_annotations(behaviour, sandbox.annotations, container.name)
+
+
+def is_init(container: ContainerConfig) -> bool:
+    """A container that its pod waits for; a sidecar is none."""
+    kind = container.labels.get("io.pilothouse.container.kind")
+    sidecar = container.annotations.get("io.pilothouse.container.restartPolicy") == "Always"
+    return kind == "init" and not sidecar
 
 
 def with_annotations(

@@ -14,6 +14,7 @@ from pilothouse.kubelet.runtime.errors import ExecTimeout, ImagePullError, Start
 from pilothouse.kubelet.runtime.fake import FakeRuntime
 from pilothouse.kubelet.runtime.fake_script import (
     ContainerBehaviour,
+    default_script,
     image_is_known,
     infer_run,
     with_annotations,
@@ -149,3 +150,22 @@ async def test_thousands_of_pods_are_cheap_and_have_their_own_addresses() -> Non
         await runtime.start_container(container)
     assert time.perf_counter() - started < 2
     assert len({s.ips for s in await runtime.list_pod_sandboxes()}) == 3000
+
+
+@pytest.mark.parametrize(
+    ("kind", "restart", "command", "run_for"),
+    [
+        ("init", "", None, 0.0),
+        ("init", "Always", None, None),
+        ("container", "", None, None),
+        ("init", "", ("sleep", "5"), 5.0),
+    ],
+)
+def test_init_containers_end_by_themselves(kind, restart, command, run_for):
+    config = ContainerConfig(
+        name="c", attempt=0, image="i", command=command,
+        labels={"io.pilothouse.container.kind": kind},
+        annotations={"io.pilothouse.container.restartPolicy": restart},
+    )  # fmt: skip
+    sandbox = PodSandboxConfig("p", "default", "u", 0, "p", "/logs")
+    assert default_script(sandbox, config).run_for == run_for
