@@ -4,8 +4,9 @@ A container's behaviour comes from, in this order: annotations of its pod
 (``fake.pilothouse.dev/<key>`` or ``fake.pilothouse.dev/<container>.<key>``, keys as in
 :data:`ANNOTATION_KEYS`), then its command as far as :func:`infer_run` understands it (``true``,
 ``false``, ``sleep N``, ``exit N``, ``echo …`` and ``sh -c`` scripts made of these), else an init
-container (no sidecar) succeeds at once and others run until they are stopped. A stopped container exits with 0 when it runs its image's own command (real
-ones handle TERM) and with 137 when the pod gives a command (a shell as PID 1 ignores TERM).
+container (no sidecar) succeeds at once and others run until they are stopped. A stopped container
+exits with 0 when it runs its image's own command (real ones handle TERM) and with 137 when the
+pod gives a command (a shell as PID 1 ignores TERM).
 """
 
 from __future__ import annotations
