@@ -106,6 +106,8 @@ class APIHandler:
         if served is None:
             return await self._route(request)
         check_scope(info, served)
+        if served.warnings:
+            request.warnings += served.warnings
         if info.subresource:
             sub = served.subresources.get(info.subresource)
             if sub is None:

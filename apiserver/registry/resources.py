@@ -23,6 +23,13 @@ if TYPE_CHECKING:
     from pilothouse.apiserver.registry.strategy import Strategy
 
 
+_DEPRECATED = {
+    ("", "v1", "Endpoints"): "v1 Endpoints is deprecated in v1.33+; "
+    "use discovery.k8s.io/v1 EndpointSlice",
+    ("", "v1", "ComponentStatus"): "v1 ComponentStatus is deprecated in v1.19+",
+}
+
+
 class Converter(Protocol):
     """Between the served version of a kind and the one that is stored. Pure; new objects."""
 
@@ -61,6 +68,9 @@ class ServedResource:
         self.prefix = storage_prefix(resource)
         self.head_length = len(f'{{"kind":"{resource.kind}","apiVersion":"{self.api_version}",')
         """Length of what an encoded object has before its metadata; lists leave it out."""
+        deprecated = _DEPRECATED.get(resource.gvk)
+        self.warnings: tuple[str, ...] = (deprecated,) if deprecated else ()
+        """Said with every answer about this version of the kind."""
         self._load_schema = load_schema
         self._load_strategy = load_strategy
         self._load_store = load_store

@@ -33,6 +33,9 @@ class JobStrategy(BuiltInStrategy):
     def prepare_for_create(self, context: RegistryContext, obj: Obj) -> None:
         if not obj["spec"].get("manualSelector"):
             _generate_selector(obj)
+        labels = obj["spec"]["template"].get("metadata", {}).get("labels")
+        if labels and not meta(obj).get("labels"):  # a default that upstream applies on reading
+            meta(obj)["labels"] = dict(labels)
         obj["status"] = {}
 
     def check_create(self, obj: Obj) -> ErrorList:
