@@ -31,6 +31,9 @@ _MODULES: dict[str, dict[str, str]] = {
         "persistentvolumes": "core.persistentvolume",
         "persistentvolumeclaims": "core.persistentvolumeclaim",
     },
+    "apiextensions.k8s.io": {
+        "customresourcedefinitions": "apiextensions.custom_resource_definition",
+    },
     "apps": {
         "deployments": "apps.deployment",
         "replicasets": "apps.replicaset",
