@@ -15,6 +15,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from pilothouse.apimachinery.schema import GroupResource
+from pilothouse.apiserver.apiextensions.controller import CustomResources
 from pilothouse.apiserver.application import PATHS, LazyApplication
 from pilothouse.apiserver.endpoints import root
 from pilothouse.apiserver.endpoints.handler import APIHandler, Server
@@ -87,6 +88,8 @@ class APIServer:
         """Kubelets of this process register here."""
         self.post_start_hooks: list[tuple[str, Hook]] = [("bootstrap", _bootstrap)]
         """Run in order after serving has begun and before ``start`` returns."""
+        self.custom: CustomResources | None = None
+        """What CRDs stand for."""
         self.kinds: Kinds | None = None
         """Stores of all kinds; set once the store is open."""
         self._http: HTTPServer | None = None
@@ -102,6 +105,9 @@ class APIServer:
         config = self.config
         await self.storage.start()
         await self._build()
+        assert self.kinds is not None
+        self.custom = CustomResources(self, self.kinds.late_admission)
+        await self.custom.start()
         self.edge = HTTPEdge(self.server, self.api)
         self._http = HTTPServer(self.edge, name="apiserver-http")
         if serve:
@@ -279,6 +285,8 @@ class APIServer:
         if self._http is not None:
             await self._http.stop(grace)
         await self.tasks.close()
+        if self.custom is not None:
+            await self.custom.close()
         if self.kinds is not None:
             await self.kinds.close()
         await self.storage.close()

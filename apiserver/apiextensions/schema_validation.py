@@ -367,9 +367,7 @@ def _rule_expressions(schema: _Schema, path: Path, place: _Place, errors: ErrorL
         problem = cel.problem(rule)
         if problem is not None and problem.syntax:
             shown = _go_rule(rule)
-            errors.append(
-                invalid(where.child("rule"), _Verbatim(shown), f"compilation failed: {problem}")
-            )
+            errors.append(invalid(where.child("rule"), shown, f"compilation failed: {problem}"))
         if cel.uses_old_self(rule.get("rule") or ""):
             if place.uncorrelated is not None:
                 detail = (

@@ -111,6 +111,8 @@ class APIHandler:
         if info.subresource:
             sub = served.subresources.get(info.subresource)
             if sub is None:
+                if served.resource.custom:
+                    raise not_found(served, info.name)
                 raise new_generic_not_found()
             handler = find_handler(served, info.subresource)
             if not _allows(sub.verbs, request):

@@ -124,7 +124,7 @@ def _field_selector(text: str, served: ServedResource) -> FieldSelector | None:
             continue
         if field == "metadata.namespace":
             continue
-        if strategy.selectable_fields:
+        if strategy.selectable_fields or served.resource.custom:
             raise new_bad_request(f"field label not supported: {field}")
         raise new_bad_request(
             f'"{field}" is not a known field selector: only "metadata.name", "metadata.namespace"'

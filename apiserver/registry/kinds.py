@@ -41,6 +41,11 @@ class Kinds:
         self._stores: dict[str, Store] = {}
         self.admission: Admission | None = None
 
+    @property
+    def late_admission(self) -> Admission:
+        """The admission chain for stores that others make (custom resources)."""
+        return _Late(self)
+
     def served(self) -> list[ServedResource]:
         return [self._serve(row) for row in BUILT_IN]
 
