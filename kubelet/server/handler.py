@@ -11,6 +11,7 @@ import http
 import json
 import logging
 from collections.abc import Mapping
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
@@ -275,6 +276,7 @@ async def _write_response(writer: asyncio.StreamWriter, response: Response) -> N
     writer.write(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace") + response.body)
     await writer.drain()
     if response.chunks is not None:
-        async for chunk in response.chunks:
-            writer.write(chunk)
-            await writer.drain()
+        async with aclosing(response.chunks) as chunks:
+            async for chunk in chunks:
+                writer.write(chunk)
+                await writer.drain()

@@ -87,6 +87,11 @@ class LogFile:
                 os.close(self._fd)
                 self._fd = -1
 
+    def __del__(self) -> None:
+        # An async generator that is dropped before its first step runs no ``finally``.
+        if getattr(self, "_fd", -1) >= 0:
+            os.close(self._fd)
+
 
 def _tail_start(fd: int, lines: int) -> int:
     """Where the last ``lines`` lines begin. Lines of the file: a partial one is one too."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from pilothouse.apimachinery.object import Obj
 from pilothouse.kubelet.pod_cache import PodCache
@@ -75,7 +76,9 @@ class ContainerLogs:
         self._watches = watches
         self._real_files = real_files
 
-    async def open(self, status: ContainerStatus, options: LogOptions) -> AsyncIterator[bytes]:
+    async def open(
+        self, status: ContainerStatus, options: LogOptions
+    ) -> AsyncGenerator[bytes, None]:
         """The log as chunks. :raises Refusal: 400, it cannot be read."""
         try:
             file = await asyncio.to_thread(LogFile, status.log_path, options)
@@ -88,18 +91,21 @@ class ContainerLogs:
             return self._nothing(status, options)
         return self._read(file, status, options)
 
-    async def _nothing(self, status: ContainerStatus, options: LogOptions) -> AsyncIterator[bytes]:
+    async def _nothing(
+        self, status: ContainerStatus, options: LogOptions
+    ) -> AsyncGenerator[bytes, None]:
         if options.follow:
             await self._cache.wait_exited(status.id)
         yield b""
 
     async def _read(
         self, file: LogFile, status: ContainerStatus, options: LogOptions
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         try:
             if options.follow:
-                async for chunk in self._follow(file, status):
-                    yield chunk
+                async with aclosing(self._follow(file, status)) as chunks:
+                    async for chunk in chunks:
+                        yield chunk
             else:
                 more = not file.done
                 while more:
@@ -111,7 +117,7 @@ class ContainerLogs:
         finally:
             file.close()
 
-    async def _follow(self, file: LogFile, status: ContainerStatus) -> AsyncIterator[bytes]:
+    async def _follow(self, file: LogFile, status: ContainerStatus) -> AsyncGenerator[bytes, None]:
         exit_seen = self._cache.exit_future(status.id)
         changed = self._watches.watch(os.path.dirname(status.log_path))
         exit_seen.add_done_callback(lambda _: changed.set())
@@ -123,7 +129,7 @@ class ContainerLogs:
                 chunk, more = await asyncio.to_thread(file.step)
                 if chunk:
                     yield chunk
-                if more:
+                if more or file.done:
                     continue
                 if exited:
                     return

@@ -15,10 +15,11 @@ MAX_FILE = 64 << 20
 
 def serve(root_dir: str, parts: list[str], path: str) -> Response:
     """A directory's listing or the (end of a) file. :raises Refusal: 404."""
+    if any(part in (".", "..") or "\0" in part for part in parts):
+        raise Refusal(404, "404 page not found")
     base = os.path.realpath(os.path.join(root_dir, "logs"))
     target = os.path.realpath(os.path.join(base, *parts)) if parts else base
-    inside = target == base or target.startswith(base + os.sep)
-    if not inside or any(part in (".", "..") or "\0" in part for part in parts):
+    if target != base and not target.startswith(base + os.sep):
         raise Refusal(404, "404 page not found")
     try:
         if target == base or os.path.isdir(target):

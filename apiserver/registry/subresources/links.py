@@ -11,7 +11,7 @@ import html
 import posixpath
 import re
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
 
@@ -82,12 +82,16 @@ class Links:
         plain = zlib.decompressobj(wbits=31) if encoding else None
         collected = bytearray()
         whole = True
-        async for chunk in chunks:
-            collected += plain.decompress(chunk) if plain is not None else chunk
-            if not whole or len(collected) > MAX_HTML:
-                whole = False
-                yield bytes(collected)
-                collected.clear()
+        try:
+            async for chunk in chunks:
+                collected += plain.decompress(chunk) if plain is not None else chunk
+                if not whole or len(collected) > MAX_HTML:
+                    whole = False
+                    yield bytes(collected)
+                    collected.clear()
+        finally:
+            if isinstance(chunks, AsyncGenerator):
+                await chunks.aclose()  # the connection to the backend with it
         if whole:
             yield await asyncio.to_thread(self.rewrite_html, bytes(collected))
 
