@@ -19,6 +19,7 @@ from pilothouse.kubelet.server.interfaces import Refusal
 from pilothouse.kubelet.server.log_file import LogFile
 from pilothouse.kubelet.server.log_format import LogOptions
 
+Chunks = AsyncGenerator[bytes, None]
 _STATUS_LISTS = ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses")
 _PULL_FAILURES = {
     "ErrImagePull": "image can't be pulled",
@@ -76,9 +77,7 @@ class ContainerLogs:
         self._watches = watches
         self._real_files = real_files
 
-    async def open(
-        self, status: ContainerStatus, options: LogOptions
-    ) -> AsyncGenerator[bytes, None]:
+    async def open(self, status: ContainerStatus, options: LogOptions) -> Chunks:
         """The log as chunks. :raises Refusal: 400, it cannot be read."""
         try:
             file = await asyncio.to_thread(LogFile, status.log_path, options)
@@ -91,16 +90,12 @@ class ContainerLogs:
             return self._nothing(status, options)
         return self._read(file, status, options)
 
-    async def _nothing(
-        self, status: ContainerStatus, options: LogOptions
-    ) -> AsyncGenerator[bytes, None]:
+    async def _nothing(self, status: ContainerStatus, options: LogOptions) -> Chunks:
         if options.follow:
             await self._cache.wait_exited(status.id)
         yield b""
 
-    async def _read(
-        self, file: LogFile, status: ContainerStatus, options: LogOptions
-    ) -> AsyncGenerator[bytes, None]:
+    async def _read(self, file: LogFile, status: ContainerStatus, options: LogOptions) -> Chunks:
         try:
             if options.follow:
                 async with aclosing(self._follow(file, status)) as chunks:
@@ -117,7 +112,7 @@ class ContainerLogs:
         finally:
             file.close()
 
-    async def _follow(self, file: LogFile, status: ContainerStatus) -> AsyncGenerator[bytes, None]:
+    async def _follow(self, file: LogFile, status: ContainerStatus) -> Chunks:
         exit_seen = self._cache.exit_future(status.id)
         changed = self._watches.watch(os.path.dirname(status.log_path))
         exit_seen.add_done_callback(lambda _: changed.set())

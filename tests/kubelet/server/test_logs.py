@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -136,6 +137,8 @@ async def test_an_answer_that_nobody_reads_leaves_no_file_open(container: Contai
     chunks = await container.open()
     assert len(os.listdir("/proc/self/fd")) == before + 1
     del chunks
+    await asyncio.sleep(0)
+    gc.collect()
     assert len(os.listdir("/proc/self/fd")) == before
 
 
