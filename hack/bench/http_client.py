@@ -17,6 +17,7 @@ from hack.bench.requests import NAMESPACE, encode
 _LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
 _END = b"\r\n0\r\n\r\n"
 _NAME = re.compile(rb'"name":"(run-\d+)"')
+_LAST_CHUNK = b"0\r\n\r\n"
 _SENT = b'"bench/sent":"'
 _VERSION = re.compile(rb'"resourceVersion":"(\d+)"')
 
@@ -131,6 +132,8 @@ class Watcher(asyncio.Protocol):
         if not self.open.done():
             self.open.set_result(None)
         data = self._tail + data
+        if data.endswith(_LAST_CHUNK):
+            self.transport.abort()
         # The marker stands once in each event; a part of it may wait for the next read.
         self.events += data.count(_SENT)
         if self._sampled:
@@ -181,6 +184,9 @@ class PodFollower(asyncio.Protocol):
             yield request
 
     def data_received(self, data: bytes) -> None:
+        if data.endswith(_LAST_CHUNK):
+            # A server that finds its watcher too slow ends the answer and keeps the connection.
+            self.transport.abort()
         *lines, self._tail = (self._tail + data).split(b"\n")
         for line in lines:
             # Chunk framing may cut a line, but hardly ever a marker.
