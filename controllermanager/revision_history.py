@@ -7,7 +7,7 @@ what is equal and what may go is decided by the pure functions.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pilothouse.apimachinery.errors import StatusError, is_already_exists, is_not_found
 from pilothouse.apimachinery.hashing import hash_object
@@ -64,9 +64,16 @@ def make_revision(owner: Obj, number: int, collision_count: int | None) -> Obj:
         "apiVersion": "apps/v1",
         "kind": "ControllerRevision",
         "metadata": metadata,
-        "data": {"spec": {"template": template}},
+        "data": {"spec": {"template": _sorted(template)}},
         "revision": number,
     }
+
+
+def _sorted(value: Any) -> Any:
+    """With keys in order, as Go writes maps: clients compare ``data`` byte by byte."""
+    if isinstance(value, dict):
+        return {key: _sorted(value[key]) for key in sorted(value)}
+    return [_sorted(item) for item in value] if isinstance(value, list) else value
 
 
 def surplus(revisions: Iterable[Obj], live: set[str], limit: int) -> list[Obj]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from pilothouse.apimachinery.object import copy_object
@@ -98,7 +100,8 @@ async def test_one_pod_a_node_that_the_scheduler_binds(cluster):
     assert status(cluster)["numberReady"] == 3
     assert status(cluster)["updatedNumberScheduled"] == 3
     assert "numberUnavailable" not in status(cluster)
-    assert len(cluster.client.objects(CONTROLLER_REVISIONS)) == 1
+    (revision,) = cluster.client.objects(CONTROLLER_REVISIONS)
+    assert json.dumps(revision["data"]) == json.dumps(revision["data"], sort_keys=True)
 
 
 async def test_nodes_come_and_change(cluster):
