@@ -11,11 +11,14 @@ import aiohttp
 import pytest
 
 from pilothouse.apimachinery.errors import new_internal_error
+from pilothouse.apiserver.config import ServerConfig
+from pilothouse.apiserver.kubelet_connection import HTTPSNodes
 from pilothouse.componentbase.certs import ClusterPKI
 from pilothouse.componentbase.serving.http_server import HTTPServer
 from pilothouse.kubelet.config import KubeletConfig
 from pilothouse.kubelet.server.https import REVIEWS, AccessReviews, serve, subresources_of
 
+from .conftest import Pair, WebSocketClient
 from .test_handler import Host
 
 
@@ -163,3 +166,37 @@ async def test_decisions_grow_old(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_what_paths_need(path: str, expected: list[str]) -> None:
     assert subresources_of(path) == expected
+
+
+async def test_the_api_servers_own_way_here(served: Served, pair: Pair) -> None:
+    """``HTTPSNodes``: logs, and an exec whose bytes pass through two connections."""
+    pki = served.pki
+    node = {
+        "metadata": {"name": "n"},
+        "status": {
+            "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
+            "daemonEndpoints": {"kubeletEndpoint": {"Port": served.port}},
+        },
+    }
+    listers: Any = type("Listers", (), {"get": lambda self, resource, ns, name: node})()
+    config = ServerConfig(
+        kubelet_certificate_authority=str(pki.crt("ca")),
+        kubelet_client_certificate=str(pki.crt("apiserver-kubelet-client")),
+        kubelet_client_key=str(pki.key("apiserver-kubelet-client")),
+    )
+    nodes = HTTPSNodes(config, listers)
+    answer = await nodes.request("n", "GET", "/containerLogs/default/p/c", "follow=false")
+    assert answer.status == 200 and answer.chunks is not None
+    assert [chunk async for chunk in answer.chunks] == []
+    ours, theirs = await pair()
+    headers = WebSocketClient.headers("v5.channel.k8s.io")
+    query = "output=1&command=ls"
+    passing = asyncio.create_task(
+        nodes.upgrade("n", "GET", "/exec/default/p/c", query, headers, *ours)
+    )
+    client = WebSocketClient(theirs)
+    assert "101" in await client.head()
+    await client.rest()
+    await passing
+    assert client.data(1) == b"out"
+    assert b"Success" in client.data(3)
