@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import signal
 import sys
 import tempfile
 from collections import Counter
@@ -68,21 +69,32 @@ def tell(result: Result) -> None:
 
 
 def run(args: argparse.Namespace, tests: list[catalog.Test]) -> list[Result]:
+    """All results; after Ctrl-C those that there are."""
     reports = args.reports or Path(tempfile.mkdtemp(prefix="conformance-"))
+    results: list[Result] = []
+
+    def on_result(result: Result) -> None:
+        results.append(result)
+        tell(result)
+
     with ExitStack() as stack:
         kubeconfig = args.kubeconfig
         if kubeconfig is None:
             home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ph-conformance-")))
             own = cluster.cluster(home, runtime=args.runtime, nodes=args.nodes)
             kubeconfig = stack.enter_context(own)
-        suite = Suite(kubeconfig, reports, timeout=args.timeout, on_result=tell)
-        results = suite.run(tests, args.parallel)
+        suite = Suite(kubeconfig, reports, timeout=args.timeout, on_result=on_result)
+        try:
+            suite.run(tests, args.parallel)
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
     print(f"junit: {merge_junit(reports)}")
     return results
 
 
 def main() -> int:
     args = arguments()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     tests = choose(args)
     if args.list:
         print("\n".join(test.name for test in tests))

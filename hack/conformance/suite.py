@@ -55,19 +55,21 @@ class Suite:
         self.on_result = on_result
         self._lock = threading.Lock()
         self._stop = threading.Event()
+        self._running: set[subprocess.Popen[bytes]] = set()
 
     def run(self, tests: Iterable[Test], parallel: int) -> list[Result]:
         """Runs the tests, `parallel` at once; those that must be alone come last, one by one."""
         tests = list(tests)
         together = [test for test in tests if not test.serial]
         alone = [test for test in tests if test.serial]
-        results: list[Result] = []
-        try:
-            with ThreadPoolExecutor(max_workers=max(1, parallel)) as pool:
-                results += pool.map(self._run_and_tell, together)
-        except KeyboardInterrupt:
-            self._stop.set()
-            raise
+        with ThreadPoolExecutor(max_workers=max(1, parallel)) as pool:
+            try:
+                results = list(pool.map(self._run_and_tell, together))
+            except BaseException:
+                self._stop.set()
+                for process in list(self._running):
+                    process.send_signal(signal.SIGINT)
+                raise
         return results + [self._run_and_tell(test) for test in alone]
 
     def _run_and_tell(self, test: Test) -> Result:
@@ -91,6 +93,7 @@ class Suite:
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )
+            self._running.add(process)
             try:
                 process.wait(self.timeout + GRACE)
             except BaseException as error:
@@ -98,6 +101,8 @@ class Suite:
                 process.wait()
                 if not isinstance(error, subprocess.TimeoutExpired):
                     raise
+            finally:
+                self._running.discard(process)
         outcome, note = read_junit(folder / "junit_01.xml", self.timeout)
         return Result(test, outcome, time.monotonic() - started, note)
 
