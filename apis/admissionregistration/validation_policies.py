@@ -182,14 +182,14 @@ def _mutation(errors: ErrorList, mutation: Obj, path: str) -> None:
         errors.append(not_supported(f"{path}.patchType", kind, _PATCH_TYPES))
         return
     for of_kind, field in fields.items():
-        found = mutation.get(field)
+        found: Obj | None = mutation.get(field)
         if of_kind != kind and found is not None:
             message = f"must not be specified when patchType is {kind}"
             errors.append(invalid(f"{path}.{field}", f"{{{field}}}", message))
         elif of_kind == kind and found is None:
             message = f"must be specified when patchType is {kind}"
             errors.append(required(f"{path}.{field}", message))
-        elif of_kind == kind and not (found.get("expression") or "").strip():
+        elif found is not None and not (found.get("expression") or "").strip():
             message = "expression is not specified"
             errors.append(required(f"{path}.{field}.expression", message))
 

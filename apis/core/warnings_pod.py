@@ -265,7 +265,8 @@ def _port_overlap(at: str, port: Obj, other_at: str, other: Obj) -> list[str]:
 def _go_port(port: Obj) -> str:
     return (
         f"{{Name:{port.get('name') or ''} HostPort:0 "
-        f"ContainerPort:{port.get('containerPort') or 0} Protocol:{port.get('protocol') or ''} HostIP:{port.get('hostIP') or ''}}}"
+        f"ContainerPort:{port.get('containerPort') or 0} Protocol:{port.get('protocol') or ''} "
+        f"HostIP:{port.get('hostIP') or ''}}}"
     )
 
 

@@ -19,7 +19,7 @@ def validate_pod_disruption_budget(budget: Obj, old: Obj | None = None) -> Error
     spec = budget.get("spec") or {}
     if spec.get("minAvailable") is not None and spec.get("maxUnavailable") is not None:
         message = "minAvailable and maxUnavailable cannot be both set"
-        errors.append(invalid("spec", spec, message))
+        errors.append(invalid("spec", _go_spec(spec), message))
     for field in ("minAvailable", "maxUnavailable"):
         value = spec.get(field)
         if value is not None:
@@ -37,6 +37,12 @@ def validate_pod_disruption_budget(budget: Obj, old: Obj | None = None) -> Error
         at = "spec.unhealthyPodEvictionPolicy"
         errors.append(not_supported(at, policy, _EVICTION_POLICIES))
     return errors
+
+
+def _go_spec(spec: Obj) -> Obj:
+    """As upstream's internal type is shown."""
+    fields = ("minAvailable", "selector", "maxUnavailable", "unhealthyPodEvictionPolicy")
+    return {field[0].upper() + field[1:]: spec.get(field) for field in fields}
 
 
 def validate_pod_disruption_budget_status(budget: Obj) -> ErrorList:

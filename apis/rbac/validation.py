@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pilothouse.apimachinery import names
 from pilothouse.apis.meta import validation as check
-from pilothouse.apis.meta.errors import add_all, invalid, not_supported, required
+from pilothouse.apis.meta.errors import IMMUTABLE, add_all, invalid, not_supported, required
 
 if TYPE_CHECKING:
     from pilothouse.apimachinery.fieldpath import ErrorList
@@ -100,7 +100,10 @@ def _subject(errors: ErrorList, subject: Obj, namespaced: bool, path: str) -> No
 
 def validate_binding_update(binding: Obj, old: Obj, *, namespaced: bool) -> ErrorList:
     errors = validate_binding(binding, namespaced=namespaced)
-    role, before = binding.get("roleRef"), old.get("roleRef")
+    role, before = binding.get("roleRef") or {}, old.get("roleRef") or {}
     if role != before:
-        check.immutable(errors, role, before, "roleRef")
+        # Upstream shows its internal type for the one and the served type for the other.
+        fields = (("APIGroup", "apiGroup"), ("Kind", "kind"), ("Name", "name"))
+        internal = {go: role.get(field) or "" for go, field in fields}
+        errors.append(invalid("roleRef", internal if namespaced else role, IMMUTABLE))
     return errors
