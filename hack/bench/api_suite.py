@@ -171,6 +171,8 @@ def _watches(workers: list[Worker], plan: Plan, slices: Slices, progress: Any) -
                     job="watch", watchers=watchers, rate=rate, seconds=plan.watch_seconds
                 )
                 _keep(slices, name, watchers, worker, answer)
+                alone = answer | {"cpu": answer.get("cpu_without_patches", 0.0)}
+                _keep(slices, f"{name}, without the writes", watchers, worker, alone)
 
 
 def _keep(slices: Slices, name: str, connections: int, worker: Worker, answer: Any) -> None:

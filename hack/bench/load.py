@@ -92,7 +92,7 @@ class Generator:
 
     async def watch(self, job: dict[str, Any]) -> dict[str, Any]:
         """``watchers`` follow a pod that is patched ``rate`` times a second. The same patches
-        without watchers come first: what they cost is taken off."""
+        without watchers come first, so that what they cost can be taken off."""
         seconds, rate = job["seconds"], job["rate"]
         alone = await self._write(rate, seconds)
         watchers = await self._open_watchers(job["watchers"])
@@ -116,8 +116,8 @@ class Generator:
             "expected": expected,
             "cut": cut,
             "seconds": written["seconds"],
-            "cpu": max(0.0, cpu - patches),
-            "cpu_with_patches": cpu,
+            "cpu": cpu,
+            "cpu_without_patches": max(0.0, cpu - patches),
             "p50": percentile(lags, 0.5),
             "p99": percentile(lags, 0.99),
             "failures": written["failures"],

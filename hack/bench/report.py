@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from hack.bench.goals import ABSOLUTE, RATIOS, met
+from hack.bench.goals import ABSOLUTE, MEMORY_RATIOS, RATIOS, met
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "performance.md"
 BEGIN, END = "<!-- hack.bench begin -->", "<!-- hack.bench end -->"
@@ -93,6 +93,11 @@ def figure_table(figures: dict[str, dict[str, Any]]) -> list[list[str]]:
     for name, values in figures.items():
         ours, theirs = values.get("pilothouse"), values.get("reference")
         goal = ABSOLUTE.get(name)
+        if name in MEMORY_RATIOS and ours and theirs:
+            limit, ratio = MEMORY_RATIOS[name], ours / theirs
+            reached = f"{'yes' if ratio <= limit else 'no'} ({ratio:.2f})"
+            table.append([name, _number(ours), _number(theirs), f"≤ {limit:g} of it", reached])
+            continue
         reached = ""
         if goal and isinstance(ours, int | float):
             limit, less = goal
