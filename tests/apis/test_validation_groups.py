@@ -366,7 +366,7 @@ def test_autoscaler_defaults() -> None:
 
 
 def test_network_policy_types() -> None:
-    policy = {"spec": {"podSelector": {}, "egress": [{}]}}
+    policy: Obj = {"spec": {"podSelector": {}, "egress": [{}]}}
     spec = defaulted("networkpolicies.networking.k8s.io", policy)["spec"]
     assert spec["policyTypes"] == ["Ingress", "Egress"]
 
