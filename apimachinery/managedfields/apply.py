@@ -29,7 +29,6 @@ from pilothouse.apimachinery.managedfields.tracking import (
 )
 from pilothouse.apimachinery.managedfields.typed import TypedError
 from pilothouse.apimachinery.managedfields.validate import validate
-from pilothouse.apimachinery.schema import parse_api_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -148,13 +147,12 @@ def _check_version(applied: Obj, api_version: str) -> None:
 
 def _describe(obj: Obj) -> str:
     metadata = obj.get("metadata") or {}
-    try:
-        group_version = str(parse_api_version(obj.get("apiVersion") or ""))
-    except ValueError:
-        group_version = str(obj.get("apiVersion"))
+    # Go's GroupVersionKind shows the slash of the core group, too.
+    group_version = obj.get("apiVersion") or ""
     return (
         f"{metadata.get('namespace') or ''}/{metadata.get('name') or ''}; "
-        f"{group_version}, Kind={obj.get('kind') or ''}"
+        f"{group_version if '/' in group_version else '/' + group_version}, "
+        f"Kind={obj.get('kind') or ''}"
     )
 
 

@@ -72,6 +72,8 @@ def set_container_defaults(container: Obj) -> None:
     if not container.get("imagePullPolicy"):
         latest = image_tag_is_latest(container.get("image") or "")
         container["imagePullPolicy"] = "Always" if latest else "IfNotPresent"
+    if container.get("resources") is None:
+        container["resources"] = {}  # a struct, no pointer: Go always writes it
     if not container.get("terminationMessagePath"):
         container["terminationMessagePath"] = "/dev/termination-log"
     if not container.get("terminationMessagePolicy"):

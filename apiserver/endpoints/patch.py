@@ -6,6 +6,7 @@ as others get in between. Only apply creates what is missing.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -25,6 +26,7 @@ from pilothouse.apimachinery.schema import GroupKind
 from pilothouse.apimachinery.timefmt import format_time
 from pilothouse.apis.meta.errors import invalid
 from pilothouse.apiserver.codec.decode import CoercionError, coerce, load_value
+from pilothouse.apiserver.codec.go_values import json_kind
 from pilothouse.apiserver.endpoints.body import default
 from pilothouse.apiserver.endpoints.negotiation import negotiate
 from pilothouse.apiserver.endpoints.options import parse_write_options
@@ -50,6 +52,11 @@ _BUILT_IN = (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH)
 _CUSTOM = (JSON_PATCH, MERGE_PATCH, APPLY_PATCH)
 _MAX_OPERATIONS = 10_000
 _NO_KIND = GroupKind("", "")
+_CANNOT_UNMARSHAL = re.compile(
+    r"json: cannot unmarshal (\w+)(?: \S+)? into Go (?:struct field \S+|value) of type (\S+)"
+)
+_GO_KINDS = {"object": "map", "array": "slice", "number": "int64"}
+_SCALARS = ("int32", "int64", "float64", "bool", "string")
 
 
 async def handle(
@@ -91,6 +98,8 @@ def load_patch(request: Request, patch_type: str, options: WriteOptions) -> Any:
     try:
         value, repeated = load_value(request.body, media_type, check_repeated=False)
     except StatusError as error:
+        if patch_type != APPLY_PATCH:
+            raise new_bad_request("invalid JSON patch") from error
         text = error.message.removeprefix("couldn't get version/kind; json parse error: ")
         raise new_bad_request(f"error decoding patch: {text}") from error
     if repeated and strict:
@@ -98,18 +107,32 @@ def load_patch(request: Request, patch_type: str, options: WriteOptions) -> Any:
             raise new_bad_request(f"error strict decoding patch: {repeated}")
         request.warnings.append(repeated)
     if patch_type == JSON_PATCH:
+        if strict:
+            _check_operations(value)
         if isinstance(value, list) and len(value) > _MAX_OPERATIONS:
             raise new_request_entity_too_large(
                 f"The allowed maximum operations in a JSON patch is {_MAX_OPERATIONS}, got "
                 f"{len(value)}"
             )
     elif not isinstance(value, dict):
-        kind = "array" if isinstance(value, list) else type(value).__name__
+        said = "" if patch_type == STRATEGIC_PATCH else "error decoding patch: "
         raise new_bad_request(
-            f"error decoding patch: json: cannot unmarshal {kind} into Go value of type "
+            f"{said}json: cannot unmarshal {json_kind(value)} into Go value of type "
             "map[string]interface {}"
         )
     return value
+
+
+def _check_operations(value: Any) -> None:
+    wrong, go_type = value, "[]handlers.jsonPatchOp"
+    if isinstance(value, list):
+        go_type = "handlers.jsonPatchOp"
+        wrong = next((v for v in value if v is not None and not isinstance(v, dict)), None)
+    if wrong is not None:
+        raise new_bad_request(
+            f"error decoding patch: json: cannot unmarshal {json_kind(wrong)} into Go value of "
+            f"type {go_type}"
+        )
 
 
 def _applier(patch_type: str, served: ServedResource) -> Callable[[Obj, Any], Obj]:
@@ -173,7 +196,8 @@ def typed(
             raise CoercionError("the patched object is no JSON object")
         result = coerce(obj, served.schema, errors)
     except CoercionError as error:
-        raise _invalid_patch(shown or orjson.dumps(obj).decode(), error.message) from error
+        detail = _conversion_error(error.message) if shown else error.message
+        raise _invalid_patch(shown or orjson.dumps(obj).decode(), detail) from error
     if errors:
         if options.field_validation == "Strict":
             shown = shown or orjson.dumps(result).decode()
@@ -183,6 +207,21 @@ def typed(
     if not isinstance(result.get("metadata"), dict):
         result["metadata"] = {}
     return result
+
+
+def _conversion_error(message: str) -> str:
+    """What Go says of a wrong type when it converts maps to structs instead of decoding JSON."""
+    found = _CANNOT_UNMARSHAL.fullmatch(message)
+    if found is None:
+        return message
+    kind, go_type = _GO_KINDS.get(found[1], found[1]), found[2]
+    if go_type == "string" and kind == "int64":
+        return "cannot convert int64 to string"
+    if go_type in _SCALARS:
+        return f"unrecognized type: {go_type}"
+    if go_type.startswith(("[]", "map[")):
+        return f"cannot restore {'slice' if go_type[0] == '[' else 'map'} from {kind}"
+    return f"cannot restore struct from: {kind}"
 
 
 def go_map(value: Any) -> str:

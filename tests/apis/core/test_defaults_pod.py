@@ -22,6 +22,7 @@ def test_a_minimal_pod() -> None:
             {
                 "name": "c",
                 "image": "busybox",
+                "resources": {},
                 "terminationMessagePath": "/dev/termination-log",
                 "terminationMessagePolicy": "File",
                 "imagePullPolicy": "Always",
