@@ -44,7 +44,13 @@ class CustomServedResource(ServedResource):
 
     @property
     def openapi_schema(self) -> dict[str, Any] | None:
-        return self.kind.raw_schema(self.resource.version)
+        version = self.kind.version(self.resource.version)
+        schema: dict[str, Any] | None = (version.get("schema") or {}).get("openAPIV3Schema")
+        fields = version.get("selectableFields")
+        if schema is not None and fields:
+            paths = [{"fieldPath": field["jsonPath"].removeprefix(".")} for field in fields]
+            schema["x-kubernetes-selectable-fields"] = paths
+        return schema
 
 
 class CustomKind:
@@ -122,7 +128,7 @@ class CustomKind:
             if served.gvr.version == self.storage_version:
                 return self.store(served)
         crd = orjson.loads(self.data)
-        version = self._version(self.storage_version)
+        version = self.version(self.storage_version)
         return self.store(CustomServedResource(self, version, self._row(crd, version)))
 
     def terminate(self, crd: Obj) -> list[CustomServedResource]:
@@ -133,12 +139,13 @@ class CustomKind:
 
     def raw_schema(self, version: str) -> dict[str, Any] | None:
         """``openAPIV3Schema``, decoded anew: it is not kept."""
-        found: dict[str, Any] | None = (self._version(version).get("schema") or {}).get(
+        found: dict[str, Any] | None = (self.version(version).get("schema") or {}).get(
             "openAPIV3Schema"
         )
         return found
 
-    def _version(self, name: str) -> Obj:
+    def version(self, name: str) -> Obj:
+        """An item of ``spec.versions``, decoded anew."""
         for version in orjson.loads(self.data)["spec"]["versions"]:
             if version["name"] == name:
                 found: Obj = version
@@ -151,7 +158,7 @@ class CustomKind:
             from pilothouse.apiserver.apiextensions.strategy import CustomResourceStrategy
 
             strategy = self._strategies[version] = CustomResourceStrategy(
-                self._version(version), self.schemas[version], namespaced=self.namespaced
+                self.version(version), self.schemas[version], namespaced=self.namespaced
             )
         return strategy
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 OBJECT_META = f"{META}.ObjectMeta"
 LIST_META = f"{META}.ListMeta"
+_SELECTABLE = "x-kubernetes-selectable-fields"
 _EVERY_GROUP = (f"{META}.DeleteOptions", f"{META}.WatchEvent")
 
 
@@ -85,9 +86,12 @@ class DocumentBuilder:
     def _add_custom(self, row: Resource, schema: dict[str, Any] | None) -> None:
         gvk = {"group": row.group, "kind": row.kind, "version": row.version}
         body = dict(schema) if schema else {"type": "object"}
+        # Where v2 has any property, kubectl takes all others for unknown.
         free = not schema or (
-            body.get("x-kubernetes-preserve-unknown-fields") and "properties" not in body
+            self.writer.version == 2 and bool(body.get("x-kubernetes-preserve-unknown-fields"))
         )
+        if free:
+            body = {key: body[key] for key in body if key == _SELECTABLE}
         body["type"] = "object"
         if not free:
             own = self._type_meta(OBJECT_META)
