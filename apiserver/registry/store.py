@@ -23,7 +23,7 @@ from pilothouse.apimachinery.errors import (
 from pilothouse.apimachinery.managedfields import manager as field_manager
 from pilothouse.apimachinery.names import generate_name
 from pilothouse.apimachinery.timefmt import format_time
-from pilothouse.apiserver.codec.zero_values import fill_status
+from pilothouse.apiserver.codec.zero_values import fill_status, fill_zero_values
 from pilothouse.apiserver.registry.before import (
     before_create,
     dedup_owner_references,
@@ -151,6 +151,7 @@ class Store:
         wipe_system_fields(metadata)
         ensure_namespace(metadata, write.namespace if self.strategy.namespaced else "")
         dedup_owner_references(obj, write.warnings, after_admission=False)
+        fill_zero_values(obj, write.served.schema)
         self.drop_status(obj)
         self.update_managed_fields(write, None, obj)
         attributes = write.attributes("CREATE", self.to_storage(write, obj), None)

@@ -22,7 +22,7 @@ from pilothouse.apimachinery.fieldpath import BAD_VALUE_OMITTED, FieldError
 from pilothouse.apimachinery.managedfields import manager as field_manager
 from pilothouse.apimachinery.object import Obj
 from pilothouse.apimachinery.schema import GroupKind
-from pilothouse.apiserver.codec.zero_values import fill_status
+from pilothouse.apiserver.codec.zero_values import fill_status, fill_zero_values
 from pilothouse.apiserver.registry.before import (
     before_update,
     dedup_owner_references,
@@ -137,6 +137,7 @@ class Update:
         metadata.pop("resourceVersion", None)
         wipe_system_fields(metadata)
         ensure_namespace(metadata, write.namespace if store.strategy.namespaced else "")
+        fill_zero_values(obj, write.served.schema)
         store.drop_status(obj)
         if not self.managed:
             store.update_managed_fields(write, None, obj)
@@ -155,6 +156,7 @@ class Update:
         ensure_namespace(metadata, write.namespace if store.strategy.namespaced else "")
         self._check_resource_version(metadata, existing)
         dedup_owner_references(obj, write.warnings, after_admission=False)
+        fill_zero_values(obj, write.served.schema)
         if self.mode == "status":
             obj = merge_status(obj, live, custom=store.served.resource.custom)
         elif self.mode == "main" and hooks.has_status:
