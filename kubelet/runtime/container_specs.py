@@ -99,6 +99,7 @@ def container_config(
         stdin=bool(container.get("stdin")),
         stdin_once=bool(container.get("stdinOnce")),
         tty=bool(container.get("tty")),
+        target=container.get("targetContainerName") or "",
         stop_signal=(container.get("lifecycle") or {}).get("stopSignal") or "",
         resources=container_resources(pod, container, node_memory),
         security=security_context(pod, container),

@@ -119,6 +119,9 @@ class ContainerConfig:
     stdin_once: bool = False
     tty: bool = False
     stop_signal: str = ""
+    target: str = ""
+    """Name of the running container of its pod whose processes it sees (``kubectl debug``);
+    runtimes without process namespaces ignore it."""
     resources: Resources = Resources()
     security: SecurityContext = SecurityContext()
     labels: dict[str, str] = field(default_factory=dict)

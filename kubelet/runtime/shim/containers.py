@@ -194,7 +194,7 @@ class Containers:
             rootfs=container.rootfs.path,
             cgroup_path=container.cgroup,
             hostname=sandbox.config["hostname"] or sandbox.config["name"],
-            namespaces=sandbox.namespaces(),
+            namespaces=self._namespaces(container, sandbox),
             shm=sandbox.shm,
             hostname_file=f"{sandbox.directory}/hostname",
         )
@@ -210,6 +210,16 @@ class Containers:
             json.dump(spec, file)
         container.log = LogFile(container.record["log_path"])
         return self._run_tty(container) if config["tty"] else self._run(container)
+
+    def _namespaces(self, container: Container, sandbox: Sandbox) -> dict[str, str]:
+        namespaces, target = sandbox.namespaces(), container.config.get("target")
+        if target and "pid" in namespaces:
+            running = (c for c in self.of(sandbox.id) if c.state == "running")
+            found = [c.record["pid"] for c in running if c.config["name"] == target]
+            if not found:
+                raise ShimError("StartError", f"target container {target} is not running")
+            namespaces["pid"] = f"/proc/{found[-1]}/ns/pid"
+        return namespaces
 
     def _run(self, container: Container) -> int:
         directory, wants_stdin = container.directory, container.config["stdin"]
