@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from pilothouse.apimachinery.errors import new_bad_request
+from pilothouse.apiserver.storage.versioner import with_revision
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -61,12 +62,13 @@ def shared(served: ServedResource, entry: CacheEntry) -> Obj:
     return obj
 
 
-def partial_object(entry: CacheEntry, meta_version: str) -> bytes:
-    """PartialObjectMetadata of an entry."""
+def partial_object(entry: CacheEntry, meta_version: str, obj: Obj | None = None) -> bytes:
+    """PartialObjectMetadata of an entry; ``obj`` is the entry's, when it is at hand."""
     key = ("partial", meta_version)
     data: bytes | None = entry.memo.get(key)
     if data is None:
-        data = entry.memo[key] = partial_of(entry.obj, meta_version)
+        seen = with_revision(entry.peek() if obj is None else obj, entry.revision)
+        data = entry.memo[key] = partial_of(seen, meta_version)
     return data
 
 
@@ -81,12 +83,20 @@ def partial_of(obj: Obj, meta_version: str) -> bytes:
 
 
 class TableWriter:
-    """Rows of one kind for one answer or watch."""
+    """Rows of one kind for one answer or watch. ``keep`` false: the decoded objects are not
+    kept for the next time (of a big list they would be ten times its bytes)."""
 
     def __init__(
-        self, served: ServedResource, negotiated: Negotiated, include: str, now: datetime
+        self,
+        served: ServedResource,
+        negotiated: Negotiated,
+        include: str,
+        now: datetime,
+        *,
+        keep: bool = True,
     ) -> None:
         self.served = served
+        self._keep = keep or served.converter is not None
         self.meta_version = negotiated.meta_version
         self.include = include
         self.now = now
@@ -106,9 +116,9 @@ class TableWriter:
         )
 
     def row(self, entry: CacheEntry) -> bytes:
-        obj = shared(self.served, entry)
+        obj = shared(self.served, entry) if self._keep else entry.peek()
         if self.include == "Metadata":
-            embedded = partial_object(entry, self.meta_version)
+            embedded = partial_object(entry, self.meta_version, obj)
         elif self.include == "Object":
             embedded = encoded(self.served, entry)
         else:

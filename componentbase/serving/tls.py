@@ -6,6 +6,20 @@ A certificate of an unknown CA is refused in the handshake (kube-apiserver answe
 from __future__ import annotations
 
 import ssl
+from typing import Any
+
+
+class DirectSSLObject(ssl.SSLObject):
+    """``read`` and ``write`` are OpenSSL's own, without a Python frame around them: the event
+    loop calls them for every record."""
+
+    @classmethod
+    def _create(cls, *args: Any, **kwargs: Any) -> DirectSSLObject:
+        made: DirectSSLObject = super()._create(*args, **kwargs)  # type: ignore[misc]
+        inner: Any = made._sslobj  # type: ignore[attr-defined]
+        made.read = inner.read  # type: ignore[method-assign]
+        made.write = inner.write  # type: ignore[method-assign]
+        return made
 
 
 def server_context(
@@ -15,6 +29,7 @@ def server_context(
     (must, with ``require_client``). :raises OSError, ssl.SSLError: unreadable or unfit files.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.sslobject_class = DirectSSLObject
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_cert_chain(cert_file, key_file)
     context.set_alpn_protocols(["http/1.1"])

@@ -183,6 +183,8 @@ class Cacher:
                 self._keep_base_of(event.entry)
             self._tell(event)
             self._watchers.dispatch(event)
+            if event.prev is not None:
+                event.prev.superseded()
         if revision > self._seen:
             self._seen = revision
         if self._waiters:

@@ -106,6 +106,17 @@ class Entry:
             # Every list with a label selector asks for these.
             self.labels = _labels_of(base.peek() if isinstance(base, Entry) else base)
 
+    def superseded(self) -> None:
+        """There is a newer version: the window of events keeps the bytes of this one, and would
+        keep ten times as much if the decoded object stayed."""
+        self.forget_base()
+        try:
+            obj = _OBJ.__get__(self)
+        except AttributeError:
+            return
+        self.labels = _labels_of(obj)
+        del self.obj
+
     def at(self, revision: int) -> Entry:
         """This state with another resourceVersion, as a DELETED event shows it."""
         data = restamp(self.data, self.revision, revision)
