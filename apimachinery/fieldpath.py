@@ -63,7 +63,6 @@ class FieldError:
                 "FieldValueForbidden",
                 "FieldValueTooLong",
                 "InternalError",
-                "FieldValueTooMany",
             )
             or self.bad_value is BAD_VALUE_OMITTED
         ):
@@ -139,7 +138,8 @@ def forbidden(path: Path, detail: str) -> FieldError:
 
 
 def too_long(path: Path, limit: int) -> FieldError:
-    detail = f"may not be more than {limit} bytes" if limit >= 0 else "value is too long"
+    unit = "byte" if limit == 1 else "bytes"
+    detail = f"may not be more than {limit} {unit}" if limit >= 0 else "value is too long"
     return FieldError("FieldValueTooLong", str(path), "", detail)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -50,8 +51,11 @@ class RuleError(Exception):
 def _environment() -> Any:
     """The one CEL environment: immutable, shared by all clusters of the process."""
     try:
-        from cel_expr_python import cel
-        from cel_expr_python.ext import ext_bindings, ext_math, ext_optional, ext_strings
+        cel = import_module("cel_expr_python.cel")
+        ext_bindings, ext_math, ext_optional, ext_strings = (
+            import_module(f"cel_expr_python.ext.ext_{name}")
+            for name in ("bindings", "math", "optional", "strings")
+        )
     except ImportError:
         return None
     from pilothouse.apiserver.apiextensions.cel_library import extension

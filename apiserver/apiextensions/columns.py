@@ -28,7 +28,7 @@ NAME = Column(
         "https://kubernetes.io/docs/concepts/overview/working-with-objects/names#names"
     ),
 )
-_AGE = {
+_AGE: dict[str, Any] = {
     "name": "Age",
     "type": "date",
     "jsonPath": ".metadata.creationTimestamp",

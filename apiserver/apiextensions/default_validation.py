@@ -61,8 +61,8 @@ def _errors(schema: _Schema, path: Path, *, pruned: bool) -> ErrorList:
     if not found:
         rules = compile_rules(schema)
         if rules is not None:
-            for error in rules.errors(default, None, lambda: schema):
-                found.append(invalid(path, error.bad_value, error.detail))
+            broken = rules.errors(default, None, lambda: schema)
+            found = [invalid(path, each.bad_value, each.detail) for each in broken]
     return errors + found
 
 

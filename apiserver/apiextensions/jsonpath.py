@@ -175,7 +175,7 @@ def _literal(text: str) -> Any:
 
 def _compare(left: Any, operator: str, right: Any) -> bool:
     if operator in ("==", "!="):
-        return (left == right) == (operator == "==")
+        return bool(left == right) == (operator == "==")
     try:
         if operator == "<":
             return bool(left < right)

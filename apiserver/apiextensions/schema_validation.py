@@ -242,8 +242,8 @@ def _extensions(schema: _Schema, path: Path, options: Options, errors: ErrorList
         elif options.atomic_sets and list_type == "set" and item is not None:
             errors += non_atomic_set(item, path)
         if list_type not in ("atomic", "set", "map"):
-            allowed = ("atomic", "set", "map")
-            errors.append(not_supported(path.child(LIST_TYPE), list_type, allowed))
+            kinds = ("atomic", "set", "map")
+            errors.append(not_supported(path.child(LIST_TYPE), list_type, kinds))
     keys = schema.get(MAP_KEYS) or ()
     if keys and list_type != "map":
         where, detail = path.child(LIST_TYPE), f"must be map if {MAP_KEYS} is non-empty"

@@ -175,7 +175,7 @@ def _values(schema: _Schema, path: Path, skip_any: bool | None = None) -> ErrorL
     errors: ErrorList = []
     structural = skip_any is None
     skip = _is_int_or_string(schema.get("anyOf")) if structural else bool(skip_any)
-    all_of = schema.get("allOf") or ()
+    all_of: list[_Schema] = schema.get("allOf") or []
     skip_first = structural and bool(all_of) and _is_int_or_string(all_of[0].get("anyOf"))
     if not skip:
         for i, each in enumerate(schema.get("anyOf") or ()):

@@ -39,7 +39,9 @@ def format_of(schema: dict[str, Any]) -> str:
 
 def is_integer(value: Any) -> bool:
     """An int, or a float that Go would take for one."""
-    return type(value) is int or (type(value) is float and value.is_integer())
+    if type(value) is int:
+        return True
+    return type(value) is float and value.is_integer() and abs(value) < 1 << 53
 
 
 def _is_string(value: Any) -> bool:
@@ -194,10 +196,10 @@ def _closed_check(known: frozenset[str]) -> Check:
 
 
 def _size_check(kind: type, low: int | None, high: int | None) -> Check:
-    return lambda value: (
-        type(value) is not kind
-        or ((low is None or len(value) >= low) and (high is None or len(value) <= high))
-    )
+    def size_fits(value: Any) -> bool:
+        return (low is None or len(value) >= low) and (high is None or len(value) <= high)
+
+    return lambda value: type(value) is not kind or size_fits(value)
 
 
 def _array_checks(schema: dict[str, Any]) -> list[Check]:
@@ -273,20 +275,11 @@ def _pattern_check(pattern: str) -> Check:
 
 def _number_checks(schema: dict[str, Any]) -> list[Check]:
     found: list[Check] = []
-    keys = ("minimum", "maximum", "multipleOf")
-    types = types_of(schema)
-    bounds = None
-    if types == ("integer",):
-        bounds = INT32 if schema.get("format") == "int32" else INT64
-    elif types == ("number",) and schema.get("format") == "float":
-        bounds = None
-    if any(schema.get(key) is not None for key in keys):
+    if any(schema.get(key) is not None for key in ("minimum", "maximum", "multipleOf")):
         found.append(_range_check(schema))
-    if bounds == INT32:
+    if types_of(schema) == ("integer",) and schema.get("format") == "int32":
         low, high = INT32
-        found.append(
-            lambda value: type(value) not in (int, float) or low <= value <= high,
-        )
+        found.append(lambda value: type(value) not in (int, float) or low <= value <= high)
     return found
 
 

@@ -153,7 +153,8 @@ def _field_error(path: str, failure: Failure) -> FieldError:
             "FieldValueNotSupported", field, failure.value, f"supported values: {quoted}"
         )
     if failure.code == _TOO_LONG:
-        detail = f"may not be more than {failure.limit} bytes"
+        unit = "byte" if failure.limit == 1 else "bytes"
+        detail = f"may not be more than {failure.limit} {unit}"
         return FieldError("FieldValueTooLong", field, "", detail)
     if failure.code == _TOO_MANY:
         plural = "" if failure.limit == 1 else "s"

@@ -8,7 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pilothouse.apimachinery.errors import new_bad_request, new_invalid, new_not_found
+from pilothouse.apimachinery.errors import (
+    new_bad_request,
+    new_internal_error,
+    new_invalid,
+    new_not_found,
+)
 from pilothouse.apimachinery.labels import parse_selector, selector_from_label_selector
 from pilothouse.apimachinery.object import copy_object, get_nested, set_nested
 from pilothouse.apimachinery.patch.errors import PatchError
@@ -99,7 +104,11 @@ async def handle(server: Server, request: Request, served: ServedResource) -> Re
     info = request.info
     if info.verb == "get":
         entry = await served.store.get(info.namespace, info.name)
-        return object_response(request, scale_of(shared(served, entry), served))
+        scale = scale_of(shared(served, entry), served)
+        if served.resource.custom and "replicas" not in scale["spec"]:
+            path = _paths(served)["specReplicasPath"]
+            raise new_internal_error(f'the spec replicas field "{path}" does not exist')
+        return object_response(request, scale)
     if info.verb == "patch":
         return await _patch(server, request, served)
     options = parse_write_options(request.query, "UpdateOptions")
@@ -109,7 +118,7 @@ async def handle(server: Server, request: Request, served: ServedResource) -> Re
 
 
 async def _patch(server: Server, request: Request, served: ServedResource) -> Response:
-    kind = patch_type_of(request, custom=False)
+    kind = patch_type_of(request, custom=served.resource.custom)
     options = parse_write_options(request.query, "PatchOptions", apply=kind == APPLY_PATCH)
     patch = load_patch(request, kind, options)
 
