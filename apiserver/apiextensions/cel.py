@@ -107,6 +107,15 @@ def problem(rule: dict[str, Any]) -> RuleError | None:
     return None
 
 
+def syntax_error(expression: str) -> str | None:
+    """Why ``expression`` is CEL in no environment; None when it may be."""
+    try:
+        _program(expression)
+    except RuleError as error:
+        return str(error) if error.syntax else None
+    return None
+
+
 def _expression(rule: dict[str, Any], expression: str) -> str:
     if rule.get("optionalOldSelf") and uses_old_self(expression):
         old = "__has_old ? optional.of(__old) : optional.none()"

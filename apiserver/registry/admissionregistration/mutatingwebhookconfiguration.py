@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 from pilothouse.apimachinery.schema import GroupResource
 from pilothouse.apis.admissionregistration.defaults import set_webhook_defaults
 from pilothouse.apis.admissionregistration.validation_webhooks import validate_webhooks
+from pilothouse.apiserver.registry.admissionregistration.match_conditions import (
+    expression_errors,
+)
 from pilothouse.apiserver.registry.builtin import BuiltInStrategy
 
 if TYPE_CHECKING:
@@ -24,10 +27,10 @@ class MutatingWebhookConfigurationStrategy(BuiltInStrategy):
         set_webhook_defaults(obj, mutating=True)
 
     def check_create(self, obj: Obj) -> ErrorList:
-        return validate_webhooks(obj)
+        return validate_webhooks(obj) + expression_errors(obj)
 
     def check_update(self, obj: Obj, old: Obj) -> ErrorList:
-        return validate_webhooks(obj, old)
+        return validate_webhooks(obj, old) + expression_errors(obj, old)
 
 
 STRATEGY = MutatingWebhookConfigurationStrategy()

@@ -1,0 +1,38 @@
+"""CEL of webhooks' matchConditions, checked when a configuration is written.
+
+Only what no environment could understand is refused here: which variables and functions an
+expression may use is known where webhooks are called.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pilothouse.apimachinery.fieldpath import invalid
+from pilothouse.apiserver.apiextensions.cel import syntax_error
+
+if TYPE_CHECKING:
+    from pilothouse.apimachinery.fieldpath import ErrorList
+    from pilothouse.apimachinery.object import Obj
+
+
+def expression_errors(obj: Obj, old: Obj | None = None) -> ErrorList:
+    """Of ``obj.webhooks``; what ``old`` holds already is not looked at again."""
+    known = {condition.get("expression") for _, condition in _conditions(old or {})}
+    errors: ErrorList = []
+    for path, condition in _conditions(obj):
+        expression = condition.get("expression") or ""
+        if expression.strip() and expression not in known:
+            problem = syntax_error(expression)
+            if problem is not None:
+                detail = f"compilation failed: {problem}"
+                errors.append(invalid(f"{path}.expression", expression, detail))
+    return errors
+
+
+def _conditions(obj: Obj) -> list[tuple[str, Obj]]:
+    return [
+        (f"webhooks[{i}].matchConditions[{j}]", condition)
+        for i, webhook in enumerate(obj.get("webhooks") or ())
+        for j, condition in enumerate(webhook.get("matchConditions") or ())
+    ]
