@@ -20,6 +20,7 @@ from pilothouse.kubeclient.cache.informer import Registration
 from pilothouse.kubeclient.interfaces import Environment
 from pilothouse.kubeclient.record import EventRecorder
 from pilothouse.kubeclient.resources import PODS
+from pilothouse.kubelet.admission import PodAdmission
 from pilothouse.kubelet.config import KubeletConfig
 from pilothouse.kubelet.interfaces import (
     Environments,
@@ -81,6 +82,7 @@ class Kubelet:
         self.cache = PodCache(runtime, TerminationMessages(config.root_dir).read)
         self.volumes = volumes
         self.probes = probes
+        self.admission = PodAdmission()
         self.manager = RuntimeManager(
             runtime, images, cache=self.cache, volumes=volumes, environments=environments,
             hooks=hooks, recorder=self.recorder, clock=env.clock, root_dir=config.root_dir,
@@ -160,6 +162,7 @@ class Kubelet:
     def _pod_deleted(self, pod: Obj) -> None:
         uid = pod["metadata"]["uid"]
         self._uids.pop(uid, None)
+        self.admission.release(uid)
         self.statuses.forget(uid)
         self.workers.object_gone(uid)
 
@@ -226,8 +229,14 @@ class Kubelet:
             return None
         status = self._status(pod, state)
         if status["phase"] in ("Succeeded", "Failed"):
+            self.admission.release(uid)
             self.statuses.set(pod, status)
             state.terminate(None, None)
+            return None
+        running = bool(self.cache.get(uid).sandboxes)
+        rejection = self.admission.admit(pod, self.registration.node, running=running)
+        if rejection is not None:
+            state.terminate(rejection, 0)
             return None
         # ContainerCreating, should the rest take long.
         early = self._clock.call_later(EARLY_STATUS_SECONDS, self.statuses.set, pod, status)
@@ -242,6 +251,8 @@ class Kubelet:
         self._waiting[uid] = result.waiting
         pod = self.statuses.last(state.pod)
         status = self._status(pod, state)
+        if status["phase"] in ("Succeeded", "Failed"):
+            self.admission.release(uid)
         self.statuses.set(pod, status)
         self.probes.update(self.statuses.last(pod), self.cache.get(uid))
         if status["phase"] in ("Succeeded", "Failed"):
@@ -318,6 +329,7 @@ class Kubelet:
             self.recorder.event(pod, "Warning", "FailedKillPod", f"error killing pod: {error}")
             raise
         self._waiting.pop(uid, None)
+        self.admission.release(uid)
         if not state.deleted:
             self.statuses.set(pod, self._status(pod, state, terminating=True))
 

@@ -1,0 +1,113 @@
+"""Whether a pod that was bound to this node can run here (pkg/kubelet/lifecycle/predicate.go).
+
+The scheduler has looked already, but it may have been behind, or the pod came with a node name of
+its own. A rejected pod fails with a reason such as ``OutOfcpu`` or ``NodePorts``; the state here is
+what the admitted pods hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pilothouse.apimachinery.object import Obj, get_nested
+from pilothouse.apimachinery.quantity import Quantity
+from pilothouse.apis.core.resource_requests import parse_list, pod_requests
+
+if TYPE_CHECKING:
+    from pilothouse.apis.core.resource_requests import ResourceList
+
+Rejection = tuple[str, str]
+"""(reason, message) of the failed pod."""
+HostPort = tuple[str, str, int]
+"""(address, protocol, port); every address is ``0.0.0.0``."""
+_EVERY_ADDRESS = "0.0.0.0"
+_NO_PORTS = "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    requests: ResourceList
+    ports: frozenset[HostPort]
+
+
+class PodAdmission:
+    """What the pods of one node hold. Released pods may hold nothing any more."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, _Held] = {}
+
+    def admit(self, pod: Obj, node: Obj, *, running: bool) -> Rejection | None:
+        """Takes what the pod needs, or says why it can't have it. Asked again, it says yes;
+        ``running``: it has been admitted by an earlier kubelet."""
+        uid = pod["metadata"]["uid"]
+        if uid in self._held:
+            return None
+        wanted = _Held(pod_requests(pod), host_ports(pod))
+        rejection = None if running else self._rejection(wanted, node)
+        if rejection is None:
+            self._held[uid] = wanted
+            return None
+        reason, message = rejection
+        return reason, f"Pod was rejected: {message}"
+
+    def release(self, uid: str) -> None:
+        self._held.pop(uid, None)
+
+    def _rejection(self, wanted: _Held, node: Obj) -> Rejection | None:
+        allocatable = parse_list(get_nested(node, "status", "allocatable"))
+        pods = allocatable.get("pods")
+        if pods is not None and len(self._held) + 1 > pods.value():
+            return "OutOfpods", _shortage("pods", 1, len(self._held), pods.value())
+        for name, requested in wanted.requests.items():
+            capacity = allocatable.get(name)
+            if capacity is None or requested <= _ZERO:
+                continue  # what no node has is no node's to refuse
+            used = sum(
+                (held.requests[name] for held in self._held.values() if name in held.requests),
+                _ZERO,
+            )
+            if requested + used > capacity:
+                figures = (_figure(name, q) for q in (requested, used, capacity))
+                return f"OutOf{name}", _shortage(name, *figures)
+        for held in self._held.values():
+            if conflict(wanted.ports, held.ports):
+                return "NodePorts", _NO_PORTS
+        return None
+
+
+_ZERO = Quantity.of(0)
+
+
+def _figure(name: str, quantity: Quantity) -> int:
+    return quantity.milli_value() if name == "cpu" else quantity.value()
+
+
+def _shortage(name: str, requested: int, used: int, capacity: int) -> str:
+    return (
+        f"Node didn't have enough resource: {name}, requested: {requested}, used: {used}, "
+        f"capacity: {capacity}"
+    )
+
+
+def host_ports(pod: Obj) -> frozenset[HostPort]:
+    """Of its containers and sidecars."""
+    spec = pod["spec"]
+    sidecars = (c for c in spec.get("initContainers") or () if c.get("restartPolicy") == "Always")
+    return frozenset(
+        (port.get("hostIP") or _EVERY_ADDRESS, port.get("protocol") or "TCP", port["hostPort"])
+        for container in (*(spec.get("containers") or ()), *sidecars)
+        for port in container.get("ports") or ()
+        if port.get("hostPort")
+    )
+
+
+def conflict(some: Iterable[HostPort], others: frozenset[HostPort]) -> bool:
+    """The same port and protocol on the same address, or on every address for one of them."""
+    for address, protocol, port in some:
+        for other, other_protocol, other_port in others:
+            same = (protocol, port) == (other_protocol, other_port)
+            if same and (address == other or _EVERY_ADDRESS in (address, other)):
+                return True
+    return False
