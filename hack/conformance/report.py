@@ -60,8 +60,8 @@ def write(
         "# Conformance\n",
         "The official Kubernetes v1.37.2 conformance tests (`e2e.test`, label Conformance): "
         f"**{summary}**.\n",
-        f"Last run: {date}, runtime {runtime}, `{command}`. A run of some tests changes only "
-        "their lines; the date is that of a test's last run. `hack/conformance/run.sh` makes "
+        f"Last run: {date}, runtime {runtime}, `{without_folders(command)}`. A run of some tests "
+        "changes only their lines; the date is that of a test's last run. `hack/conformance/run.sh` makes "
         "this file; the tests in `hack/conformance/known_green.txt` must go on passing "
         "(`--check`).\n",
         "| Layer | passed | failed | not run |\n|---|---|---|---|",
@@ -102,8 +102,13 @@ def area_of(test: Test) -> str:
 
 
 def row(test: Test, line: Line) -> str:
-    note = "" if line.outcome == PASSED else line.note
+    note = "" if line.outcome == PASSED else without_folders(line.note)
     return f"| {MARKS[line.outcome]} | {line.date} | {escape(test.name)} | {escape(note)} |"
+
+
+def without_folders(text: str) -> str:
+    """Absolute paths of the machine that ran it say nothing to readers: their last part stays."""
+    return re.sub(r"(?<![\w.:])/(?:[\w.@+-]+/)+([\w.@+-]+)", r"\1", text)
 
 
 def escape(text: str) -> str:
