@@ -62,8 +62,8 @@ def write(
         f"**{summary}**.\n",
         f"Last run: {date}, runtime {runtime}, `{without_folders(command)}`. A run of some tests "
         "changes only their lines; the date is that of a test's last run. "
-        "`hack/conformance/run.sh` makes this file; the tests in `hack/conformance/known_green.txt` must go on passing "
-        "(`--check`).\n",
+        "`hack/conformance/run.sh` makes this file; the tests in "
+        "`hack/conformance/known_green.txt` must go on passing (`--check`).\n",
         "| Layer | passed | failed | not run |\n|---|---|---|---|",
         *(by_layer(tests, lines)),
         "",

@@ -1,7 +1,7 @@
 """One probe: exec, HTTP GET, TCP connect or gRPC health check (pkg/probe). I/O only.
 
-Connections to a pod are made from the node's side; ``connect`` (given by the composition root) opens
-them where the node lives when that is a network namespace of its own.
+Connections to a pod are made from the node's side; ``connect`` (given by the composition root)
+opens them where the node lives when that is a network namespace of its own.
 """
 
 from __future__ import annotations
@@ -170,7 +170,7 @@ class Prober:
         service = (action.get("service") or "").encode()
         message = b"\n" + bytes([len(service)]) + service if service else b""
         async with grpc.aio.insecure_channel(address) as channel:
-            check = channel.unary_unary("/grpc.health.v1.Health/Check")
+            check: Any = channel.unary_unary("/grpc.health.v1.Health/Check")
             try:
                 answer: bytes = await check(message, timeout=timeout)
             except grpc.aio.AioRpcError as error:
