@@ -33,6 +33,7 @@ def arguments() -> argparse.Namespace:
     add("--seconds", type=float, default=0.0, help="length of one slice")
     add("-o", "--output", choices=("text", "json"), default="text")
     add("--write", action="store_true", help="put the tables into docs/performance.md")
+    add("--results", metavar="FILE", help="show (and write) what -o json has saved")
     return parser.parse_args()
 
 
@@ -99,8 +100,7 @@ def measure_api(args: argparse.Namespace, results: dict[str, Any]) -> None:
             target.close()
 
 
-def main() -> int:
-    args = arguments()
+def measure(args: argparse.Namespace) -> dict[str, Any]:
     results: dict[str, Any] = {"machine": report.machine(), "figures": {}}
     only = set(args.only.split(",")) - {""}
     if only != {"cluster"}:
@@ -109,6 +109,12 @@ def main() -> int:
         from hack.bench import cluster_suite
 
         cluster_suite.run(args.quick, not args.no_reference, results["figures"], progress)
+    return results
+
+
+def main() -> int:
+    args = arguments()
+    results = json.loads(Path(args.results).read_text()) if args.results else measure(args)
     print(json.dumps(results, indent=1) if args.output == "json" else report.text(results))
     if args.write:
         print(f"written: {report.write(results)}", file=sys.stderr)
