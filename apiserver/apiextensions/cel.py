@@ -36,6 +36,8 @@ _STRINGS = re.compile(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"", re.DOTALL)
 _NO_KEY = re.compile(r'Key not found in map : "?(.*?)"?$')
 _NOT_INSTALLED = "the package cel-expr-python is not installed"
 _FOREIGN = re.compile(r"undeclared reference to|found no matching overload")
+_TIMES = ("date-time", "datetime", "date", "duration")
+_TIME_FUNCTIONS = re.compile(r"\b(timestamp|duration|get[A-Z]\w+)\(")
 _NOTHING = object()
 
 
@@ -95,8 +97,8 @@ def uses_old_self(expression: str) -> bool:
     return _OLD_SELF.search(_STRINGS.sub("''", expression)) is not None
 
 
-def problem(rule: dict[str, Any]) -> RuleError | None:
-    """Why ``rule`` or its messageExpression does not compile."""
+def problem(rule: dict[str, Any], schema: _Schema | None = None) -> RuleError | None:
+    """Why ``rule`` or its messageExpression does not compile, or is not enforced."""
     for key in ("rule", "messageExpression"):
         expression = rule.get(key)
         if expression and expression.strip():
@@ -104,6 +106,8 @@ def problem(rule: dict[str, Any]) -> RuleError | None:
                 _program(_expression(rule, expression))
             except RuleError as error:
                 return error
+    if schema is not None and _TIME_FUNCTIONS.search(rule.get("rule") or "") and has_times(schema):
+        return RuleError("values with the format of a time are text", syntax=False)
     return None
 
 
@@ -146,12 +150,13 @@ def _normalized(path: str) -> str:
 class RuleNode:
     """Rules of one node, and the nodes below."""
 
-    __slots__ = ("additional", "convert", "items", "keys", "properties", "rules", "type")
+    __slots__ = ("additional", "convert", "items", "keys", "properties", "rules", "times", "type")
 
     def __init__(self, schema: _Schema) -> None:
         self.rules = [_Rule(rule) for rule in schema.get(RULES) or () if rule.get("rule")]
         self.type: str = schema.get("type") or ""
         self.convert = converter(schema) if self.rules else None
+        self.times = bool(self.rules) and has_times(schema)
         self.properties: dict[str, RuleNode] = {}
         for key, field in (schema.get("properties") or {}).items():
             node = compile_rules(field)
@@ -221,6 +226,8 @@ class RuleNode:
             if _is_true(result):
                 continue
             text = _error_text(result)
+            if self.times and "overload" in text:
+                continue
             if text:
                 shown = rule.detail.removeprefix("failed rule: ")
                 detail = f"{text} evaluating rule: {shown}"
@@ -254,7 +261,7 @@ def _is_true(result: Any) -> bool:
 
 
 def _error_text(result: Any) -> str:
-    if result.type().name() != "*error*" and "ERROR" not in str(result.type()):
+    if "ERROR" not in str(result.type()):
         return ""
     text = str(result.plain_value())
     missing = _NO_KEY.search(text)
@@ -274,8 +281,7 @@ def _message(expression: str, data: dict[str, Any]) -> str:
     return value.strip()
 
 
-# How values look to rules: names that are no CEL identifiers are escaped, and strings of some
-# formats have a type of their own.
+# How values look to rules: names that are no CEL identifiers are escaped.
 
 _RESERVED = frozenset(
     "true false null in as break const continue else for function if import let loop package "
@@ -302,9 +308,6 @@ def _as_is(value: Any) -> Any:
 
 def converter(schema: _Schema) -> Callable[[Any], Any] | None:
     """The function from JSON to what rules see; None when that is the same."""
-    format_ = schema.get("format")
-    if schema.get("type") == "string" and format_ in _FORMATS:
-        return _FORMATS[format_]
     items, additional = schema.get("items"), schema.get("additionalProperties")
     if isinstance(items, dict):
         return _each(converter(items))
@@ -349,30 +352,11 @@ def _fields(
     return convert
 
 
-def _timestamp(value: Any) -> Any:
-    from datetime import UTC, datetime
-
-    try:
-        parsed = datetime.fromisoformat(value)
-    except (TypeError, ValueError):
-        return value
-    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
-
-
-def _duration(value: Any) -> Any:
-    from datetime import timedelta
-
-    from pilothouse.apimachinery.timefmt import parse_duration_nanoseconds
-
-    try:
-        return timedelta(microseconds=parse_duration_nanoseconds(value) / 1000)
-    except (TypeError, ValueError):
-        return value
-
-
-_FORMATS: dict[str, Callable[[Any], Any]] = {
-    "date-time": _timestamp,
-    "datetime": _timestamp,
-    "date": _timestamp,
-    "duration": _duration,
-}
+def has_times(schema: _Schema) -> bool:
+    """Some string at or below is a time or a duration, which are text to the engine's Python
+    interface: rules that compute with them can't be enforced."""
+    if schema.get("type") == "string":
+        return schema.get("format") in _TIMES
+    below = [schema.get("items"), schema.get("additionalProperties")]
+    below += (schema.get("properties") or {}).values()
+    return any(isinstance(each, dict) and has_times(each) for each in below)

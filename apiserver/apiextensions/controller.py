@@ -52,6 +52,8 @@ class CustomResources:
         self._dirty: dict[str, None] = {}
         self._worker: asyncio.Task[Any] | None = None
         self._deleting: set[str] = set()
+        self._retrying: set[str] = set()
+        """CRDs whose clean-up failed and waits for its next turn."""
         self._cacher: Cacher | None = None
         self._client: LocalClient | None = None
         self._backoff = ExponentialBackoff(server.clock, 0.05, 30.0)
@@ -141,6 +143,7 @@ class CustomResources:
         if kind is not None:
             self._registry.change((), kind.served)
             self._server.tasks.start(kind.close(), f"close-{name}")
+        self._backoff.reset(name)
         stub = self._names.pop(name, None)
         if stub is not None:
             self._queue_group(stub["spec"]["group"], name)
@@ -180,8 +183,12 @@ class CustomResources:
             self._worker = None
 
     def _later(self, name: str) -> None:
-        delay = self._backoff.next(name)
-        self._server.clock.call_later(delay, lambda: self._queue(name))
+        def due() -> None:
+            self._retrying.discard(name)
+            self._queue(name)
+
+        self._retrying.add(name)
+        self._server.clock.call_later(self._backoff.next(name), due)
 
     async def _sync(self, name: str) -> None:
         """Conditions, accepted names and, when it is time, the end."""
@@ -200,7 +207,7 @@ class CustomResources:
         metadata = crd["metadata"]
         finalizers = metadata.get("finalizers") or ()
         if metadata.get("deletionTimestamp") and conditions.FINALIZER in finalizers:
-            if name not in self._deleting:
+            if name not in self._deleting and name not in self._retrying:
                 self._deleting.add(name)
                 self._server.activity.begin(_ACTIVITY)
                 self._server.tasks.start(self._finalize(crd), f"finalize-{name}")
@@ -283,8 +290,8 @@ class CustomResources:
         except StatusError as error:
             failed = f"could not issue all deletes: {error}"
         if failed:
-            await self._set_terminating(name, "True", reason, failed)
             self._later(name)
+            await self._set_terminating(name, "True", reason, failed)
             return
         reason, text = "InstanceDeletionCompleted", "removed all instances"
         await self._set_terminating(name, "False", reason, text)

@@ -42,7 +42,7 @@ def _collect(schema: dict[str, Any], formats: list[str], sets: set[str], rules: 
                 "server-side apply or CEL validation rules"
             )
     for rule in schema.get(cel.RULES) or ():
-        problem = cel.problem(rule)
+        problem = cel.problem(rule, schema)
         if problem is not None and not problem.syntax:
             reason = str(problem).partition("\n")[0]
             rules.append(f"rule {format_value(rule['rule'])} is not enforced: {reason}")

@@ -59,7 +59,7 @@ def test_unknown_fields_go_and_are_named() -> None:
         'unknown field "spec.c"',
     ]
     assert decoded(made, body, "Ignore")[1] == []
-    with pytest.raises(Exception, match='strict decoding error: unknown field "metadata.foo"'):
+    with pytest.raises(Exception, match=r'strict decoding error: unknown field "metadata\.foo"'):
         decoded(made, body, "Strict")
 
 
