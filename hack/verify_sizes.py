@@ -9,13 +9,18 @@ from pathlib import Path
 
 FILE_LINES = 500
 FUNCTION_LINES = 60
-EXCEPTIONS: dict[str, str] = {}
+EXCEPTIONS: dict[str, str] = {
+    "tests/apiserver/storage/cacher/test_cacher.py": "one fixture, many short tests",
+    "tests/kubelet/runtime/inside.py:recovery": "one story of a node, told in order",
+}
 
 
 def main() -> int:
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.py"],
-        capture_output=True, text=True, check=True,
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout.split()
     problems = []
     for name in listed:

@@ -126,7 +126,7 @@ def is_quota_pod(pod: Obj, now: datetime) -> bool:
     metadata = pod.get("metadata") or {}
     deleted, grace = metadata.get("deletionTimestamp"), metadata.get("deletionGracePeriodSeconds")
     if deleted and grace is not None:
-        return (now - parse_time(deleted)).total_seconds() <= grace
+        return (now - parse_time(deleted)).total_seconds() <= float(grace)
     return True
 
 
@@ -259,9 +259,9 @@ def _matches_scope(resource: GroupResource, obj: Obj, selector: Obj) -> bool:
     if resource != PODS:
         return False
     if scope in ("Terminating", "NotTerminating"):
-        return is_terminating(obj) == (scope == "Terminating")
+        return bool(is_terminating(obj) == (scope == "Terminating"))
     if scope in ("BestEffort", "NotBestEffort"):
-        return (pod_qos(obj) == BEST_EFFORT) == (scope == "BestEffort")
+        return bool((pod_qos(obj) == BEST_EFFORT) == (scope == "BestEffort"))
     if scope == "PriorityClass":
         name = (obj.get("spec") or {}).get("priorityClassName")
         return _matches_names(selector, scope, [name] if name else [])

@@ -55,9 +55,10 @@ class Key:
     def _hash(self) -> Any:
         from cryptography.hazmat.primitives import hashes
 
-        return {"256": hashes.SHA256, "384": hashes.SHA384, "512": hashes.SHA512}[
-            self.algorithm[2:]
-        ]()
+        made: dict[str, Any] = {
+            "256": hashes.SHA256, "384": hashes.SHA384, "512": hashes.SHA512,
+        }  # fmt: skip
+        return made[self.algorithm[2:]]()
 
     def sign(self, data: bytes) -> bytes:
         from cryptography.hazmat.primitives.asymmetric import ec, padding

@@ -141,8 +141,9 @@ def compact(rules: Iterable[Obj]) -> list[Obj]:
     simple: dict[tuple[str, str, str | None], Obj] = {}
     others: list[Obj] = []
     for rule in rules:
-        groups, resources = rule.get("apiGroups") or (), rule.get("resources") or ()
-        names = rule.get("resourceNames") or ()
+        groups: list[str] = rule.get("apiGroups") or []
+        resources: list[str] = rule.get("resources") or []
+        names: list[str] = rule.get("resourceNames") or []
         is_simple = len(groups) == 1 and len(resources) == 1 and len(names) <= 1
         if not is_simple or rule.get("nonResourceURLs"):
             others.append(rule)

@@ -81,7 +81,7 @@ async def _write(server: APIServer, expected: Obj) -> None:
 
 def managed_fields(obj: Obj, time: str) -> list[Obj]:
     """What an Update by the API server owns: all lists in these kinds are atomic."""
-    metadata = {
+    metadata: Obj = {
         f"f:{field}": {".": {}, **{f"f:{key}": {} for key in obj["metadata"][field]}}
         for field in ("annotations", "labels")
     }

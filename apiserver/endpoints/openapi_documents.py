@@ -85,7 +85,7 @@ class DocumentBuilder:
 
     def _add_custom(self, row: Resource, schema: dict[str, Any] | None) -> None:
         gvk = {"group": row.group, "kind": row.kind, "version": row.version}
-        body = dict(schema) if schema else {"type": "object"}
+        body: dict[str, Any] = dict(schema) if schema else {"type": "object"}
         # Where v2 has any property, kubectl takes all others for unknown.
         free = not schema or (
             self.writer.version == 2 and bool(body.get("x-kubernetes-preserve-unknown-fields"))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pilothouse.apimachinery.fieldpath import invalid
+from pilothouse.apimachinery.fieldpath import Path, invalid
 from pilothouse.apiserver.apiextensions.cel import syntax_error
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def expression_errors(obj: Obj, old: Obj | None = None) -> ErrorList:
             problem = syntax_error(expression)
             if problem is not None:
                 detail = f"compilation failed: {problem}"
-                errors.append(invalid(f"{path}.expression", expression, detail))
+                errors.append(invalid(Path(path).child("expression"), expression, detail))
     return errors
 
 

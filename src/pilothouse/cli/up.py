@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="how containers run (auto: the best that this machine allows)",
     )
+    _add_storage(add)
+    _add_network(add)
+    add(
+        "--components",
+        default=",".join(COMPONENTS),
+        metavar="LIST",
+        help="comma-separated; `apiserver` alone is what envtest gives (default: all)",
+    )
+    add("--foreground", action="store_true", help="stay in the foreground and log to stderr")
+    add("--wait", type=float, default=120.0, metavar="S", help="seconds to wait for Ready (120)")
+    add("-v", "--verbosity", type=int, default=0, metavar="N", help="log level as klog's -v")
+
+
+def _add_storage(add: Callable[..., Any]) -> None:
     add("--storage", choices=STORAGES, default="sqlite", help="where objects are kept (sqlite)")
     add("--etcd-servers", default="", metavar="URLS", help="comma-separated, with --storage etcd")
     add("--etcd-cafile", default="", metavar="FILE", help="CA of etcd's certificates")
@@ -47,6 +62,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="D",
         help="the cluster's files (~/.pilothouse/clusters/NAME)",
     )
+
+
+def _add_network(add: Callable[..., Any]) -> None:
+    default = ClusterConfig()
     add(
         "--bind-address",
         default=default.bind_address,
@@ -84,15 +103,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="iptables",
         help="how Services are routed",
     )
-    add(
-        "--components",
-        default=",".join(COMPONENTS),
-        metavar="LIST",
-        help="comma-separated; `apiserver` alone is what envtest gives (default: all)",
-    )
-    add("--foreground", action="store_true", help="stay in the foreground and log to stderr")
-    add("--wait", type=float, default=120.0, metavar="S", help="seconds to wait for Ready (120)")
-    add("-v", "--verbosity", type=int, default=0, metavar="N", help="log level as klog's -v")
 
 
 def config_from(args: argparse.Namespace) -> ClusterConfig:

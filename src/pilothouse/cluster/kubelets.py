@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from pilothouse.apimachinery.object import Obj
@@ -34,14 +35,6 @@ def make_kubelet(
     machine = machine or read_machine()
     getter = http or (HTTPGetter() if real else PretendGetter())
     prober = Prober(runtime, getter) if real else PretendProber(runtime, getter)
-    services = env.informers.informer(SERVICES)
-
-    def linked_services(namespace: str) -> list[Obj]:
-        listed = list(services.list(namespace))
-        kubernetes = services.get("default/kubernetes")
-        if kubernetes is not None and namespace != "default":
-            listed.append(kubernetes)
-        return listed
 
     def allocatable() -> dict[str, str]:
         return {
@@ -59,16 +52,9 @@ def make_kubelet(
         real_files=real,
     )
     environments = EnvironmentMaker(
-        env.client, services=linked_services, allocatable=allocatable, host_ip=config.node_ip
+        env.client, services=linked_services(env), allocatable=allocatable, host_ip=config.node_ip
     )
-    recorder = EventRecorder(
-        env.client,
-        "kubelet",
-        clock=env.clock,
-        random=env.random,
-        activity=env.activity,
-        host=config.node_name,
-    )
+    recorder = node_recorder(env, config.node_name)
     holder: list[Kubelet] = []
     probes = ProbeManager(
         prober,
@@ -91,3 +77,28 @@ def make_kubelet(
     )
     holder.append(kubelet)
     return kubelet
+
+
+def node_recorder(env: Environment, node_name: str) -> EventRecorder:
+    return EventRecorder(
+        env.client,
+        "kubelet",
+        clock=env.clock,
+        random=env.random,
+        activity=env.activity,
+        host=node_name,
+    )
+
+
+def linked_services(env: Environment) -> Callable[[str], list[Obj]]:
+    """By namespace: the Services whose addresses its pods get as variables."""
+    services = env.informers.informer(SERVICES)
+
+    def of(namespace: str) -> list[Obj]:
+        listed = list(services.list(namespace))
+        kubernetes = services.get("default/kubernetes")
+        if kubernetes is not None and namespace != "default":
+            listed.append(kubernetes)
+        return listed
+
+    return of
