@@ -79,6 +79,9 @@ STORAGE_CLASSES = _resource(
     "storage.k8s.io", "v1", "storageclasses", "StorageClass", namespaced=False
 )
 CSI_NODES = _resource("storage.k8s.io", "v1", "csinodes", "CSINode", namespaced=False)
+CLUSTER_TRUST_BUNDLES = _resource(
+    "certificates.k8s.io", "v1", "clustertrustbundles", "ClusterTrustBundle", namespaced=False
+)
 VOLUME_ATTRIBUTES_CLASSES = _resource(
     "storage.k8s.io", "v1", "volumeattributesclasses", "VolumeAttributesClass", namespaced=False
 )

@@ -22,6 +22,7 @@ from pilothouse.kubelet.volumes.object_files import (
     downward_files,
     object_files,
 )
+from pilothouse.kubelet.volumes.trust_bundles import trust_anchors
 
 RENEW_SHARE = 0.8
 """A token is renewed after this share of its life."""
@@ -85,6 +86,10 @@ class ObjectVolumes:
                 inner = source["serviceAccountToken"]
                 token = await self._token(pod, inner)
                 files[inner["path"]] = FileContent(token.encode(), mode)
+            elif source.get("clusterTrustBundle"):
+                inner = source["clusterTrustBundle"]
+                anchors = await trust_anchors(self._client, inner)
+                files[inner["path"]] = FileContent(anchors, mode)
             else:
                 kind = next(iter(source), "nothing")
                 raise MountError(f"projected volumes from {kind} are not supported yet")
