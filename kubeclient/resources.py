@@ -82,6 +82,9 @@ CSI_NODES = _resource("storage.k8s.io", "v1", "csinodes", "CSINode", namespaced=
 CLUSTER_TRUST_BUNDLES = _resource(
     "certificates.k8s.io", "v1", "clustertrustbundles", "ClusterTrustBundle", namespaced=False
 )
+POD_CERTIFICATE_REQUESTS = _resource(
+    "certificates.k8s.io", "v1", "podcertificaterequests", "PodCertificateRequest"
+)
 VOLUME_ATTRIBUTES_CLASSES = _resource(
     "storage.k8s.io", "v1", "volumeattributesclasses", "VolumeAttributesClass", namespaced=False
 )

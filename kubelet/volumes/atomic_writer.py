@@ -17,6 +17,8 @@ from dataclasses import dataclass
 class FileContent:
     data: bytes
     mode: int
+    owner: int | None = None
+    """User id; None leaves it to the kubelet's own."""
 
 
 class BadPath(ValueError):
@@ -62,8 +64,9 @@ def _write(path: str, content: FileContent, group: int | None) -> None:
     os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
     with open(path, "wb") as file:
         file.write(content.data)
-    if group is not None:
-        os.chown(path, -1, group)
+    if group is not None or content.owner is not None:
+        os.chown(path, -1 if content.owner is None else content.owner,
+                 -1 if group is None else group)  # fmt: skip
     # Not by the mode of open(): the umask must not change what the user asked for.
     os.chmod(path, content.mode | 0o040 if group is not None else content.mode)
 

@@ -22,6 +22,7 @@ from pilothouse.kubelet.volumes.object_files import (
     downward_files,
     object_files,
 )
+from pilothouse.kubelet.volumes.pod_certificates import PodCertificates
 from pilothouse.kubelet.volumes.trust_bundles import trust_anchors
 
 RENEW_SHARE = 0.8
@@ -44,12 +45,14 @@ class ObjectVolumes:
         *,
         allocatable: Callable[[], dict[str, str]],
         host_ip: str,
+        node_name: str = "",
     ) -> None:
         self._client = client
         self._clock = clock
         self._allocatable = allocatable
         self._host_ip = host_ip
         self._tokens: dict[tuple[str, ...], _Token] = {}
+        self._certificates = PodCertificates(client, clock, node_name)
 
     async def files(self, pod: Obj, volume: Obj) -> Files | None:
         """None when the volume is of another kind. :raises MountError: with the reason."""
@@ -63,17 +66,18 @@ class ObjectVolumes:
             source = volume["downwardAPI"]
             return self._downward(pod, source.get("items") or [], _mode(source))
         if volume.get("projected"):
-            return await self._projected(pod, volume["projected"])
+            return await self._projected(pod, volume["name"], volume["projected"])
         return None
 
     def forget(self, uid: str) -> None:
         for key in [key for key in self._tokens if key[0] == uid]:
             del self._tokens[key]
+        self._certificates.forget(uid)
 
-    async def _projected(self, pod: Obj, projected: Obj) -> Files:
+    async def _projected(self, pod: Obj, volume: str, projected: Obj) -> Files:
         mode = _mode(projected)
         files: Files = {}
-        for source in projected.get("sources") or ():
+        for index, source in enumerate(projected.get("sources") or ()):
             if source.get("configMap"):
                 inner = source["configMap"] | {"defaultMode": mode}
                 files |= await self._object(pod, CONFIG_MAPS, inner.get("name"), inner)
@@ -82,18 +86,29 @@ class ObjectVolumes:
                 files |= await self._object(pod, SECRETS, inner.get("name"), inner)
             elif source.get("downwardAPI"):
                 files |= self._downward(pod, source["downwardAPI"].get("items") or [], mode)
-            elif source.get("serviceAccountToken"):
-                inner = source["serviceAccountToken"]
-                token = await self._token(pod, inner)
-                files[inner["path"]] = FileContent(token.encode(), mode)
-            elif source.get("clusterTrustBundle"):
-                inner = source["clusterTrustBundle"]
-                anchors = await trust_anchors(self._client, inner)
-                files[inner["path"]] = FileContent(anchors, mode)
             else:
-                kind = next(iter(source), "nothing")
-                raise MountError(f"projected volumes from {kind} are not supported yet")
+                secret = await self._secret_data(pod, volume, index, source)
+                files |= {path: _credential(pod, data, mode) for path, data in secret.items()}
         return files
+
+    async def _secret_data(
+        self, pod: Obj, volume: str, index: int, source: Obj
+    ) -> dict[str, bytes]:
+        """Sources whose files only their user may read, when it is known who that is."""
+        if source.get("serviceAccountToken"):
+            inner = source["serviceAccountToken"]
+            return {inner["path"]: (await self._token(pod, inner)).encode()}
+        if source.get("clusterTrustBundle"):
+            inner = source["clusterTrustBundle"]
+            return {inner["path"]: await trust_anchors(self._client, inner)}
+        if source.get("podCertificate"):
+            inner = source["podCertificate"]
+            key, chain = await self._certificates.bundle(pod, volume, index, inner)
+            data = {"credentialBundlePath": key + chain, "keyPath": key,
+                    "certificateChainPath": chain}  # fmt: skip
+            return {inner[path]: content for path, content in data.items() if inner.get(path)}
+        kind = next(iter(source), "nothing")
+        raise MountError(f"projected volumes from {kind} are not supported")
 
     async def _object(
         self, pod: Obj, resource: GroupVersionResource, name: str | None, source: Obj
@@ -164,3 +179,21 @@ class ObjectVolumes:
 def _mode(source: Obj) -> int:
     mode = source.get("defaultMode")
     return DEFAULT_MODE if mode is None else int(mode)
+
+
+def _credential(pod: Obj, data: bytes, mode: int) -> FileContent:
+    owner = common_user(pod)
+    group = (pod["spec"].get("securityContext") or {}).get("fsGroup")
+    return FileContent(data, mode if owner is None and group is None else 0o600, owner)
+
+
+def common_user(pod: Obj) -> int | None:
+    """The user that all containers run as; None when they differ or don't say."""
+    spec = pod["spec"]
+    common = (spec.get("securityContext") or {}).get("runAsUser")
+    users = set()
+    for list_name in ("initContainers", "containers", "ephemeralContainers"):
+        for container in spec.get(list_name) or ():
+            own = (container.get("securityContext") or {}).get("runAsUser")
+            users.add(common if own is None else own)
+    return int(users.pop()) if len(users) == 1 and None not in users else None

@@ -67,14 +67,23 @@ async def _by_signer(client: Client, signer: str, labels: Obj | None) -> list[Ob
 
 def normalized(bundles: Iterable[str]) -> bytes:
     """The certificates of PEM texts: each once, in an order that depends on them alone."""
-    certificates: set[bytes] = set()
-    for text in bundles:
-        for body in _BLOCK.findall(text):
-            try:
-                certificates.add(base64.b64decode(_HEADER.sub("", body)))
-            except binascii.Error:
-                continue
+    certificates = {der for text in bundles for der in _certificates(text)}
     return b"".join(_pem(certificate) for certificate in sorted(certificates))
+
+
+def clean_chain(text: str) -> bytes:
+    """The certificates of a PEM text in its order, without headers or comments."""
+    return b"".join(_pem(certificate) for certificate in _certificates(text))
+
+
+def _certificates(text: str) -> list[bytes]:
+    found = []
+    for body in _BLOCK.findall(text):
+        try:
+            found.append(base64.b64decode(_HEADER.sub("", body)))
+        except binascii.Error:
+            continue
+    return found
 
 
 def _pem(certificate: bytes) -> bytes:

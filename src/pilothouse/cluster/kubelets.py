@@ -43,7 +43,10 @@ def make_kubelet(
             "ephemeral-storage": str(machine.disk_bytes),
         }
 
-    objects = ObjectVolumes(env.client, env.clock, allocatable=allocatable, host_ip=config.node_ip)
+    objects = ObjectVolumes(
+        env.client, env.clock, allocatable=allocatable, host_ip=config.node_ip,
+        node_name=config.node_name,
+    )  # fmt: skip
     volumes = VolumeManager(
         config.root_dir,
         objects,
