@@ -40,6 +40,7 @@ from pilothouse.kubelet.pull_secrets import load_pull_secrets
 from pilothouse.kubelet.runtime.errors import RuntimeFailure
 from pilothouse.kubelet.runtime.interfaces import ImageService, RuntimeEvent, RuntimeService
 from pilothouse.kubelet.runtime.manager import RuntimeManager, SyncResult
+from pilothouse.kubelet.runtime.pod_actions import compute_pod_actions
 from pilothouse.kubelet.status_manager import StatusManager
 from pilothouse.kubelet.termination_message import TerminationMessages
 
@@ -258,6 +259,8 @@ class Kubelet:
         if status["phase"] in ("Succeeded", "Failed"):
             state.terminate(None, None)
             return None
+        if result.retry_at is None and not result.failed and self._has_more_to_do(pod):
+            state.dirty = True
         return self._next_look(pod, result, self._deadline_left(pod | {"status": status}))
 
     def _next_look(self, pod: Obj, result: SyncResult, deadline: float | None) -> float | None:
@@ -272,6 +275,12 @@ class Kubelet:
         if any(kind in volume for volume in volumes for kind in REFRESHED_VOLUMES):
             waits.append(self.config.resync_seconds)
         return min(waits, default=None)
+
+    def _has_more_to_do(self, pod: Obj) -> bool:
+        """A container may have ended before its start was noted: then no event tells of it."""
+        uid = pod["metadata"]["uid"]
+        probes = self.probes.results(uid)
+        return not compute_pod_actions(pod, self.cache.get(uid), probes).nothing
 
     async def _mount(self, pod: Obj) -> dict[str, MountedVolume] | None:
         try:

@@ -245,3 +245,18 @@ async def test_pod_that_vanished_meanwhile_is_ended(tmp_path: Path) -> None:
         await world.kubelet.start()
         await world.settle()
         assert await world.runtime.list_pod_sandboxes() == []
+
+
+async def test_init_container_that_ends_at_once_holds_nothing_up(tmp_path: Path) -> None:
+    """It has ended before the kubelet looks at it for the first time."""
+    init = {"name": "init", "image": "busybox", "command": ["true"]}
+    async with running(tmp_path, pod("a", initContainers=[init])) as world:
+        assert world.pod("a")["status"]["phase"] == "Running"
+        assert world.container("a")["ready"]
+
+
+async def test_container_that_ends_at_once_is_restarted_then_backs_off(tmp_path: Path) -> None:
+    short = {"name": "c", "image": "busybox", "command": ["true"]}
+    async with running(tmp_path, pod("a", containers=[short])) as world:
+        assert world.container("a")["restartCount"] == 1
+        assert world.container("a")["state"]["waiting"]["reason"] == "CrashLoopBackOff"
