@@ -4,13 +4,13 @@
 #
 #   hack/local-up-cluster.sh [DIR]          (default: a fresh folder below /tmp; KUBECONFIG is DIR/admin.kubeconfig)
 #
-# Environment: RUNTIME=oci|process|fake (auto), PORT=6443, ETCD=path of an etcd binary, BRIDGE_IP=10.198.0.1 (oci only).
+# Environment: NODE=local-node, RUNTIME=oci|process|fake (auto), PORT=6443, ETCD=path of an etcd binary, BRIDGE_IP=10.198.0.1 (oci only).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 dir=${1:-$(mktemp -d /tmp/pilothouse-local.XXXXXX)}
 mkdir -p "$dir/logs" && chmod 700 "$dir"
 dir=$(cd "$dir" && pwd)
-port=${PORT:-6443} node=local-node runtime=${RUNTIME:-auto}
+port=${PORT:-6443} node=${NODE:-local-node} runtime=${RUNTIME:-auto}
 if [ "$runtime" = auto ]; then
   if [ "$(id -u)" = 0 ] && command -v crun > /dev/null; then runtime=oci; else runtime=process; fi
 fi

@@ -39,13 +39,15 @@ def cgroup_folders(word: str) -> list[str]:
 
 @pytest.fixture
 def box(tmp_path: Path) -> Run:
-    """``box("scenario.py", "name", timeout=60)`` runs it and returns the JSON object of its last
-    line; fails with its output when it fails. Afterwards no cgroup of it is left."""
+    """``box("scenario.py", timeout=60)`` runs it and returns the JSON object of its last line;
+    fails with its output when it fails. Afterwards no cgroup of it is left."""
+    name = f"t{os.getpid()}"
 
-    def run(scenario: str, *names: str, timeout: float = 90.0) -> dict[str, Any]:
+    def run(scenario: str, *, timeout: float = 90.0) -> dict[str, Any]:
         environment = os.environ | {
             "PILOTHOUSE_HOME": str(tmp_path / "home"),
             "KUBECONFIG": str(tmp_path / "kubeconfig"),
+            "TEST_NAME": name,
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         }
         inner = 'ip link set lo up && mount -t tmpfs tmpfs /run && exec "$@"'
@@ -54,8 +56,7 @@ def box(tmp_path: Path) -> Run:
             command, env=environment, capture_output=True, text=True, timeout=timeout, cwd="/"
         )
         assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
-        for name in names:
-            assert cgroup_folders(name) == []
+        assert cgroup_folders(name) == []
         result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
         return result
 

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.machine
 
 
 def test_two_nodes_route_services_from_everywhere(box: Run) -> None:
-    result = box("two_nodes.py", "pilothouse")
+    result = box("two_nodes.py")
     names = result["names"]
     assert len(names) == 4 and result["nodes"] == [2, 2]
     assert result["from_machine"] == names
@@ -30,7 +30,7 @@ def test_two_nodes_route_services_from_everywhere(box: Run) -> None:
 
 
 def test_kill_9_loses_nothing_and_finds_containers_again(box: Run) -> None:
-    result = box("killed.py", "pilothouse")
+    result = box("killed.py")
     assert result["acknowledged"] > 120
     assert result["lost"] == []
     assert result["kept"] == result["before"], "running containers were found again"
@@ -40,7 +40,7 @@ def test_kill_9_loses_nothing_and_finds_containers_again(box: Run) -> None:
 
 
 def test_clusters_side_by_side_and_clear_errors(box: Run) -> None:
-    result = box("side_by_side.py", "one", "two", "three")
+    result = box("side_by_side.py")
     for answer, expected in result["answers"].values():
         assert answer == expected
     failures = result["failures"]
@@ -51,13 +51,13 @@ def test_clusters_side_by_side_and_clear_errors(box: Run) -> None:
     assert "damaged" in failures["damaged"] and "--delete" in failures["damaged"]
     assert result["down"] is False
     assert set(result["modes"].values()) == {"0o600"}
-    assert set(result["contexts"]) == {"one", "two"}
+    assert len(result["contexts"]) == 2
     assert result["contexts_left"] == [] and result["home"] == []
     assert result["leftovers"] == NOTHING
 
 
 def test_separate_processes_on_etcd(box: Run) -> None:
-    result = box("separate_processes.py", "local-node")
+    result = box("separate_processes.py")
     assert result["answer"] == "hello" and result["executed"] == "hello"
     assert len(result["keys"]) == 2
     assert "kubelet" not in result["users"]

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import threading
 
-from lib import kubectl, leftovers, output, pods, report, serve, status, until
+from lib import NAME, kubectl, leftovers, output, pods, report, serve, status, until
 
 
 def container_ids() -> list[str]:
@@ -51,14 +51,14 @@ def write_until_killed(prefix: str, kill: list[int]) -> list[str]:
     return acknowledged
 
 
-output("pilothouse", "up", "--runtime", "oci", "--port", "0")
+output("pilothouse", "up", "--name", NAME, "--runtime", "oci", "--port", "0")
 serve("hello", 2)
 before = container_ids()
 main, *shims = status()["pids"]
 
 first = write_until_killed("first", [main])
 until(lambda: not status()["running"], "the process is gone")
-output("pilothouse", "up", "--runtime", "oci", "--port", "0")
+output("pilothouse", "up", "--name", NAME, "--runtime", "oci", "--port", "0")
 kept = container_ids()
 kubectl("scale", "deployment", "hello", "--replicas=3")
 kubectl("rollout", "status", "deployment/hello", "--timeout=30s")
@@ -66,7 +66,7 @@ kubectl("rollout", "status", "deployment/hello", "--timeout=30s")
 main, *shims = status()["pids"]
 second = write_until_killed("second", [main, *shims])
 until(lambda: not status()["running"], "the process is gone")
-output("pilothouse", "up", "--runtime", "oci", "--port", "0")
+output("pilothouse", "up", "--name", NAME, "--runtime", "oci", "--port", "0")
 kubectl("wait", "--for=condition=Available", "deployment/hello", "--timeout=30s")
 there = set(kubectl("get", "configmaps", "-o", "name").replace("configmap/", "").split())
 running = [p["status"]["phase"] for p in pods("app=hello")]
@@ -75,7 +75,7 @@ answers = [
     for p in pods("app=hello")
 ]
 names = sorted(p["metadata"]["name"] for p in pods("app=hello"))
-output("pilothouse", "down", "--delete")
+output("pilothouse", "down", "--name", NAME, "--delete")
 report(
     before=before,
     kept=kept,

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 HOME = Path(os.environ["PILOTHOUSE_HOME"])
+NAME = os.environ["TEST_NAME"]
+"""Of the cluster: nobody else on the machine has it, so that what is left over is ours."""
 SERVE = (
     'trap "exit 0" TERM; echo $(hostname) > /tmp/index.html; httpd -p 80 -h /tmp; '
     "while true; do sleep 1000 & wait $!; done"
@@ -30,15 +32,15 @@ def output(*command: str) -> str:
     return run(*command).stdout.strip()
 
 
-def kubectl(*arguments: str, context: str = "pilothouse") -> str:
+def kubectl(*arguments: str, context: str = NAME) -> str:
     return output("kubectl", "--context", context, *arguments)
 
 
-def jsonpath(path: str, *arguments: str, context: str = "pilothouse") -> str:
+def jsonpath(path: str, *arguments: str, context: str = NAME) -> str:
     return kubectl("get", *arguments, "-o", f"jsonpath={path}", context=context)
 
 
-def status(name: str = "pilothouse") -> dict[str, Any]:
+def status(name: str = NAME) -> dict[str, Any]:
     described: dict[str, Any] = json.loads(
         run("pilothouse", "status", "--name", name, "-o", "json", check=False).stdout
     )
@@ -54,7 +56,7 @@ def until(condition: Callable[[], bool], what: str, seconds: float = 20.0) -> No
         time.sleep(0.05)
 
 
-def serve(name: str, replicas: int, context: str = "pilothouse") -> None:
+def serve(name: str, replicas: int, context: str = NAME) -> None:
     """A Deployment whose pods answer HTTP with their names, available."""
     kubectl(
         "create", "deployment", name, "--image=busybox", f"--replicas={replicas}", "--",
@@ -64,7 +66,7 @@ def serve(name: str, replicas: int, context: str = "pilothouse") -> None:
             context=context)  # fmt: skip
 
 
-def pods(selector: str, context: str = "pilothouse") -> list[dict[str, Any]]:
+def pods(selector: str, context: str = NAME) -> list[dict[str, Any]]:
     listed = json.loads(kubectl("get", "pods", "-l", selector, "-o", "json", context=context))
     items: list[dict[str, Any]] = listed["items"]
     return items

@@ -8,13 +8,13 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from lib import HOME, leftovers, output, report, run, until
+from lib import HOME, NAME, leftovers, output, report, run, until
 
 ROOT = Path(__file__).parents[3]
 directory = Path(tempfile.mkdtemp(dir=HOME.parent))
 script = subprocess.Popen(
     [str(ROOT / "hack" / "local-up-cluster.sh"), str(directory)],
-    env=os.environ | {"RUNTIME": "oci"}, stdout=subprocess.PIPE, text=True,
+    env=os.environ | {"RUNTIME": "oci", "NODE": NAME}, stdout=subprocess.PIPE, text=True,
 )  # fmt: skip
 assert script.stdout is not None
 line = script.stdout.readline()

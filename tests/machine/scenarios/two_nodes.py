@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 
-from lib import jsonpath, kubectl, leftovers, output, pods, report, run, serve
+from lib import NAME, jsonpath, kubectl, leftovers, output, pods, report, run, serve
 
 UDP_ECHO = 'trap "exit 0" TERM; while true; do echo $(hostname) | nc -u -l -p 53 -w 1; done'
 
@@ -14,7 +14,7 @@ def fetch(url: str, *prefix: str) -> str:
     return run(*prefix, "curl", "-s", "-m", "3", url, check=False).stdout.strip()
 
 
-output("pilothouse", "up", "--nodes", "2", "--runtime", "oci", "--port", "0")
+output("pilothouse", "up", "--name", NAME, "--nodes", "2", "--runtime", "oci", "--port", "0")
 serve("hello", 4)
 kubectl("expose", "deployment", "hello", "--port=80", "--type=NodePort")
 names = {p["metadata"]["name"] for p in pods("app=hello")}
@@ -54,7 +54,7 @@ refused = run("curl", "-s", "-m", "3", f"http://{nobody}/", check=False).returnc
 events = json.loads(kubectl("get", "events", "-o", "json"))["items"]
 kubectl("delete", "deployment", "hello")
 kubectl("wait", "--for=delete", "pod", "-l", "app=hello", "--timeout=30s")
-output("pilothouse", "down", "--delete")
+output("pilothouse", "down", "--name", NAME, "--delete")
 report(
     names=sorted(names),
     nodes=sorted(nodes.values()),
