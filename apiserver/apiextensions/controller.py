@@ -94,6 +94,7 @@ class CustomResources:
             "metadata": {"name": name},
             "spec": {"group": crd["spec"].get("group")},
             "status": {"acceptedNames": accepted},
+            "waiting": crd["spec"]["names"] != accepted,
         }
         self._serve(crd, data)
 
@@ -159,9 +160,9 @@ class CustomResources:
             self._worker = self._server.tasks.start(self._work(), "crds")
 
     def _queue_group(self, group: str, name: str) -> None:
-        """Names may have become free for the other CRDs of a group."""
+        """Names may have become free for those CRDs of a group that wait for some."""
         for other, stub in self._names.items():
-            if stub["spec"]["group"] == group and other != name:
+            if stub["waiting"] and stub["spec"]["group"] == group and other != name:
                 self._queue(other)
 
     async def _work(self) -> None:
@@ -223,16 +224,24 @@ class CustomResources:
         approval = conditions.approval_condition(crd)
         if approval is not None:
             wanted.append(approval)
-        structural = conditions.non_structural_condition(crd)
-        if structural is not None:
-            wanted.append(structural)
-        elif conditions.find_condition(crd, conditions.NON_STRUCTURAL) is not None:
-            kept = [c for c in status["conditions"] if c["type"] != conditions.NON_STRUCTURAL]
-            status["conditions"] = kept
+        self._check_structure(crd, status, wanted)
         for each in wanted:
             if not conditions.same_condition(each, conditions.find_condition(crd, each["type"])):
                 conditions.set_condition(status, each, now)
         return None if status == before else status
+
+    def _check_structure(self, crd: Obj, status: Obj, wanted: list[Obj]) -> None:
+        """New schemas are structural, or validation has refused them: only what was stored by
+        older servers, and says so itself, has to be looked at."""
+        known = conditions.find_condition(crd, conditions.NON_STRUCTURAL)
+        if known is None and not crd["spec"].get("preserveUnknownFields"):
+            return
+        structural = conditions.non_structural_condition(crd)
+        if structural is not None:
+            wanted.append(structural)
+        elif known is not None:
+            kept = [c for c in status["conditions"] if c["type"] != conditions.NON_STRUCTURAL]
+            status["conditions"] = kept
 
     # the end of a CRD
 

@@ -109,10 +109,20 @@ def compile_check(schema: dict[str, Any]) -> Check | None:
     enum = schema.get("enum")
     if not checks and not enum:
         return type_check
-    if types in (("object",), ("array",)) and len(checks) == 1 and not nullable and not enum:
-        # Structural checks test the type themselves and let others pass: nothing else is needed.
-        return _typed(dict if types[0] == "object" else list, checks[0])
+    kind = _KINDS.get(types[0]) if len(types) == 1 else None
+    if kind is not None and not nullable and not enum and len(checks) == 1:
+        return _typed(kind, checks[0])
+    if kind is not None and not nullable and enum and not checks:
+        return _one_of_enum(kind, enum)
     return _all_of(type_check, tuple(checks), enum)
+
+
+_KINDS: dict[str, type] = {"string": str, "boolean": bool, "object": dict, "array": list}
+
+
+def _one_of_enum(kind: type, enum: list[Any]) -> Check:
+    allowed = tuple(each for each in enum if type(each) is kind)
+    return lambda value: type(value) is kind and value in allowed
 
 
 def _typed(kind: type, check: Check) -> Check:
@@ -196,10 +206,13 @@ def _closed_check(known: frozenset[str]) -> Check:
 
 
 def _size_check(kind: type, low: int | None, high: int | None) -> Check:
-    def size_fits(value: Any) -> bool:
+    def check(value: Any) -> bool:
+        found = type(value)
+        if found is not kind:
+            return True
         return (low is None or len(value) >= low) and (high is None or len(value) <= high)
 
-    return lambda value: type(value) is not kind or size_fits(value)
+    return check
 
 
 def _array_checks(schema: dict[str, Any]) -> list[Check]:

@@ -266,7 +266,7 @@ async def test_status_scale_and_generation(
     assert error.value.details["causes"][0]["field"] == "status.replicas"
     await client.create(WIDGETS, make.widget("none", spec={}))
     with pytest.raises(
-        StatusError, match='the spec replicas field ".spec.replicas" does not exist'
+        StatusError, match=r'the spec replicas field "\.spec\.replicas" does not exist'
     ):
         await client.get(WIDGETS, "none", "default", subresource="scale")
 

@@ -166,8 +166,8 @@ SCHEMAS: list[tuple[dict[str, Any], list[str]]] = [
             },
         },
         [
-            f"{V}.properties[a].items.x-kubernetes-map-type: Invalid value: null: must be atomic as "
-            "item of a list with x-kubernetes-list-type=set"
+            f"{V}.properties[a].items.x-kubernetes-map-type: Invalid value: null: must be atomic "
+            "as item of a list with x-kubernetes-list-type=set"
         ],
     ),
     (
@@ -279,6 +279,6 @@ async def test_webhook_conversion_settings(client: LocalClient, make: Any) -> No
     assert found == [
         "spec.conversion.webhookClientConfig.url: Invalid value: \"http\": 'https' is the only "
         "allowed URL scheme; desired format: https://host[/path]",
-        'spec.conversion.conversionReviewVersions: Invalid value: ["v9"]: must include at least one '
-        "of v1, v1beta1",
+        'spec.conversion.conversionReviewVersions: Invalid value: ["v9"]: must include at least '
+        "one of v1, v1beta1",
     ]
