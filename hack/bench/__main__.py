@@ -70,7 +70,7 @@ def start_targets(args: argparse.Namespace) -> list[Target]:
             continue
         try:
             if name == "pilothouse":
-                started.append(targets.pilothouse(storage=args.storage))
+                started.append(targets.pilothouse_apiserver(args.storage))
             else:
                 started.append(targets.reference())
         except NotAvailable as error:

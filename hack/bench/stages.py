@@ -115,7 +115,7 @@ def main() -> int:
     if not args.py_spy:
         print("py-spy is not there: pip install py-spy", file=sys.stderr)
         return 1
-    target = targets.pilothouse()
+    target = targets.pilothouse_apiserver()
     worker = Worker.start(target)
     columns: dict[str, dict[str, float]] = {}
     try:

@@ -94,8 +94,11 @@ def free_port() -> int:
 
 
 def _child(command: list[str], log: Path) -> subprocess.Popen[bytes]:
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     with log.open("wb") as output:
-        return subprocess.Popen(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
+        return subprocess.Popen(
+            command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, env=environment
+        )
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
@@ -214,6 +217,61 @@ def as_ordinary_user(target: Target, pki: ClusterPKI, directory: Path) -> None:
     raise NotAvailable(f"{target.name}: RBAC did not let the benchmark's user in")
 
 
+def server_flags(pki: ClusterPKI, port: int) -> list[str]:
+    """What both API servers are told."""
+    return [
+        "--secure-port", str(port), "--bind-address=127.0.0.1", "--advertise-address=127.0.0.1",
+        "--tls-cert-file", str(pki.crt("apiserver")),
+        "--tls-private-key-file", str(pki.key("apiserver")),
+        "--client-ca-file", str(pki.crt("ca")),
+        "--service-account-key-file", str(pki.sa_pub),
+        "--service-account-signing-key-file", str(pki.sa_key),
+        "--service-account-issuer=https://kubernetes.default.svc",
+        "--service-cluster-ip-range=10.96.0.0/16", "--authorization-mode=Node,RBAC",
+        "--allow-privileged=true",
+        "--requestheader-client-ca-file", str(pki.crt("front-proxy-ca")),
+        "--requestheader-allowed-names=front-proxy",
+        "--requestheader-username-headers=X-Remote-User",
+        "--requestheader-group-headers=X-Remote-Group",
+        "--requestheader-extra-headers-prefix=X-Remote-Extra-",
+        "--proxy-client-cert-file", str(pki.crt("front-proxy-client")),
+        "--proxy-client-key-file", str(pki.key("front-proxy-client")),
+    ]  # fmt: skip
+
+
+def pilothouse_apiserver(storage: str = "sqlite") -> Target:
+    """``pilothouse apiserver`` alone, with kube-apiserver's flags: all admission is on."""
+    stops: list[Any] = []
+    try:
+        directory = _temporary(stops)
+        pki = ensure_cluster_pki(directory / "pki", now=datetime.now(UTC))
+        port = free_port()
+        pids: list[int] = []
+        flags = ["--storage", storage, "--data-dir", str(directory)]
+        started = time.perf_counter()
+        if storage == "etcd":
+            url, etcd = start_etcd(directory / "etcd", stops)
+            pids.append(etcd.pid)
+            flags += ["--etcd-servers", url]
+        program = Path(sys.executable).with_name("pilothouse")
+        log = directory / "apiserver.log"
+        server = _child([str(program), "apiserver", *flags, *server_flags(pki, port)], log)
+        stops.append(lambda: _stop(server))
+        target = Target(
+            "pilothouse", "127.0.0.1", port, str(pki.crt("ca")), str(pki.crt("admin")),
+            str(pki.key("admin")), [*pids, server.pid], stop=stops,
+            version=f"pilothouse apiserver, {storage}",
+        )  # fmt: skip
+        _wait_ready(target, server, log)
+        target.start_seconds = time.perf_counter() - started
+        as_ordinary_user(target, pki, directory)
+    except BaseException:
+        for stop in reversed(stops):
+            stop()
+        raise
+    return target
+
+
 # --- the reference --------------------------------------------------------------------------
 
 
@@ -255,28 +313,9 @@ def _reference(program: Path, components: tuple[str, ...], stops: list[Any]) -> 
     port = free_port()
     started = time.perf_counter()
     url, etcd = start_etcd(directory / "etcd", stops)
-    server = _child(
-        [
-            str(program), "--etcd-servers", url, "--secure-port", str(port),
-            "--bind-address=127.0.0.1", "--advertise-address=127.0.0.1",
-            "--tls-cert-file", str(pki.crt("apiserver")),
-            "--tls-private-key-file", str(pki.key("apiserver")),
-            "--client-ca-file", str(pki.crt("ca")),
-            "--service-account-key-file", str(pki.sa_pub),
-            "--service-account-signing-key-file", str(pki.sa_key),
-            "--service-account-issuer=https://kubernetes.default.svc",
-            "--service-cluster-ip-range=10.96.0.0/16", "--authorization-mode=Node,RBAC",
-            "--endpoint-reconciler-type=none", "--allow-privileged=true",
-            "--requestheader-client-ca-file", str(pki.crt("front-proxy-ca")),
-            "--requestheader-allowed-names=front-proxy",
-            "--requestheader-username-headers=X-Remote-User",
-            "--requestheader-group-headers=X-Remote-Group",
-            "--requestheader-extra-headers-prefix=X-Remote-Extra-",
-            "--proxy-client-cert-file", str(pki.crt("front-proxy-client")),
-            "--proxy-client-key-file", str(pki.key("front-proxy-client")),
-        ],
-        directory / "kube-apiserver.log",
-    )  # fmt: skip
+    flags = ["--etcd-servers", url, "--endpoint-reconciler-type=none"]
+    command = [str(program), *flags, *server_flags(pki, port)]
+    server = _child(command, directory / "kube-apiserver.log")
     stops.append(lambda: _stop(server))
     target = Target(
         "reference", "127.0.0.1", port, str(pki.crt("ca")), str(pki.crt("admin")),
@@ -295,14 +334,14 @@ def _wait_ready(target: Target, server: subprocess.Popen[bytes], log: Path) -> N
     deadline = time.perf_counter() + 60
     while time.perf_counter() < deadline:
         if server.poll() is not None:
-            raise NotAvailable(f"kube-apiserver ended: {log.read_text()[-500:]}")
+            raise NotAvailable(f"{log.stem} ended: {log.read_text()[-500:]}")
         try:
             target.call("GET", "/readyz?exclude=none")
         except (OSError, urllib.error.URLError):
             time.sleep(0.05)
         except ValueError:  # "ok" is no JSON
             return
-    raise NotAvailable("kube-apiserver was not ready after 60 s")
+    raise NotAvailable(f"{target.name} was not ready after 60 s")
 
 
 def _component(
