@@ -7,5 +7,6 @@ cd "$(dirname "$0")/.."
 .venv/bin/lint-imports --no-cache > /dev/null || .venv/bin/lint-imports --no-cache
 .venv/bin/mypy
 .venv/bin/python hack/verify_sizes.py
+.venv/bin/python hack/update_compatibility.py --verify
 hack/install_kubectl_132.sh
 exec .venv/bin/python -m pytest -q "$@"
