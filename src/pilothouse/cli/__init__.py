@@ -20,6 +20,7 @@ COMMANDS = {
     "controller-manager": "run only the controllers",
     "kubelet": "run only a kubelet",
     "proxy": "run only the service proxy",
+    "dns": "run only the cluster's DNS server",
 }
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-COMPONENTS = ("apiserver", "scheduler", "controller-manager", "kubelet", "proxy")
+COMPONENTS = ("apiserver", "scheduler", "controller-manager", "kubelet", "proxy", "dns")
 RUNTIMES = ("auto", "oci", "process", "fake")
 STORAGES = ("sqlite", "memory", "etcd")
 DEFAULT_SERVICE_CIDR = "10.96.0.0/16"
@@ -53,6 +53,7 @@ class ClusterConfig:
     node_cidr: str = ""
     """Network of the nodes on this machine; empty: one derived from the cluster's name."""
     proxy_mode: str = "iptables"
+    cluster_domain: str = "cluster.local"
     components: tuple[str, ...] = COMPONENTS
     seed: int | None = None
     """Seed of everything random (names, ports, backoff jitter); None: from the system."""

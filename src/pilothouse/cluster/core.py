@@ -111,7 +111,7 @@ class ClusterCore:
         if "kubelet" in config.components and config.nodes:
             plural = "s" if config.nodes != 1 else ""
             parts.append(f"{config.nodes} node{plural}, runtime {self.runtime_name}")
-        missing = [c for c in ("scheduler", "controller-manager", "kubelet", "proxy")
+        missing = [c for c in ("scheduler", "controller-manager", "kubelet", "proxy", "dns")
                    if c not in config.components]  # fmt: skip
         if missing:
             parts.append(f"without {', '.join(missing)}")

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 NODE_NETWORKS = "10.199.0.0/16"
 """Each cluster's nodes get a /24 of this that nothing on the machine uses."""
+DNS_HOST = 10
+"""The Service kube-dns has the tenth address of the service range, as kubeadm has it."""
 
 
 class MachineNodes:
@@ -193,10 +195,41 @@ class MachineNodes:
         components: list[Component] = [
             self._kubelet(environment, i) for i in range(self._config.nodes)
         ]
-        with_proxy = "proxy" in self._config.components and self._config.proxy_mode == "iptables"
-        if with_proxy and self._network is not None:
+        if self._with_proxy:
             components.extend(self._proxies(environment))
+        if self._dns_ip:
+            components.append(self._dns(environment))
         return components
+
+    @property
+    def _with_proxy(self) -> bool:
+        wanted = "proxy" in self._config.components and self._config.proxy_mode == "iptables"
+        return wanted and self._network is not None
+
+    @property
+    def _dns_ip(self) -> str:
+        """Where pods ask for names; empty: nowhere."""
+        if self._network is None or "dns" not in self._config.components:
+            return ""
+        return self._dns_service_ip if self._with_proxy else self._network.gateway
+
+    @property
+    def _dns_service_ip(self) -> str:
+        return str(ipaddress.ip_network(self._config.service_cidr)[DNS_HOST])
+
+    def _dns(self, environment: Environment) -> Component:
+        """On the machine's address in the nodes' network, behind the Service kube-dns."""
+        from pilothouse.clusterdns.config import DNSConfig
+        from pilothouse.clusterdns.server import DNSServer
+
+        assert self._network is not None
+        config = DNSConfig(
+            address=self._network.gateway,
+            any_port=self._with_proxy,
+            cluster_domain=self._config.cluster_domain,
+            service_ip=self._dns_service_ip,
+        )
+        return DNSServer(environment, config)
 
     def _kubelet(self, environment: Environment, index: int) -> Component:
         name = self._nodes.name_of(index)
@@ -210,6 +243,8 @@ class MachineNodes:
             netns=self._network.nodes[index].netns if self._network is not None else None,
             pod_cidr=self._nodes.pod_cidr_of(index) if in_network else "",
             cgroup_root=f"/kubepods-{name}" if in_network else "",
+            cluster_dns=(self._dns_ip,) if self._dns_ip else (),
+            cluster_domain=self._config.cluster_domain,
             serve=False,
         )
         return self._nodes.make_kubelet(environment, config, runtime, runtime, None, real=True)
