@@ -1,7 +1,7 @@
 """A running API server for tests: memory store, fake clock, no socket unless asked for.
 
-    async with running_server() as server:
-        client = server.local_client()
+async with running_server() as server:
+    client = server.local_client()
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ class PodCertificates:
     def forget(self, uid: str) -> None:
         for table in (self._requests, self._issued, self._refused):
             for key in [key for key in table if key[0] == uid]:
-                del table[key]  # type: ignore[attr-defined]
+                del table[key]
 
     async def bundle(self, pod: Obj, volume: str, index: int, source: Obj) -> tuple[bytes, bytes]:
         """(private key, certificate chain) as PEM.

@@ -196,4 +196,5 @@ def common_user(pod: Obj) -> int | None:
         for container in spec.get(list_name) or ():
             own = (container.get("securityContext") or {}).get("runAsUser")
             users.add(common if own is None else own)
-    return int(users.pop()) if len(users) == 1 and None not in users else None
+    only = users.pop() if len(users) == 1 else None
+    return None if only is None else int(only)

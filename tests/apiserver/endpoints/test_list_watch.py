@@ -1,6 +1,5 @@
 """LIST and WATCH as clients see them over HTTP: pages, revisions, selectors, forms, ends."""
 
-
 from __future__ import annotations
 
 import asyncio

@@ -347,9 +347,7 @@ async def test_logs_over_a_websocket(
         assert await socket.receive_str() == "bGluZSAxCg=="
 
 
-async def test_a_watch_over_a_websocket(
-    client: LocalClient, http: aiohttp.ClientSession
-) -> None:
+async def test_a_watch_over_a_websocket(client: LocalClient, http: aiohttp.ClientSession) -> None:
     await pod(client)
     async with http.ws_connect("/api/v1/namespaces/default/pods?watch=1") as socket:
         event = await socket.receive_json()

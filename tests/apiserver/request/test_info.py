@@ -1,6 +1,5 @@
 """Paths, verbs and selectors, against upstream's table (requestinfo_test.go)."""
 
-
 from __future__ import annotations
 
 import pytest
