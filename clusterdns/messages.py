@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 A, NS, CNAME, SOA, PTR, TXT, AAAA, SRV, OPT, AXFR, ANY = 1, 2, 5, 6, 12, 16, 28, 33, 41, 252, 255
@@ -71,8 +70,7 @@ class Question(NamedTuple):
     class_: int = IN
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(NamedTuple):
     id: int
     flags: int
     question: Question
@@ -85,8 +83,7 @@ class Query:
         return self.flags >> 11 & 15
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(NamedTuple):
     rcode: int = NOERROR
     answers: Sequence[Record] = ()
     authority: Sequence[Record] = ()
@@ -94,14 +91,13 @@ class Response:
     authoritative: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(NamedTuple):
     """What we need of another server's response."""
 
     id: int
     flags: int
     question: Question | None
-    answers: list[Record] = field(default_factory=list)
+    answers: list[Record]
 
     @property
     def rcode(self) -> int:
