@@ -137,6 +137,7 @@ def before_update(
         strategy.prepare_status_update(context, obj, old)
     else:
         strategy.prepare_for_update(context, obj, old)
+        metadata = obj["metadata"]  # a strategy may have put another in its place
         if strategy.has_generation and _spec_changed(obj, old):
             metadata["generation"] = (before.get("generation") or 0) + 1
     if not metadata.get("uid"):

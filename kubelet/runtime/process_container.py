@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pilothouse.kubelet.runtime.shim.logs import LogFile, format_lines, timestamp
+from pilothouse.kubelet.runtime.shim.logs import LogFile, format_lines, last_line, timestamp
 from pilothouse.kubelet.runtime.streams import EndedReader
 
 if TYPE_CHECKING:
@@ -26,9 +26,11 @@ class Output:
 
     def feed(self, data: bytes) -> None:
         now = timestamp(int(self._clock.time() * 1e9))
-        if data or self._pending:
-            text, self._pending = format_lines(self._stream, now, self._pending, data or b"\n")
-            self._log.write(text)
+        if data:
+            text, self._pending = format_lines(self._stream, now, self._pending, data)
+        else:
+            text, self._pending = last_line(self._stream, now, self._pending), b""
+        self._log.write(text)
         self._ended = self._ended or not data
         for reader in self.readers:
             if data:

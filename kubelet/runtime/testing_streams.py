@@ -25,7 +25,7 @@ async def logs_are_in_cri_format(env: ContractEnvironment) -> None:
     stdout = [(tag, text) for _, stream, tag, text in parsed if stream == "stdout"]
     assert stdout[0] == ("F", "one")
     assert [(tag, len(text)) for tag, text in stdout[1:3]] == [("P", 16384), ("F", 20000 - 16384)]
-    assert stdout[3] == ("F", "tail")
+    assert stdout[3] == ("P", "tail")
     assert [(tag, text) for _, stream, tag, text in parsed if stream == "stderr"] == [("F", "two")]
     for when, *_ in parsed:
         assert len(when) == 30, when

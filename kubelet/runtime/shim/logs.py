@@ -47,6 +47,11 @@ def format_lines(stream: bytes, now: bytes, pending: bytes, data: bytes) -> tupl
     return b"".join(out), rest
 
 
+def last_line(stream: bytes, now: bytes, pending: bytes) -> bytes:
+    """What came without an end of line is a part for ever: readers add no newline."""
+    return b"%b %b P %b\n" % (now, stream, pending) if pending else b""
+
+
 class LogFile:
     """Both streams of one container append to it; ``reopen`` after a rotation."""
 
@@ -201,7 +206,7 @@ class Pump:
         os.close(self._fd)
         self._fd = -1
         if self._pending:
-            text, _ = format_lines(self._stream, timestamp(time.time_ns()), self._pending, b"\n")
+            text = last_line(self._stream, timestamp(time.time_ns()), self._pending)
             self._log.write(text)
             self._pending = b""
         for listener in list(self.listeners):
