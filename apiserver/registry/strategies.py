@@ -83,6 +83,7 @@ _MODULES: dict[str, dict[str, str]] = {
     "certificates.k8s.io": {
         "certificatesigningrequests": "certificates.certificatesigningrequest",
         "clustertrustbundles": "certificates.clustertrustbundle",
+        "podcertificaterequests": "certificates.podcertificaterequest",
     },
     "flowcontrol.apiserver.k8s.io": {
         "flowschemas": "flowcontrol.flowschema",
@@ -105,7 +106,6 @@ _WITH_GENERATION = frozenset(
 )
 _NO_UNCONDITIONAL_UPDATE = frozenset(
     (
-        GroupResource("certificates.k8s.io", "podcertificaterequests"),
         GroupResource("coordination.k8s.io", "leasecandidates"),
         GroupResource("storagemigration.k8s.io", "storageversionmigrations"),
         GroupResource("internal.apiserver.k8s.io", "storageversions"),

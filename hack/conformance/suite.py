@@ -81,7 +81,7 @@ class Suite:
         return result
 
     def _run_one(self, test: Test) -> Result:
-        folder = self.reports / re.sub(r"[^A-Za-z0-9]+", "_", test.name).strip("_")[:150]
+        folder = self.reports / re.sub(r"[^A-Za-z0-9]+", "_", test.name).strip("_")[-150:]
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         started = time.monotonic()

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pilothouse.apimachinery.object import copy_object
+from pilothouse.apis.meta.equality import semantic_equal
 from pilothouse.apiserver.endpoints import get, patch, update
 from pilothouse.apiserver.endpoints.negotiation import negotiate
 from pilothouse.apiserver.endpoints.options import parse_write_options
 from pilothouse.apiserver.endpoints.responses import entry_response
+from pilothouse.apiserver.registry.builtin import bump_generation
 from pilothouse.apiserver.registry.subresources.delegate import DelegatingStrategy
 
 if TYPE_CHECKING:
@@ -21,12 +23,15 @@ if TYPE_CHECKING:
 
 
 def reset_metadata(obj: Obj, old: Obj) -> None:
-    """ResetObjectMetaForStatus: such sub-resources leave metadata alone, managedFields aside."""
+    """ResetObjectMetaForStatus: such sub-resources leave metadata alone, but for managedFields
+    and the generation, which counts changes of the spec."""
     metadata = dict(old["metadata"])
     metadata.pop("managedFields", None)
     if obj["metadata"].get("managedFields"):
         metadata["managedFields"] = obj["metadata"]["managedFields"]
     obj["metadata"] = metadata
+    if not semantic_equal(obj.get("spec"), old.get("spec")):
+        bump_generation(obj, old)
 
 
 class EphemeralContainersStrategy(DelegatingStrategy):
