@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from pilothouse.apiserver.registry.store import Admission
     from pilothouse.apiserver.storage.interfaces import Storage
 
+# In upstream's order, which clients show.
+_VERBS = ("delete", "deletecollection", "get", "list", "patch", "create", "update", "watch")
 _TERMINATING_VERBS = ("delete", "deletecollection", "get", "list", "watch")
 
 
@@ -113,7 +115,7 @@ class CustomKind:
             kind=names["kind"],
             singular=names["singular"],
             namespaced=self.namespaced,
-            verbs=_TERMINATING_VERBS if self.terminating else ALL_VERBS,
+            verbs=_TERMINATING_VERBS if self.terminating else _VERBS,
             short_names=tuple(names.get("shortNames") or ()),
             categories=tuple(names.get("categories") or ()),
             subresources=tuple(found),

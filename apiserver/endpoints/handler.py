@@ -29,6 +29,7 @@ from pilothouse.apiserver.endpoints import (
 from pilothouse.apiserver.endpoints import list as list_
 from pilothouse.apiserver.filters.authorization import authorize
 from pilothouse.apiserver.registry.subresources.table import find_handler
+from pilothouse.apiserver.request.context import Response
 from pilothouse.apiserver.request.info import path_segment_errors
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from pilothouse.apiserver.registry.context import RegistryContext
     from pilothouse.apiserver.registry.resources import ResourceRegistry, ServedResource
     from pilothouse.apiserver.registry.store import Admission
-    from pilothouse.apiserver.request.context import Request, Response
+    from pilothouse.apiserver.request.context import Request
     from pilothouse.apiserver.request.info import RequestInfo
     from pilothouse.apiserver.storage.interfaces import Storage
     from pilothouse.componentbase.activity import ActivityTracker
@@ -82,6 +83,7 @@ _VERBS: dict[str, VerbHandler] = {
     "delete": delete.handle,
     "deletecollection": delete_collection.handle,
 }
+_TEXT = "text/plain; charset=utf-8"
 _NEEDS_NAME = frozenset(("get", "update", "patch", "delete"))
 
 
@@ -137,9 +139,22 @@ class APIHandler:
                 if path.startswith(prefix):
                     route = candidate
                     break
-        if route is None:
-            raise new_generic_not_found()
-        return await route(request)
+        try:
+            if route is None:
+                raise new_generic_not_found()
+            return await route(request)
+        except StatusError as error:
+            if error.code != 404 or request.local or self._is_built_in(path):
+                raise
+            return Response(404, b"404 page not found\n", _TEXT)
+
+    def _is_built_in(self, path: str) -> bool:
+        """Below a group of ours, where even errors are API objects."""
+        if path == "/api" or path.startswith("/api/"):
+            return True
+        group = path.removeprefix("/apis/").partition("/")[0] if path.startswith("/apis/") else ""
+        served = self.server.registry.all()
+        return any(s.resource.group == group and not s.resource.custom for s in served if group)
 
 
 def _takes_name(info: RequestInfo) -> bool:
@@ -154,6 +169,8 @@ def _allows(verbs: tuple[str, ...], request: Request) -> bool:
     verb = request.info.verb
     if verb in verbs:
         return True
+    if request.method == "OPTIONS":  # which has no verb; proxies pass it on
+        return request.info.subresource == "proxy"
     return verb == "get" and request.method == "GET" and "get" in verbs
 
 

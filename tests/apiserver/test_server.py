@@ -204,7 +204,7 @@ async def test_impersonation(server: APIServer, http: aiohttp.ClientSession) -> 
         ("GET", "/api/v1/namespaces/%2e%2e/configmaps", {}, 400),
         ("GET", "/api/v1/namespaces/a%25b/configmaps", {}, 400),
         ("GET", f"{PATH}/%00", {}, 400),
-        ("GET", "/apis/nope/v1/things", {}, 404),
+        ("GET", "/apis/apps/v1/things", {}, 404),
         ("GET", "/api/v2/pods", {}, 404),
         ("OPTIONS", PATH, {}, 405),
         ("GET", f"{PATH}?labelSelector={'a' * 5000}", {}, 400),
@@ -222,6 +222,13 @@ async def test_bad_requests_are_the_clients_fault(
         status, error = response.status, await response.json()
     assert status == code, error
     assert error["kind"] == "Status" and error["code"] == code
+
+
+async def test_a_path_outside_of_the_groups_is_plain_text(http: aiohttp.ClientSession) -> None:
+    for path in ("/nope", "/apis/nope/v1/things", "/openapi/nope"):
+        async with http.get(path) as response:
+            assert (response.status, response.content_type) == (404, "text/plain")
+            assert await response.text() == "404 page not found\n"
 
 
 async def test_bodies_over_three_megabytes(http: aiohttp.ClientSession) -> None:

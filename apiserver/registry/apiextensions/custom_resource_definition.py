@@ -38,7 +38,16 @@ _CREATED = Column(
 class CustomResourceDefinitionStrategy(Strategy):
     namespaced = False
     allow_unconditional_update = False
-    columns = (NAME_COLUMN, _CREATED)
+    columns = (
+        NAME_COLUMN,
+        Column("Scope", description="Cluster/Namespaced"),
+        Column("Versions", description="Served versions"),
+        _CREATED,
+        Column("Group", priority=1, description="API group"),
+        Column("Kind", priority=1, description="CustomResource kind"),
+        Column("ShortNames", priority=1, description="Short names"),
+        Column("Established", "boolean", priority=1, description="Established status"),
+    )
 
     def default(self, obj: Obj) -> None:
         spec = obj.setdefault("spec", {})
@@ -125,8 +134,23 @@ class CustomResourceDefinitionStrategy(Strategy):
         return marked
 
     def row(self, obj: Obj, now: datetime) -> list[Any]:
-        metadata = obj["metadata"]
-        return [metadata.get("name") or "", metadata.get("creationTimestamp")]
+        metadata, spec = obj["metadata"], obj.get("spec") or {}
+        names = spec.get("names") or {}
+        versions = sorted(
+            version["name"] + ("(storage)" if version.get("storage") else "")
+            for version in spec.get("versions") or ()
+            if version.get("served")
+        )
+        return [
+            metadata.get("name") or "",
+            spec.get("scope") or "",
+            ",".join(versions),
+            metadata.get("creationTimestamp"),
+            spec.get("group") or "",
+            names.get("kind") or "",
+            ",".join(names.get("shortNames") or ()),
+            conditions.is_true(obj, conditions.ESTABLISHED),
+        ]
 
 
 def _remember_storage_version(crd: Obj) -> None:
