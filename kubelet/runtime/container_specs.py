@@ -16,6 +16,7 @@ from pilothouse.kubelet.runtime.interfaces import (
     SecurityContext,
 )
 from pilothouse.kubelet.runtime.pod_actions import HASH_LABEL, Kind, container_hash
+from pilothouse.kubelet.runtime.resizes import RESOURCES_ANNOTATION, annotation
 
 CPU_PERIOD = 100_000
 MIN_SHARES, MAX_SHARES, SHARES_PER_CPU = 2, 262_144, 1024
@@ -121,6 +122,7 @@ def container_config(
             )
             or "File",
             "io.pilothouse.container.image": container.get("image") or "",
+            RESOURCES_ANNOTATION: annotation(container),
             "io.pilothouse.container.restartPolicy": container.get("restartPolicy") or "",
         },
     )

@@ -10,9 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
 
 from pilothouse.apimachinery.clock import Clock
 from pilothouse.apimachinery.object import Obj
@@ -30,10 +29,11 @@ from pilothouse.kubelet.interfaces import (
 from pilothouse.kubelet.pod_cache import PodCache
 from pilothouse.kubelet.runtime.container_specs import (
     container_config,
+    container_resources,
     non_root_problem,
     sandbox_config,
 )
-from pilothouse.kubelet.runtime.errors import NotFound, RuntimeFailure, StartError
+from pilothouse.kubelet.runtime.errors import NotFound, RuntimeFailure, StartError, Unsupported
 from pilothouse.kubelet.runtime.interfaces import (
     ContainerConfig,
     ContainerStatus,
@@ -48,8 +48,9 @@ from pilothouse.kubelet.runtime.pod_actions import (
     ProbeResults,
     compute_pod_actions,
 )
+from pilothouse.kubelet.runtime.resizes import GivenResources, Resize, pending
+from pilothouse.kubelet.runtime.uninterrupted import uninterrupted
 
-T = TypeVar("T")
 log = logging.getLogger(__name__)
 MIN_GRACE_SECONDS = 2
 LISTS = {"init": "initContainers", "container": "containers", "ephemeral": "ephemeralContainers"}
@@ -100,6 +101,7 @@ class RuntimeManager:
         self._cgroup_root = cgroup_root
         self._node_memory = node_memory
         self._crash_backoff = KeyedBackoff(clock, initial=10.0, maximum=300.0)
+        self._given = GivenResources()
 
     def log_directory(self, pod: Obj) -> str:
         """``logs/<namespace>_<name>_<uid>``: one folder per container, one file per attempt."""
@@ -120,7 +122,7 @@ class RuntimeManager:
         result = SyncResult()
         actions = compute_pod_actions(pod, self._cache.get(uid), probes)
         if actions.nothing:
-            return result
+            return await self._resized(pod, result)
         if actions.kill_pod:
             await self._replace_sandbox(pod, actions)
             if not actions.create_sandbox:
@@ -134,7 +136,31 @@ class RuntimeManager:
                 return result
         for start in actions.start:
             await self._start(pod, sandbox_id, start, mounted, credentials, result)
+        return await self._resized(pod, result)
+
+    async def _resized(self, pod: Obj, result: SyncResult) -> SyncResult:
+        for resize in pending(pod, self._cache.get(pod["metadata"]["uid"]), self._given):
+            await self._resize(pod, resize, result)
         return result
+
+    async def _resize(self, pod: Obj, resize: Resize, result: SyncResult) -> None:
+        """New limits for a running container, or a restart that gives it these."""
+        container = resize.container
+        if resize.restart:
+            message = f"Container {container['name']} resize requires restart"
+            kill = ContainerToKill(resize.id, container["name"], message)
+            await self._kill_container(pod, kill, None)
+            return
+        resources = container_resources(pod, container, self._node_memory)
+        try:
+            await self._runtime.update_container_resources(resize.id, resources)
+        except Unsupported:
+            pass  # this runtime has no limits: nothing to change
+        except RuntimeFailure as error:
+            log.warning("resize of %s failed: %s", container["name"], error)
+            result.failed = True
+            return
+        self._given.note(resize.id, container)
 
     async def _replace_sandbox(self, pod: Obj, actions: PodActions) -> None:
         if actions.create_sandbox and actions.sandbox_id:
@@ -349,6 +375,7 @@ class RuntimeManager:
         for old in (self._cache.get(uid).containers.get(name) or ())[1 + KEPT_DEAD :]:
             if old.state != "running":
                 await self._runtime.remove_container(old.id)
+                self._given.forget(old.id)
                 await self._cache.refresh_container(uid, old.id)
 
     # -- killing -------------------------------------------------------------------------
@@ -442,25 +469,12 @@ class RuntimeManager:
             (self._runtime.remove_pod_sandbox, sandboxes),
         ):
             for id_ in ids:
+                self._given.forget(id_)
                 try:
                     await remove(id_)
                 except NotFound:
                     pass
         self._cache.forget(uid)
-
-
-async def uninterrupted(action: Coroutine[Any, Any, T]) -> T:
-    """Runs ``action`` to its end also when the caller is cancelled, which is then told so: what
-    the runtime has made must be known before anyone goes on to remove it."""
-    # The task ends with this frame, which is its owner.
-    task = asyncio.get_running_loop().create_task(action)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait((task,))
-        if not task.cancelled():
-            task.exception()
-        raise
 
 
 def _find_container(pod: Obj, name: str) -> tuple[str, Obj | None]:
