@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 
 from pilothouse.apimachinery.clock import Clock
 from pilothouse.apimachinery.object import Obj
@@ -62,6 +62,16 @@ class ImageManager:
             event("Warning", "ErrImageNeverPull", message)
             raise ImageError("ErrImageNeverPull", message)
         return await self._pull(pod, reference, event, credentials)
+
+    async def ensure_volumes(
+        self, pod: Obj, references: Container[str], field_path: str, credentials: Credentials
+    ) -> None:
+        """The images of the pod's image volumes, as far as named. :raises ImageError: as above."""
+        for volume in pod["spec"].get("volumes") or ():
+            source = volume.get("image") or {}
+            if source.get("reference") in references:
+                image = {"image": source["reference"], "imagePullPolicy": source.get("pullPolicy")}
+                await self.ensure(pod, image, field_path, credentials)
 
     async def _pull(
         self,

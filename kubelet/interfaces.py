@@ -23,6 +23,8 @@ class MountedVolume:
     host_path: str
     """A directory or, for hostPath, whatever is there."""
     readonly: bool = False
+    image: str = ""
+    """Reference of an image that the volume shows, instead of ``host_path``."""
 
 
 class Volumes(Protocol):

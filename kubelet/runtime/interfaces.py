@@ -72,6 +72,9 @@ class Mount:
     container_path: str
     readonly: bool = False
     propagation: Literal["private", "host_to_container", "bidirectional"] = "private"
+    image: str = ""
+    """An image (reference or id) whose files are mounted instead of ``host_path``."""
+    image_sub_path: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -290,6 +290,8 @@ class RuntimeManager:
         mounts = await self._volumes.container_mounts(
             pod, self._with_sub_paths(container, envs), mounted, ips[0] if ips else "", attempt
         )
+        mounted_images = {mount.image for mount in mounts if mount.image}
+        await self._image_manager.ensure_volumes(pod, mounted_images, path, credentials)
         config = container_config(
             pod,
             container,

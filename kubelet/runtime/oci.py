@@ -138,11 +138,20 @@ class OCIRuntime:
             "layers": store.layer_paths(record),
             "config": store.config(record.id).get("config") or {},
         }
+        used = list(record.layers)
+        wanted = asdict(config)
+        for mount in wanted["mounts"]:
+            if mount["image"]:
+                mounted = store.find(mount["image"])
+                if mounted is None:
+                    raise errors.NotFound(f"no such image: {mount['image']}")
+                mount["layers"] = store.layer_paths(mounted)
+                used += mounted.layers
         created: str = await self._client.call(
-            "create_container", sandbox_id=sandbox_id, config=asdict(config), image=image
+            "create_container", sandbox_id=sandbox_id, config=wanted, image=image
         )
         directory = os.path.join(self._client.config.state_dir, "containers", created)
-        store.lease(created, record.layers, directory)
+        store.lease(created, used, directory)
         return created
 
     async def start_container(self, container_id: str) -> None:

@@ -64,6 +64,6 @@ class ProcessContainer:
         command = [proot, "-0", "-r", f"{self.directory}/rootfs"]
         for path in ("/dev", "/proc", "/sys", "/etc/resolv.conf"):
             command += ["-b", path]
-        for mount in self.config.mounts:
+        for mount in (mount for mount in self.config.mounts if mount.host_path):
             command += ["-b", f"{mount.host_path}:{mount.container_path}"]
         return [*command, "-w", self.config.working_dir or self.image.get("WorkingDir") or "/"]

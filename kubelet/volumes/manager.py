@@ -74,6 +74,8 @@ class VolumeManager:
                 return MountedVolume(path, readonly=True)
         if "hostPath" in volume:
             return MountedVolume(prepare_host_path(volume["hostPath"]))
+        if "image" in volume:
+            return MountedVolume("", readonly=True, image=volume["image"]["reference"])
         if "emptyDir" in volume or len(volume) == 1:
             return MountedVolume(self._empty_dir(uid, volume, group))
         kind = next(key for key in volume if key != "name")
@@ -129,6 +131,10 @@ class VolumeManager:
             )
         host_path = volume.host_path
         sub_path = mount.get("subPath") or ""
+        if volume.image:
+            return Mount(
+                "", mount["mountPath"], readonly=True, image=volume.image, image_sub_path=sub_path
+            )
         if sub_path:
             host_path = _sub_path(host_path, sub_path, volume.readonly)
         propagation = {

@@ -19,7 +19,7 @@ from pilothouse.kubelet.runtime.shim import stdio
 from pilothouse.kubelet.runtime.shim.crun import CrunError
 from pilothouse.kubelet.runtime.shim.logs import LogFile, Pump
 from pilothouse.kubelet.runtime.shim.node import ShimError, load_all, save, start_ticks
-from pilothouse.kubelet.runtime.shim.rootfs import RootFilesystem
+from pilothouse.kubelet.runtime.shim.rootfs import ImageVolume, RootFilesystem
 from pilothouse.kubelet.runtime.shim.spec import Place, build_spec, linux_resources
 from pilothouse.kubelet.runtime.shim.users import UnknownUser, resolve_user
 
@@ -44,6 +44,14 @@ class Container:
         self.rootfs = RootFilesystem(
             self.directory, record["layers"], rootless=node.machine.rootless
         )
+        self.image_volumes = {
+            number: ImageVolume(
+                f"{self.directory}/images/{number}", mount["layers"],
+                rootless=node.machine.rootless,
+            )
+            for number, mount in enumerate(record["config"]["mounts"])
+            if mount.get("image")
+        }  # fmt: skip
         self.lock = threading.Lock()
         self.log: LogFile | None = None
         self.pumps: dict[str, Pump] = {}
@@ -190,6 +198,9 @@ class Containers:
     def _launch(self, container: Container, sandbox: Sandbox) -> int:
         config, directory = container.config, container.directory
         container.rootfs.mount()
+        for number, volume in container.image_volumes.items():
+            mount = config["mounts"][number]
+            mount["host_path"] = volume.mount(mount["image_sub_path"])
         place = Place(
             rootfs=container.rootfs.path,
             cgroup_path=container.cgroup,
@@ -330,6 +341,8 @@ class Containers:
         self._node.cgroups.kill_all(container.cgroup)
         self._node.crun.delete(container.directory, container.id)
         container.rootfs.unmount()
+        for volume in container.image_volumes.values():
+            volume.unmount()
         self._node.cgroups.remove(container.cgroup)
 
     def remove(self, container_id: str) -> None:

@@ -24,27 +24,8 @@ class RootFilesystem:
         """:raises ShimError: the kernel has no overlayfs here, or a layer is gone."""
         for directory in (self.path, self._upper, self._work):
             os.makedirs(directory, exist_ok=True)
-        with contextlib.ExitStack() as stack:
-            # Short names for the layers: the kernel takes one page of options.
-            lower = []
-            for layer in reversed(self._layers):
-                try:
-                    fd = os.open(layer, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-                except OSError as error:
-                    raise ShimError("StartError", f"image layer is gone: {error}") from error
-                stack.callback(os.close, fd)
-                lower.append(f"/proc/self/fd/{fd}")
-            options = f"lowerdir={':'.join(lower)},upperdir={self._upper},workdir={self._work}"
-            if self._rootless:
-                options += ",userxattr"
-            try:
-                mount("overlay", self.path, "overlay", 0, options)
-            except OSError as error:
-                raise ShimError(
-                    "StartError",
-                    f"cannot mount the image as an overlay ({error.strerror}): the data directory "
-                    "must be on a filesystem that overlayfs can use (ext4, xfs, tmpfs)",
-                ) from error
+        options = f",upperdir={self._upper},workdir={self._work}"
+        _mount_overlay(self.path, self._layers, options, rootless=self._rootless)
 
     def unmount(self) -> None:
         """Missing is fine."""
@@ -66,3 +47,58 @@ class RootFilesystem:
                 with contextlib.suppress(OSError):
                     total += os.lstat(os.path.join(directory, name)).st_blocks * 512
         return total
+
+
+class ImageVolume:
+    """An image's files, read-only, in a directory of the container's."""
+
+    def __init__(self, directory: str, layers: list[str], *, rootless: bool) -> None:
+        self.path = directory
+        self._layers = layers
+        self._rootless = rootless
+
+    def mount(self, sub_path: str) -> str:
+        """What is to be bound: the directory, or a file or directory in it.
+
+        :raises ShimError: nothing is at ``sub_path``, or the image can't be mounted.
+        """
+        empty = f"{self.path}-empty"
+        for directory in (self.path, empty):
+            os.makedirs(directory, exist_ok=True)
+        # An overlay without an upper directory needs two lower ones.
+        _mount_overlay(self.path, [empty, *self._layers], "", rootless=self._rootless)
+        if not sub_path:
+            return self.path
+        found = os.path.realpath(os.path.join(self.path, sub_path))
+        if not found.startswith(f"{self.path}/") or not os.path.exists(found):
+            raise ShimError("StartError", f"image volume: no such path in the image: {sub_path}")
+        return found
+
+    def unmount(self) -> None:
+        """Missing is fine."""
+        with contextlib.suppress(OSError):
+            umount(self.path)
+
+
+def _mount_overlay(target: str, layers: list[str], options: str, *, rootless: bool) -> None:
+    """``layers`` lowest first. :raises ShimError: with the reason."""
+    with contextlib.ExitStack() as stack:
+        # Short names for the layers: the kernel takes one page of options.
+        lower = []
+        for layer in reversed(layers):
+            try:
+                fd = os.open(layer, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            except OSError as error:
+                raise ShimError("StartError", f"image layer is gone: {error}") from error
+            stack.callback(os.close, fd)
+            lower.append(f"/proc/self/fd/{fd}")
+        if rootless:
+            options += ",userxattr"
+        try:
+            mount("overlay", target, "overlay", 0, f"lowerdir={':'.join(lower)}{options}")
+        except OSError as error:
+            raise ShimError(
+                "StartError",
+                f"cannot mount the image as an overlay ({error.strerror}): the data directory "
+                "must be on a filesystem that overlayfs can use (ext4, xfs, tmpfs)",
+            ) from error
