@@ -52,12 +52,14 @@ def from_args(args: argparse.Namespace) -> DNSConfig:
     address, _, port = args.listen.rpartition(":")
     address = address.strip("[]") or "127.0.0.1"
     try:
-        ipaddress.ip_address(address)
+        ip = ipaddress.ip_address(address)
         number = int(port)
         if not 0 <= number <= 65535:
             raise ValueError
     except ValueError:
         raise ValueError(f"--listen {args.listen!r}: use ADDRESS:PORT") from None
+    if args.service_ip and (ip.is_loopback or ip.is_unspecified):
+        raise ValueError(f"--service-ip needs a --listen address that pods reach, not {ip}")
     return DNSConfig(
         address=address,
         port=number,

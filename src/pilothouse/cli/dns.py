@@ -26,9 +26,13 @@ def run(args: argparse.Namespace) -> int:
 
         return DNSServer(env, config)
 
+    from pilothouse.apimachinery.errors import StatusError
+
     try:
         return shared.run(
             args, lambda stopping: shared.run_component(args, stopping, make, "pilothouse-dns")
         )
     except OSError as error:
         raise CommandError(f"--listen {args.listen}: {error.strerror or error}") from error
+    except StatusError as error:
+        raise CommandError(str(error)) from error

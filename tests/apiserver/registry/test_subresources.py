@@ -414,6 +414,11 @@ async def test_node_proxy(
     assert kubelet.requests[-1] == ("GET", "/metrics/cadvisor", "x=y%20z")
     async with http.get("/api/v1/nodes/n:10250/proxy/pods") as response:
         assert response.status == 200
+    async with http.options("/api/v1/nodes/n/proxy/x") as response:
+        assert response.status == 200
+    assert kubelet.requests[-1][:2] == ("OPTIONS", "/x")
+    async with http.options("/api/v1/nodes/n") as response:
+        assert response.status == 405
     async with http.get("/api/v1/nodes/m/proxy/pods") as response:
         assert response.status == 404
 
