@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from collections import Counter
 
-from lib import NAME, jsonpath, kubectl, leftovers, output, pods, report, run, serve
-
-UDP_ECHO = 'trap "exit 0" TERM; while true; do echo $(hostname) | nc -u -l -p 53 -w 1; done'
+from lib import NAME, jsonpath, kubectl, leftovers, output, pods, report, run, serve, until
 
 
 def fetch(url: str, *prefix: str) -> str:
     return run(*prefix, "curl", "-s", "-m", "3", url, check=False).stdout.strip()
+
+
+def rules(node: str) -> str:
+    return output("nsenter", f"--net=/run/netns/{node}", "iptables-legacy-save", "-t", "nat")
 
 
 output("pilothouse", "up", "--name", NAME, "--nodes", "2", "--runtime", "oci", "--port", "0")
@@ -43,8 +45,8 @@ node_port_on_localhost = fetch(
 )
 
 kubectl("patch", "service", "hello", "-p", '{"spec":{"sessionAffinity":"ClientIP"}}')
-# The rules follow the patch; a reply from one endpoint ten times in a row is no chance.
-sticky = {fetch(f"http://{cluster_ip}/index.html") for _ in range(10)}
+until(lambda: all("--rcheck" in rules(node) for node in netns), "the rules of all nodes follow")
+# A reply from one endpoint ten times in a row is no chance.
 sticky = {fetch(f"http://{cluster_ip}/index.html") for _ in range(10)}
 
 kubectl("create", "service", "clusterip", "nobody", "--tcp=80")
