@@ -144,6 +144,7 @@ CONTROLLERS = (
         "taint_eviction",
         "TaintEvictionController",
         lambda c: {},
+        account="node-controller",
     ),
     Entry(
         "pod-garbage-collector-controller",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 import pytest
 
@@ -121,3 +122,11 @@ async def test_own_client_for_each_controller(world):
     )
     await world.run(ControllerManager(world.env, settings))
     assert users == ["system:serviceaccount:kube-system:daemon-set-controller"]
+
+
+def test_every_controller_has_a_role():
+    """Each acts as a service account that a bootstrap role is bound to."""
+    root = Path(__file__).parents[2]
+    policy = (root / "apiserver/authorization/bootstrap_policy.json").read_text()
+    for entry in CONTROLLERS:
+        assert f'"system:controller:{entry.account or entry.name}"' in policy, entry.name
