@@ -176,7 +176,7 @@ class APIServer:
         from pilothouse.apiserver.endpoints.discovery import Discovery
 
         self.health = root.install(self.server, self.api, self.metrics)
-        root.install_oidc(self.server, self.api)
+        root.install_oidc(self.server, self.api, lambda: self.discovery.server_address)
         discovery = Discovery(self.registry)
 
         async def discover(request: Request) -> Response:

@@ -105,8 +105,9 @@ def install(server: Server, api: APIHandler, metrics: Registry) -> dict[str, Hea
     return health
 
 
-def install_oidc(server: Server, api: APIHandler) -> None:
-    """/.well-known/openid-configuration and /openid/v1/jwks."""
+def install_oidc(server: Server, api: APIHandler, address: Callable[[], str]) -> None:
+    """/.well-known/openid-configuration and /openid/v1/jwks; ``address`` gives the host and port
+    that clients reach this server at, empty while it does not listen."""
     from pilothouse.apiserver.authentication import discovery
 
     authenticator = server.services["authenticator"]
@@ -114,13 +115,14 @@ def install_oidc(server: Server, api: APIHandler) -> None:
     headers = [("Cache-Control", discovery.CACHE_CONTROL)]
 
     async def configuration(request: Request) -> Response:
-        host = config.external_hostname or config.advertise_address or config.bind_address
+        host, _, port = address().rpartition(":")
+        host = config.external_hostname or host or config.bind_address
         answer = dump(
             discovery.openid_configuration(
                 authenticator.keys,
                 authenticator.issuers[0],
                 jwks_uri=config.service_account_jwks_uri,
-                external_address=f"{host}:{config.secure_port}",
+                external_address=f"{host}:{port or config.secure_port}",
             )
         )
         answer.headers += headers
