@@ -26,16 +26,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import transcripts
 
 from pilothouse import Cluster
 from pilothouse.kubeclient.resources import PODS
 
 pytestmark = [pytest.mark.kubectl, pytest.mark.timeout(90)]
-KUBECTLS = [
-    path
-    for path in (str(Path(sys.executable).parent / "kubectl"), "/usr/bin/kubectl")
-    if os.access(path, os.X_OK)
-]
+KUBECTLS = [str(path) for path in transcripts.kubectls().values()]
 TRANSPORTS = [(kubectl, websocket) for kubectl in KUBECTLS for websocket in ("true", "false")]
 SERVER = """
 import http.server, sys
@@ -154,7 +151,7 @@ def test_one_stream_of_a_log(machine: Machine) -> None:
     machine.run("wait", "--for=jsonpath={.status.phase}=Failed", "--timeout=20s", "pod/mixed")
     path = "/api/v1/nodes/streaming-1/proxy/containerLogs/default/mixed/c?stream="
     assert machine.run("get", "--raw", path + "Stderr").stdout == b"err\n"
-    assert machine.run("get", "--raw", path + "Stdout").stdout == b"out\nno newline\n"
+    assert machine.run("get", "--raw", path + "Stdout").stdout == b"out\nno newline"
 
 
 # -- exec --------------------------------------------------------------------------------
