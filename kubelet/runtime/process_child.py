@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import functools
 import os
 import pty
 import resource
 import shutil
 import signal
+import subprocess
 from typing import TYPE_CHECKING
 
 from pilothouse.kubelet.runtime.errors import StartError
@@ -86,7 +88,7 @@ def spawn(
             else:
                 actions.append((os.POSIX_SPAWN_DUP2, fd, number))
     # posix_spawn can't change the directory; a shell can.
-    wrapped = ["sh", "-c", SHELL_CD, directory, program, *command[1:]]
+    wrapped = ["sh", "-c", SHELL_CD, directory, *program, *command[1:]]
     try:
         pid = os.posix_spawn(
             "/bin/sh",
@@ -108,18 +110,31 @@ def spawn(
     return Child(pid, terminal)
 
 
-def find_program(name: str, environment: Mapping[str, str], directory: str) -> str:
-    """:raises StartError: in the words of OCI runtimes."""
+def find_program(name: str, environment: Mapping[str, str], directory: str) -> list[str]:
+    """The command's beginning. Commands of the built-in image that this machine has only as
+    applets of its busybox are started by it.
+
+    :raises StartError: in the words of OCI runtimes.
+    """
     if "/" in name:
         path = os.path.join(directory, name)
         if os.access(path, os.X_OK) and not os.path.isdir(path):
-            return path
+            return [path]
         code = errno.EACCES if os.path.exists(path) else errno.ENOENT
         raise StartError(f'exec: "{name}": stat {name}: {os.strerror(code).lower()}')
-    found = shutil.which(name, path=environment.get("PATH", os.defpath))
-    if found is None:
-        raise StartError(f'exec: "{name}": executable file not found in $PATH')
-    return found
+    search = environment.get("PATH", os.defpath)
+    if found := shutil.which(name, path=search):
+        return [found]
+    busybox = shutil.which("busybox", path=search)
+    if busybox and name in applets(busybox):
+        return [busybox, name]
+    raise StartError(f'exec: "{name}": executable file not found in $PATH')
+
+
+@functools.cache
+def applets(busybox: str) -> frozenset[str]:
+    listed = subprocess.run([busybox, "--list"], capture_output=True, text=True, check=False)
+    return frozenset(listed.stdout.split())
 
 
 def require_program_in(root: str, name: str, environment: Mapping[str, str]) -> None:

@@ -151,12 +151,23 @@ def ready_event(core: Any, state: ClusterState, seconds: float) -> dict[str, Any
         "notes": core.notes,
         "not_current": not core.context_is_current,
         "summary": core.summary(),
-        "try": [
-            f"{kubectl} create deployment hello --image=busybox --replicas=2 -- httpd -f -p 80",
-            f"{kubectl} expose deployment hello --port=80",
-            f"{kubectl} get pods,services -o wide",
-        ],
+        "try": [f"{kubectl} {command}" for command in next_commands(state.runtime)],
     }
+
+
+def next_commands(runtime: str) -> list[str]:
+    """Three that work: processes share the machine's ports, and no Service leads to them."""
+    if runtime == "process":
+        return [
+            "create deployment hello --image=busybox -- httpd -f -p 8080",
+            "get pods -o wide",
+            "port-forward deployment/hello 8081:8080",
+        ]
+    return [
+        "create deployment hello --image=busybox --replicas=2 -- httpd -f -p 80",
+        "expose deployment hello --port=80",
+        "get pods,services -o wide",
+    ]
 
 
 if __name__ == "__main__":
