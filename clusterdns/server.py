@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import socket
 import struct
 from random import Random
 from typing import Any
@@ -104,11 +105,14 @@ class DNSServer:
         loop = asyncio.get_running_loop()
         server = await asyncio.start_server(self._connected, self.config.address, port)
         port = server.sockets[0].getsockname()[1]
+        # A socket of our own: the error of uvloop's does not say that the port is in use.
+        sock = socket.socket(server.sockets[0].family, socket.SOCK_DGRAM)
         try:
-            self._udp, _ = await loop.create_datagram_endpoint(
-                lambda: _Datagrams(self), local_addr=(self.config.address, port)
-            )
+            sock.setblocking(False)
+            sock.bind((self.config.address, port))
+            self._udp, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(self), sock=sock)
         except OSError:
+            sock.close()
             server.close()
             raise
         self._tcp, self.port = server, port

@@ -1,5 +1,5 @@
 """Print the log of a cluster, or of one component: apiserver, scheduler, controller-manager,
-kubelet, proxy (or any other logger's name).
+kubelet, proxy, dns (or any other logger's name).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from pilothouse.cli import CommandError
 from pilothouse.cli.clusters import add_name, directory_of
 
-LOGGERS = {"controller-manager": "controllermanager", "proxy": "kubeproxy"}
+LOGGERS = {"controller-manager": "controllermanager", "proxy": "kubeproxy", "dns": "clusterdns"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
