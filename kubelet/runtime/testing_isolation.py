@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pilothouse.kubelet.runtime import errors
 from pilothouse.kubelet.runtime.interfaces import (
+    Mount,
     PortMapping,
     Resources,
     SecurityContext,
@@ -82,6 +83,20 @@ async def a_readonly_root_is_readonly(env: ContractEnvironment) -> None:
     assert code != 0, out
     other = await env.running()
     assert (await env.runtime.exec_sync(other, ["touch", "/x"], 5))[2] == 0
+
+
+@needs("image_filesystem", "pod_network")
+async def an_image_can_be_mounted_readonly(env: ContractEnvironment) -> None:
+    mounts = (
+        Mount("", "/all", readonly=True, image=env.image),
+        Mount("", "/some", readonly=True, image=env.image, image_sub_path="bin"),
+    )
+    container_id = await env.running(mounts=mounts)
+    script = "/all/bin/busybox echo one; /some/busybox echo two; touch /all/x || echo no"
+    out = (await env.runtime.exec_sync(container_id, ["sh", "-c", script], 5))[0]
+    assert out == b"one\ntwo\nno\n"
+    with raises(errors.StartError):
+        await env.running(mounts=(Mount("", "/x", image=env.image, image_sub_path="nope"),))
 
 
 @needs("user_ids")

@@ -272,6 +272,7 @@ async def test_ephemeral_containers(client: LocalClient) -> None:
         PODS, "p", patch, kind, "default", subresource="ephemeralcontainers"
     )
     (added,) = debugged["spec"]["ephemeralContainers"]
+    assert debugged["metadata"]["generation"] == 2
     assert added["name"] == "debug" and added["terminationMessagePolicy"] == "File"
     assert debugged["spec"].get("priority") == made["spec"].get("priority")
     without = {**debugged, "spec": {**debugged["spec"], "ephemeralContainers": []}}
@@ -287,6 +288,7 @@ async def test_resize(client: LocalClient) -> None:
     wanted = {"requests": {"cpu": "150m"}}
     patch = {"spec": {"containers": [{"name": "c", "resources": wanted, "image": "other"}]}}
     resized = await client.patch(PODS, "p", patch, kind, "default", subresource="resize")
+    assert resized["metadata"]["generation"] == 2
     (container,) = resized["spec"]["containers"]
     assert container["resources"]["requests"]["cpu"] == "150m"
     assert container["image"] == "i"
