@@ -33,5 +33,6 @@ def test_pods_find_services_by_name(box: Run) -> None:
     assert "NXDOMAIN" in result["nobody"]["text"]
     assert result["six"] | {"text": ""} == {"code": 0, "addresses": [], "text": ""}
     assert "SERVFAIL" in result["outside"]["text"], "no resolver can be reached from the box"
+    assert result["outside_now"]["addresses"] == ["192.0.2.1"], "resolv.conf is read again"
     assert "1 packets received" in result["partial"]
     assert set(map(str, result["leftovers"].values())) == {"[]"}

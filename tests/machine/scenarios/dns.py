@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import socket
+import threading
 
-from lib import NAME, jsonpath, kubectl, leftovers, output, pods, report, run, serve, until
+from lib import HOME, NAME, jsonpath, kubectl, leftovers, output, pods, report, run, serve, until
 
 MANIFEST = """
 apiVersion: v1
@@ -58,6 +60,25 @@ def lookup(name: str, type_: str = "a") -> dict[str, object]:
     return {"code": done.returncode, "addresses": found, "text": done.stdout + done.stderr}
 
 
+def resolver() -> None:
+    """A resolver of the machine (of this box), to which every name is 192.0.2.1."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind(("127.0.0.53", 53))
+    answer = bytes.fromhex("c00c 0001 0001 0000003c 0004 c0000201")
+
+    def serve_names() -> None:
+        while True:
+            query, client = sock.recvfrom(512)
+            question = query[12 : query.index(0, 12) + 5]
+            counts = bytes.fromhex("8180 0001 0001 0000 0000")
+            sock.sendto(query[:2] + counts + question + answer, client)
+
+    threading.Thread(target=serve_names, daemon=True).start()
+    file = HOME / "resolv.conf"
+    file.write_text("nameserver 127.0.0.53\n")
+    output("mount", "--bind", str(file), "/etc/resolv.conf")
+
+
 def fetch(url: str) -> str:
     done = run(
         "kubectl", "--context", NAME, "exec", "named", "--", "wget", "-qO-", url, check=False
@@ -65,20 +86,7 @@ def fetch(url: str) -> str:
     return done.stdout.strip() or done.stderr
 
 
-output(
-    "pilothouse",
-    "up",
-    "--name",
-    NAME,
-    "--name",
-    NAME,
-    "--nodes",
-    "2",
-    "--runtime",
-    "oci",
-    "--port",
-    "0",
-)
+output("pilothouse", "up", "--name", NAME, "--nodes", "2", "--runtime", "oci", "--port", "0")
 serve("hello", 2)
 kubectl("expose", "deployment", "hello", "--port=80")
 run("kubectl", "--context", NAME, "apply", "-f", "-", input=MANIFEST)
@@ -117,7 +125,10 @@ facts = {
     "outside": lookup("www.example.com"),
     "partial": kubectl("exec", "named", "--", "ping", "-c", "1", "-W", "2", "first.family"),
 }
-output("pilothouse", "down", "--name", NAME, "--name", NAME, "--delete")
+resolver()
+facts["outside_now"] = lookup("www.example.com")
+output("umount", "/etc/resolv.conf")
+output("pilothouse", "down", "--name", NAME, "--delete")
 report(
     **facts,
     names=names,
