@@ -13,7 +13,7 @@ def fetch(url: str, *prefix: str) -> str:
 
 
 def rules(node: str) -> str:
-    return output("nsenter", f"--net=/run/netns/{node}", "iptables-legacy-save", "-t", "nat")
+    return output("nsenter", f"--net=/run/netns/{node}", "iptables-legacy-save")
 
 
 output("pilothouse", "up", "--name", NAME, "--nodes", "2", "--runtime", "oci", "--port", "0")
@@ -51,6 +51,7 @@ sticky = {fetch(f"http://{cluster_ip}/index.html") for _ in range(10)}
 
 kubectl("create", "service", "clusterip", "nobody", "--tcp=80")
 nobody = jsonpath("{.spec.clusterIP}", "service", "nobody")
+until(lambda: all(f"-d {nobody}/32" in rules(node) for node in netns), "the Service is known")
 refused = run("curl", "-s", "-m", "3", f"http://{nobody}/", check=False).returncode
 
 events = json.loads(kubectl("get", "events", "-o", "json"))["items"]
