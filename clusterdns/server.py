@@ -14,6 +14,7 @@ import struct
 from random import Random
 from typing import Any
 
+from pilothouse.apimachinery.errors import StatusError
 from pilothouse.clusterdns import messages
 from pilothouse.clusterdns.config import DNSConfig
 from pilothouse.clusterdns.forward import Forwarder, NoAnswer, ResolvConf
@@ -60,6 +61,7 @@ class DNSServer:
         self._udp: asyncio.DatagramTransport | None = None
         self._tcp: asyncio.Server | None = None
         self._connections = 0
+        self._problem: str | None = None
 
     # -- life ----------------------------------------------------------------------------
 
@@ -69,7 +71,17 @@ class DNSServer:
         self._env.informers.start()
         await self._env.informers.wait_synced(self._view.informers)
         if self.config.service_ip:
-            await publish(self._env.client, self.config.service_ip, self.config.address, self.port)
+            await self._publish()
+
+    async def _publish(self) -> None:
+        """A cluster whose Service can't be had (somebody took its address) still works without
+        names; ``health`` says so."""
+        config = self.config
+        try:
+            await publish(self._env.client, config.service_ip, config.address, self.port)
+        except StatusError as error:
+            self._problem = f"no Service kube-system/kube-dns with {config.service_ip}: {error}"
+            log.error("%s", self._problem)
 
     async def stop(self) -> None:
         if self._udp is not None:
@@ -81,7 +93,7 @@ class DNSServer:
         await self._tasks.close()
 
     def health(self) -> str | None:
-        return None if self._udp is not None else "not listening"
+        return self._problem if self._udp is not None else "not listening"
 
     async def _bind(self) -> None:
         """The port of the configuration; if that is taken (by a resolver of the machine that

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from pilothouse.apimachinery.errors import new_conflict
+from pilothouse.apimachinery.schema import GroupResource
 from pilothouse.apimachinery.testing import FakeClock
 from pilothouse.clusterdns import messages as m
 from pilothouse.clusterdns.config import DNSConfig
@@ -234,6 +236,17 @@ async def test_it_publishes_where_it_listens() -> None:
             b"\x0a\x60\x00\x0a"
         ]
     assert dns.health() == "not listening"
+
+
+async def test_it_answers_without_its_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse(*args: Any, **kwargs: Any) -> Any:
+        raise new_conflict(GroupResource("", "services"), "kube-dns", "address taken")
+
+    client = FakeClient()
+    monkeypatch.setattr(client, "create", refuse)
+    async with server(client, service_ip="10.96.0.10") as dns:
+        assert "address taken" in str(dns.health())
+        assert (await ask(dns.port, "cluster.local", m.NS)).answers
 
 
 async def test_publishing_again_changes_only_what_differs() -> None:
