@@ -30,6 +30,8 @@ _NO_PORTS = "Predicate NodePorts failed: node(s) didn't have free ports for the 
 class _Held:
     requests: ResourceList
     ports: frozenset[HostPort]
+    resources: dict[str, Obj]
+    """By container, as the spec had them when they were admitted."""
 
 
 class PodAdmission:
@@ -44,13 +46,48 @@ class PodAdmission:
         uid = pod["metadata"]["uid"]
         if uid in self._held:
             return None
-        wanted = _Held(pod_requests(pod), host_ports(pod))
+        wanted = _Held(pod_requests(pod), host_ports(pod), _resources(pod))
         rejection = None if running else self._rejection(wanted, node)
         if rejection is None:
             self._held[uid] = wanted
             return None
         reason, message = rejection
         return reason, f"Pod was rejected: {message}"
+
+    def resize(self, pod: Obj, node: Obj) -> tuple[Obj, Rejection | None]:
+        """An admitted pod with the resources that it may have now: its spec's, or those that it
+        had before when the node has no room, with the reason (Infeasible or Deferred)."""
+        uid = pod["metadata"]["uid"]
+        held = self._held.get(uid)
+        if held is None:
+            return pod, None
+        wanted = pod_requests(pod)
+        problem = self._no_room(uid, wanted, node)
+        if problem is not None:
+            return _with_resources(pod, held.resources), problem
+        self._held[uid] = _Held(wanted, held.ports, _resources(pod))
+        return pod, None
+
+    def _no_room(self, uid: str, wanted: ResourceList, node: Obj) -> Rejection | None:
+        """Why the pod can't get more than it has."""
+        allocatable = parse_list(get_nested(node, "status", "allocatable"))
+        before = self._held[uid].requests
+        for name, requested in wanted.items():
+            capacity = allocatable.get(name)
+            if capacity is None or requested <= before.get(name, _ZERO):
+                continue
+            if requested > capacity:
+                figures = [_figure(name, q) for q in (requested, capacity)]
+                return "Infeasible", (
+                    f"Node didn't have enough capacity: {name}, requested: {figures[0]}, "
+                    f"capacity: {figures[1]}"
+                )
+            others = (held for other, held in self._held.items() if other != uid)
+            used = sum((held.requests.get(name, _ZERO) for held in others), _ZERO)
+            if requested + used > capacity:
+                figures = [_figure(name, q) for q in (requested, used, capacity)]
+                return "Deferred", _shortage(name, *figures)
+        return None
 
     def release(self, uid: str) -> None:
         self._held.pop(uid, None)
@@ -78,6 +115,20 @@ class PodAdmission:
 
 
 _ZERO = Quantity.of(0)
+
+
+def _resources(pod: Obj) -> dict[str, Obj]:
+    spec = pod["spec"]
+    containers = (*(spec.get("initContainers") or ()), *(spec.get("containers") or ()))
+    return {c["name"]: c.get("resources") or {} for c in containers}
+
+
+def _with_resources(pod: Obj, resources: dict[str, Obj]) -> Obj:
+    spec = dict(pod["spec"])
+    for key in ("initContainers", "containers"):
+        if spec.get(key):
+            spec[key] = [{**c, "resources": resources.get(c["name"], {})} for c in spec[key]]
+    return {**pod, "spec": spec}
 
 
 def _figure(name: str, quantity: Quantity) -> int:

@@ -99,6 +99,7 @@ class Kubelet:
         self._uids: dict[str, str] = {}
         """Object key by uid, for pods that the API has."""
         self._waiting: dict[str, dict[str, tuple[str, str]]] = {}
+        self._resize_pending: dict[str, tuple[str, str]] = {}
         self._scheme = "unknown"
         self._problem = "container runtime is not connected yet"
         self.registration = NodeRegistration(
@@ -239,6 +240,7 @@ class Kubelet:
         if rejection is not None:
             state.terminate(rejection, 0)
             return None
+        pod = self._allowed(pod)
         # ContainerCreating, should the rest take long.
         early = self._clock.call_later(EARLY_STATUS_SECONDS, self.statuses.set, pod, status)
         try:
@@ -250,7 +252,7 @@ class Kubelet:
         finally:
             early.cancel()
         self._waiting[uid] = result.waiting
-        pod = self.statuses.last(state.pod)
+        pod = self._allowed(self.statuses.last(state.pod))
         status = self._status(pod, state)
         if status["phase"] in ("Succeeded", "Failed"):
             self.admission.release(uid)
@@ -263,6 +265,17 @@ class Kubelet:
             state.dirty = True
         return self._next_look(pod, result, self._deadline_left(pod | {"status": status}))
 
+    def _allowed(self, pod: Obj) -> Obj:
+        """The pod with the resources that this node can give it (in-place resize)."""
+        uid = pod["metadata"]["uid"]
+        allowed, problem = self.admission.resize(pod, self.registration.node)
+        if problem is None:
+            self._resize_pending.pop(uid, None)
+        elif self._resize_pending.get(uid) != problem:
+            self._resize_pending[uid] = problem
+            self.recorder.event(pod, "Warning", f"Resize{problem[0]}", problem[1])
+        return allowed
+
     def _next_look(self, pod: Obj, result: SyncResult, deadline: float | None) -> float | None:
         waits = []
         if result.retry_at is not None:
@@ -271,6 +284,8 @@ class Kubelet:
             waits.append(FAILED_SYNC_SECONDS)
         if deadline is not None:
             waits.append(deadline)
+        if pod["metadata"]["uid"] in self._resize_pending:
+            waits.append(self.config.resync_seconds)
         volumes = pod["spec"].get("volumes") or ()
         if any(kind in volume for volume in volumes for kind in REFRESHED_VOLUMES):
             waits.append(self.config.resync_seconds)
@@ -323,6 +338,7 @@ class Kubelet:
                 started=self.probes.started(pod, runtime),
                 terminating=terminating,
                 failure=state.failure,
+                resize_pending=self._resize_pending.get(uid),
             ),
         )
 
@@ -361,6 +377,7 @@ class Kubelet:
 
     def _pod_finished(self, uid: str) -> None:
         self._waiting.pop(uid, None)
+        self._resize_pending.pop(uid, None)
         self.probes.remove(uid)
         self.statuses.forget(uid)
 

@@ -38,6 +38,8 @@ class StatusInputs:
     failure: Reason | None = None
     """Why the pod as a whole failed: Evicted, DeadlineExceeded…"""
     sandbox_ready_condition: bool = True
+    resize_pending: Reason | None = None
+    """Why the spec's resources are not (yet) given: Infeasible or Deferred."""
 
 
 def generate_status(pod: Obj, inputs: StatusInputs) -> Obj:
@@ -313,6 +315,8 @@ def _conditions(
     containers_ready = _containers_ready(spec, containers, init, status["phase"])
     wanted.append(_ready(pod, containers_ready, done))
     wanted.append(containers_ready)
+    if inputs.resize_pending and not done:
+        wanted.append(_condition("PodResizePending", True, *inputs.resize_pending))
     now = format_time(inputs.now)
     generation = pod["metadata"].get("generation")
     for condition in wanted:

@@ -20,6 +20,8 @@ from pilothouse.kubeclient.resources import PODS
 
 log = logging.getLogger(__name__)
 OWN_CONDITIONS = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady")
+PASSING_CONDITIONS = ("PodResizePending",)
+"""Ours too, but only there while they are true."""
 RETRY_SECONDS = 1.0
 
 
@@ -183,6 +185,8 @@ def _changed_conditions(old: object, new: list[Obj]) -> list[Obj]:
         known = {k: v for k, v in before.get(condition["type"], {}).items() if v is not None}
         if known != {k: v for k, v in condition.items() if v is not None}:
             changed.append(dict.fromkeys(known) | condition)
+    left = before.keys() - {c["type"] for c in new}
+    changed += ({"$patch": "delete", "type": t} for t in PASSING_CONDITIONS if t in left)
     return changed
 
 
@@ -197,6 +201,7 @@ def _merged(base: Obj, ours: Obj) -> Obj:
     """``base`` with what we own taken from ``ours``."""
     merged = base | ours
     own = {c["type"]: c for c in ours.get("conditions") or ()}
-    others = [c for c in base.get("conditions") or () if c["type"] not in own]
+    foreign = own.keys() | set(PASSING_CONDITIONS)
+    others = [c for c in base.get("conditions") or () if c["type"] not in foreign]
     merged["conditions"] = [*others, *own.values()]
     return merged

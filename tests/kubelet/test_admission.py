@@ -69,3 +69,25 @@ def test_host_ports(first, second, fits):
 def test_what_runs_already_stays():
     admission = PodAdmission()
     assert admission.admit(pod("a", cpu="8"), NODE, running=True) is None
+
+
+def test_resize_is_given_deferred_or_refused():
+    admission = PodAdmission()
+    small = pod("a", cpu="500m")
+    assert admission.admit(small, NODE, running=False) is None
+    assert admission.admit(pod("b", cpu="1"), NODE, running=False) is None
+    wanted = pod("a", cpu="1500m")
+    allowed, problem = admission.resize(wanted, NODE)
+    assert allowed["spec"]["containers"][0]["resources"]["requests"] == {"cpu": "500m"}
+    assert problem == (
+        "Deferred",
+        "Node didn't have enough resource: cpu, requested: 1500, used: 1000, capacity: 2000",
+    )
+    assert admission.resize(pod("a", cpu="3"), NODE)[1] == (
+        "Infeasible",
+        "Node didn't have enough capacity: cpu, requested: 3000, capacity: 2000",
+    )
+    admission.release("b")
+    assert admission.resize(wanted, NODE) == (wanted, None)
+    assert admission.resize(small, NODE) == (small, None)
+    assert admission.admit(pod("b", cpu="1500m"), NODE, running=False) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -260,3 +261,20 @@ async def test_container_that_ends_at_once_is_restarted_then_backs_off(tmp_path:
     async with running(tmp_path, pod("a", containers=[short])) as world:
         assert world.container("a")["restartCount"] == 1
         assert world.container("a")["state"]["waiting"]["reason"] == "CrashLoopBackOff"
+
+
+async def test_resize_is_pending_until_it_is_taken_back(tmp_path: Path) -> None:
+    async with running(tmp_path, pod("a")) as world:
+
+        async def request(cpu: str) -> dict[str, Any]:
+            changed = copy.deepcopy(world.pod("a"))
+            changed["spec"]["containers"][0]["resources"] = {"requests": {"cpu": cpu}}
+            await world.client.update(PODS, changed)
+            await world.settle()
+            return {c["type"]: c for c in world.pod("a")["status"]["conditions"]}
+
+        conditions = await request("9000")
+        assert conditions["PodResizePending"]["reason"] == "Infeasible"
+        assert "allocatedResources" not in world.container("a")
+        assert "PodResizePending" not in await request("1m")
+        assert world.container("a")["allocatedResources"] == {"cpu": "1m"}
