@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from pilothouse.apimachinery.clock import TimerHandle
@@ -17,7 +18,7 @@ from pilothouse.apimachinery.timefmt import format_time
 from pilothouse.componentbase.tasks import TaskOwner
 from pilothouse.kubeclient.interfaces import Environment
 from pilothouse.kubeclient.record import EventRecorder
-from pilothouse.kubeclient.resources import NODES, POD_DISRUPTION_BUDGETS, PODS
+from pilothouse.kubeclient.resources import NAMESPACES, NODES, POD_DISRUPTION_BUDGETS, PODS
 from pilothouse.scheduler.cache.cache import SchedulerCache
 from pilothouse.scheduler.config import SchedulerConfig
 from pilothouse.scheduler.event_handlers import EventHandlers
@@ -54,7 +55,8 @@ class Scheduler:
             activity=env.activity,
         )
         preemption = DefaultPreemption()
-        self.framework = Framework([*default_plugins(env.client), preemption], SCORE_WEIGHTS)
+        plugins = default_plugins(env.client, self._namespace_labels)
+        self.framework = Framework([*plugins, preemption], SCORE_WEIGHTS)
         self.cache = SchedulerCache()
         self.nominator = Nominator()
         self.queue = SchedulingQueue(self.framework.may_help, self.framework.gate)
@@ -64,6 +66,7 @@ class Scheduler:
         self._pods = env.informers.informer(PODS)
         self._nodes = env.informers.informer(NODES)
         self._budgets = env.informers.informer(POD_DISRUPTION_BUDGETS)
+        self._namespaces = env.informers.informer(NAMESPACES)
         preemption.handle = PreemptionHandle(
             env.client,
             self.recorder,
@@ -95,7 +98,9 @@ class Scheduler:
         handlers.attach(self._pods, self._nodes)
         self._activity.add_probe("scheduler", lambda: self.queue.has_active)
         self._env.informers.start()
-        await self._env.informers.wait_synced((self._pods, self._nodes, self._budgets))
+        await self._env.informers.wait_synced(
+            (self._pods, self._nodes, self._budgets, self._namespaces)
+        )
         self._tasks.start(self._run(), "loop")
 
     async def stop(self) -> None:
@@ -104,6 +109,10 @@ class Scheduler:
             self._timer.cancel()
         await self._tasks.close()
         await self.recorder.close()
+
+    def _namespace_labels(self, name: str) -> Mapping[str, str]:
+        namespace = self._namespaces.get(name)
+        return {} if namespace is None else namespace["metadata"].get("labels") or {}
 
     def health(self) -> str | None:
         return self._crash or None

@@ -6,6 +6,7 @@ from typing import Any
 
 from pilothouse.apimachinery.object import Obj
 from pilothouse.apimachinery.quantity import Quantity
+from pilothouse.scheduler.framework.affinity_terms import has_pod_affinity
 from pilothouse.scheduler.framework.pod_info import PodInfo, Requests
 
 Port = tuple[str, str, int]
@@ -18,6 +19,7 @@ class NodeInfo:
     """
 
     __slots__ = (
+        "affinity_pods",
         "allocatable",
         "generation",
         "images",
@@ -42,6 +44,7 @@ class NodeInfo:
         self.allocatable: Requests = {}
         self.images: dict[str, int] = {}
         self.pods: dict[str, PodInfo] = {}
+        self.affinity_pods: dict[str, PodInfo] = {}
         self.requested: Requests = {}
         self.non_zero_cpu = 0
         self.non_zero_memory = 0
@@ -66,10 +69,13 @@ class NodeInfo:
 
     def add_pod(self, pod: PodInfo) -> None:
         self.pods[pod.uid] = pod
+        if has_pod_affinity(pod.obj):
+            self.affinity_pods[pod.uid] = pod
         self._account(pod, 1)
 
     def remove_pod(self, uid: str) -> PodInfo | None:
         pod = self.pods.pop(uid, None)
+        self.affinity_pods.pop(uid, None)
         if pod is not None:
             self._account(pod, -1)
         return pod
@@ -94,6 +100,7 @@ class NodeInfo:
         for slot in NodeInfo.__slots__:
             setattr(other, slot, getattr(self, slot))
         other.pods = dict(self.pods)
+        other.affinity_pods = dict(self.affinity_pods)
         other.requested = dict(self.requested)
         other.ports = dict(self.ports)
         return other

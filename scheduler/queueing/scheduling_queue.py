@@ -1,7 +1,8 @@
 """Pods that wait to be scheduled: active, backing off, unschedulable. Pure: time is an argument.
 
 - *active*: to be tried, by priority, then by age.
-- *backoff*: failed a moment ago; becomes active when its back-off (1 s, doubling to 10 s) is over.
+- *backoff*: failed a moment ago; becomes active when its back-off (1 s, doubling to 10 s) is over,
+  or, unless it failed by an error, as soon as no pod is active (KEP-5142).
 - *unschedulable*: refused by plugins; a cluster event that one of those plugins has registered for
   (and whose hint agrees) moves it to backoff or active. After five minutes it is tried anyway.
 - *gated*: refused by PreEnqueue; looked at again when the pod itself changes.
@@ -58,6 +59,8 @@ class SchedulingQueue:
         self._in_flight: dict[str, QueuedPod] = {}
         self._heap: list[tuple[int, float, int, str]] = []
         self._backoff_heap: list[tuple[float, int, str]] = []
+        self._early_heap: list[tuple[float, int, str]] = []
+        """Those in back-off that may be tried when there is nothing else to do."""
         self._sequence = 0
 
     # -- what the shell asks -------------------------------------------------------------
@@ -67,7 +70,8 @@ class SchedulingQueue:
 
     @property
     def has_active(self) -> bool:
-        return bool(self._active)
+        """Whether :meth:`pop` has a pod."""
+        return bool(self._active) or self._next_early() is not None
 
     def counts(self) -> dict[str, int]:
         gated = sum(1 for q in self._unschedulable.values() if q.gated)
@@ -160,7 +164,17 @@ class SchedulingQueue:
             queued.missed = []
             self._in_flight[uid] = queued
             return queued
-        return None
+        early = self._next_early()
+        if early is None:
+            return None
+        self._activate(self._backoff.pop(early))
+        return self.pop()
+
+    def _next_early(self) -> str | None:
+        heap = self._early_heap
+        while heap and self._stale(heap[0]):
+            heapq.heappop(heap)
+        return heap[0][2] if heap else None
 
     def done(self, uid: str) -> None:
         """The attempt ended with a binding, or the pod is gone."""
@@ -226,7 +240,10 @@ class SchedulingQueue:
             uid = queued.pod.uid
             self._backoff[uid] = queued
             self._sequence += 1
-            heapq.heappush(self._backoff_heap, (queued.backoff_until, self._sequence, uid))
+            entry = (queued.backoff_until, self._sequence, uid)
+            heapq.heappush(self._backoff_heap, entry)
+            if queued.unschedulable_plugins:
+                heapq.heappush(self._early_heap, entry)
         else:
             self._enter(queued, now)
 

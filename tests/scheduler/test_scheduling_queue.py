@@ -42,18 +42,31 @@ def test_higher_priority_first_then_the_older() -> None:
     assert q.pop() is None
 
 
-def test_refused_pod_waits_for_an_event_and_its_backoff() -> None:
+def failed(plugins: frozenset[str]) -> SchedulingQueue:
+    """A queue whose only pod, ``a``, has failed at 0.0."""
     q = queue()
     q.add(pod("a"), 0.0)
     queued = q.pop()
     assert queued is not None
-    q.park(queued, FIT, 0.0)
+    q.park(queued, plugins, 0.0)
+    return q
+
+
+def test_refused_pod_waits_for_an_event_and_for_active_pods() -> None:
+    q = failed(FIT)
     assert q.counts()["unschedulable"] == 1 and not q.has_active
     q.move(NODE_ADDED, None, {}, 0.5)
+    q.add(pod("b"), 0.6)
     assert q.counts()["backoff"] == 1
     assert q.next_wake() == 1.0
+    assert [popped(q), popped(q)] == ["b", "a"]
+    assert not q.has_active and q.next_wake() is None
+
+
+def test_pod_that_failed_by_an_error_waits_for_its_backoff() -> None:
+    q = failed(frozenset())
     q.flush(0.9)
-    assert not q.has_active
+    assert not q.has_active and q.pop() is None
     q.flush(1.0)
     assert popped(q) == "a"
 
