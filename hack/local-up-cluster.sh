@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A cluster of separate processes, as upstream runs them: a real etcd, the API server, the controllers, the
-# scheduler, one kubelet and its proxy, talking HTTPS with client certificates. Ctrl-C (or SIGTERM) ends it.
+# scheduler, one kubelet, its proxy and DNS, talking HTTPS with client certificates. Ctrl-C (or SIGTERM) ends it.
 #
 #   hack/local-up-cluster.sh [DIR]          (default: a fresh folder below /tmp; KUBECONFIG is DIR/admin.kubeconfig)
 #
@@ -69,11 +69,13 @@ wait_for "the API server" ready /readyz
 start controller-manager "$bin/pilothouse" controller-manager --kubeconfig "$dir/controller-manager.kubeconfig" --root-ca-file "$pki/ca.crt" \
   --use-service-account-credentials
 start scheduler "$bin/pilothouse" scheduler --kubeconfig "$dir/scheduler.kubeconfig"
+dns=10.96.0.10
 start kubelet "$bin/pilothouse" kubelet --kubeconfig "$dir/kubelet.kubeconfig" --hostname-override "$node" --node-ip "$address" \
-  --runtime "$runtime" --root-dir "$dir/nodes/$node" --pod-cidr 10.244.0.0/24 \
+  --runtime "$runtime" --root-dir "$dir/nodes/$node" --pod-cidr 10.244.0.0/24 --cluster-dns "$dns" --cluster-domain cluster.local \
   --tls-cert-file "$pki/kubelet-$node.crt" --tls-private-key-file "$pki/kubelet-$node.key" --client-ca-file "$pki/ca.crt"
 if [ "$runtime" = oci ]; then
   start proxy "$bin/pilothouse" proxy --kubeconfig "$dir/proxy.kubeconfig" --hostname-override "$node" --cluster-cidr 10.244.0.0/16
+  start dns "$bin/pilothouse" dns --kubeconfig "$dir/admin.kubeconfig" --listen "$address:53" --service-ip "$dns" --healthz-port 0
 fi
 wait_for "the node" node_ready
 echo "Ready: export KUBECONFIG=$dir/admin.kubeconfig   (logs in $dir/logs, runtime $runtime, Ctrl-C ends it)"

@@ -58,7 +58,7 @@ def test_clusters_side_by_side_and_clear_errors(box: Run) -> None:
 
 def test_separate_processes_on_etcd(box: Run) -> None:
     result = box("separate_processes.py")
-    assert result["answer"] == "hello" and result["executed"] == "hello"
+    assert result["answer"] == result["executed"] == result["by_name"] == "hello"
     assert len(result["keys"]) == 2
     assert "kubelet" not in result["users"]
     assert result["leftovers"] == NOTHING

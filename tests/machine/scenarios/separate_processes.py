@@ -36,6 +36,7 @@ ip = kubectl("get", "service", "hello", "-o", "jsonpath={.spec.clusterIP}")
 answer = output(
     "curl", "-s", "-m", "3", "--retry", "3", "--retry-connrefused", f"http://{ip}/index.html"
 )
+by_name = kubectl("exec", "deploy/hello", "--", "wget", "-qO-", "http://hello/index.html")
 executed = kubectl("exec", "deploy/hello", "--", "cat", "/tmp/index.html")
 keys = run(
     "etcdctl", "--endpoints", "http://127.0.0.1:23790", "get", "/registry/pods/default", "--prefix",
@@ -47,4 +48,12 @@ kubectl("wait", "--for=delete", "pod", "-l", "app=hello", "--timeout=30s")
 script.send_signal(signal.SIGTERM)
 code = script.wait(30)
 until(lambda: not leftovers()["processes"], "all processes are gone", 10)
-report(answer=answer, executed=executed, keys=keys, users=users, code=code, leftovers=leftovers())
+report(
+    answer=answer,
+    by_name=by_name,
+    executed=executed,
+    keys=keys,
+    users=users,
+    code=code,
+    leftovers=leftovers(),
+)
