@@ -147,7 +147,10 @@ class ClusterCore:
         except ConfigError as error:
             raise StartFailure(str(error)) from error
         except StorageError as error:
-            raise StartFailure(str(error)) from error
+            hint = ""
+            if self.config.storage == "etcd":
+                hint = f" (is etcd at {','.join(self.config.etcd_servers)}? see --etcd-servers)"
+            raise StartFailure(f"{error}{hint}") from error
         log.info(
             "cluster %s is ready after %.3f s", self.config.name, time.perf_counter() - started
         )

@@ -16,7 +16,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import IO, Any, TextIO
 
@@ -151,12 +151,17 @@ def ready_event(core: Any, state: ClusterState, seconds: float) -> dict[str, Any
         "notes": core.notes,
         "not_current": not core.context_is_current,
         "summary": core.summary(),
-        "try": [f"{kubectl} {command}" for command in next_commands(state.runtime)],
+        "try": [
+            f"{kubectl} {command}"
+            for command in next_commands(state.runtime, core.config.components)
+        ],
     }
 
 
-def next_commands(runtime: str) -> list[str]:
+def next_commands(runtime: str, components: Collection[str]) -> list[str]:
     """Three that work: processes share the machine's ports, and no Service leads to them."""
+    if not {"scheduler", "controller-manager", "kubelet"} <= set(components):
+        return ["api-resources", "create configmap hello --from-literal=a=b", "get all -A"]
     if runtime == "process":
         return [
             "create deployment hello --image=busybox -- httpd -f -p 8080",
