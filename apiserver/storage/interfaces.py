@@ -113,6 +113,11 @@ class Storage(Protocol):
         """Delivers every event under ``prefix`` with revision >= ``start_revision`` to ``sink``."""
         ...
 
+    @property
+    def compacted_revision(self) -> int:
+        """Older revisions are gone, as far as this process knows; caches must not serve them."""
+        ...
+
     async def compact(self, revision: int) -> None:
         """Forgets history below ``revision``; current values stay."""
         ...

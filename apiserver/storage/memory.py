@@ -194,6 +194,10 @@ class MemoryStorage:
                 sink.on_events(events, self._hub.revision)
         return watch
 
+    @property
+    def compacted_revision(self) -> int:
+        return self._compacted
+
     async def compact(self, revision: int) -> None:
         if revision > self._hub.revision:
             raise FutureRevision(revision, self._hub.revision)

@@ -300,6 +300,10 @@ class SQLiteStorage:
 
     # --- upkeep -----------------------------------------------------------------------------
 
+    @property
+    def compacted_revision(self) -> int:
+        return 0 if self._database is None else self._database.compacted
+
     async def compact(self, revision: int) -> None:
         """In steps, between which writes have their turn."""
         database = self._opened()

@@ -39,6 +39,8 @@ class Generator:
 
     async def connect(self, count: int) -> list[Caller]:
         loop = asyncio.get_running_loop()
+        # Between jobs nothing here runs: connections that were closed meanwhile are noticed now.
+        await asyncio.sleep(0.01)
         self.callers = [c for c in self.callers if not c.transport.is_closing()]
         while len(self.callers) < count:
             _, caller = await loop.create_connection(Caller, self.host, self.port, ssl=self.tls)

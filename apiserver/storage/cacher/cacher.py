@@ -316,7 +316,9 @@ class Cacher:
         limit: int = 0,
         predicate: Predicate | None = None,
     ) -> Page:
-        if self._ready and revision <= self.revision:
+        # What the store has forgotten is expired for everybody, though the window may know it.
+        kept = revision >= self._storage.compacted_revision
+        if kept and self._ready and revision <= self.revision:
             try:
                 return self._cache.list_at(
                     prefix, revision, start=start, limit=limit, predicate=predicate

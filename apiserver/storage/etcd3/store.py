@@ -198,6 +198,10 @@ class EtcdStorage:
     def watch(self, prefix: str, start_revision: int, sink: WatchSink) -> WatchHandle:
         return self._watcher.add(prefix, start_revision, sink)
 
+    @property
+    def compacted_revision(self) -> int:
+        return self.compactor.compacted
+
     async def compact(self, revision: int) -> None:
         try:
             await self.compactor.compact(revision)

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from pilothouse.apimachinery.errors import StatusError
 from pilothouse.apimachinery.testing import FakeClock
 from pilothouse.apiserver.storage.cacher.cacher import Cacher
 from pilothouse.apiserver.storage.errors import Compacted, KeyExists, RevisionConflict
@@ -139,6 +141,10 @@ class Model(RuleBasedStateMachine):
                 )
             except Compacted:
                 assert revision < self.compacted
+                with pytest.raises(StatusError) as caught:
+                    self.run(cacher.list_exact(prefix, revision, start=from_key, limit=limit))
+                assert caught.value.code == 410
+                continue
             else:
                 assert result == (page, revision, len(page) < len(wanted), len(inside))
             entries, more, remaining = self.run(

@@ -242,6 +242,23 @@ async def test_older_revisions_come_from_the_store_until_they_are_compacted(
     assert raised.value.code == 504
 
 
+async def test_what_the_store_has_compacted_is_expired_though_the_window_knows_it(
+    cacher: Cacher, storage: MemoryStorage, pods: Pods
+) -> None:
+    for name in "abc":
+        await pods.put(f"default/{name}")
+    revision = await storage.current_revision()
+    page, _, _ = await cacher.list_exact(PODS, revision, limit=1)
+    await pods.put("default/d")
+    await storage.compact(revision)
+    again, _, _ = await cacher.list_exact(PODS, revision, start=page[0].key + "\0")
+    assert len(again) == 2
+    await storage.compact(revision + 1)
+    with pytest.raises(StatusError) as caught:
+        await cacher.list_exact(PODS, revision, start=page[0].key + "\0")
+    assert caught.value.code == 410 and caught.value.continue_token
+
+
 async def test_watch_from_a_revision(cacher: Cacher, pods: Pods) -> None:
     r1 = await pods.put("a/1")
     r2 = await pods.put("a/1", x="y")
