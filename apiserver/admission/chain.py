@@ -35,6 +35,11 @@ if TYPE_CHECKING:
     Step = Callable[[Attributes], Awaitable[None]]
     Key = tuple[Operation, GroupVersionResource, str]
 
+_INVALID_MANAGED_FIELDS = (
+    ".metadata.managedFields was in an invalid state after admission; this could be caused by an "
+    "outdated mutating admission controller; please fix your requests: {}"
+)
+
 
 class AdmissionChain:
     """``admit`` may change the object, ``validate`` only judges it."""
@@ -63,8 +68,20 @@ class AdmissionChain:
         """:raises StatusError: refused."""
         key = (attributes.operation, attributes.resource, attributes.subresource)
         steps = self._steps.get(key) or self._resolve(key)
+        obj = attributes.obj
+        managed_fields = None
+        if steps[0] and obj is not None:
+            managed_fields = (obj.get("metadata") or {}).get("managedFields")
         for step in steps[0]:
             await step(attributes)
+        reinvocation = attributes.reinvocation
+        if reinvocation is None:
+            return
+        if reinvocation.again:
+            reinvocation.running = True
+            for step in steps[0]:
+                await step(attributes)
+        _keep_managed_fields(attributes, managed_fields)
 
     async def validate(self, attributes: Attributes) -> None:
         """:raises StatusError: refused."""
@@ -99,6 +116,25 @@ class AdmissionChain:
             factory = import_module(row.path).PLUGINS[row.name]
             plugin = self._plugins[row.name] = factory(row, self._context)
         return plugin
+
+
+def _keep_managed_fields(attributes: Attributes, before: Any) -> None:
+    """Patches that break managedFields lose that part (NewManagedFieldsValidating…)."""
+    metadata = None if attributes.obj is None else attributes.obj.get("metadata")
+    if not metadata or metadata.get("managedFields") == before:
+        return
+    from pilothouse.apimachinery.managedfields.entries import decode_entries
+
+    try:
+        decode_entries(metadata.get("managedFields") or [], trusted=False)
+        return
+    except ValueError as error:
+        problem = str(error)
+    if before:
+        metadata["managedFields"] = before
+    else:
+        metadata.pop("managedFields", None)
+    attributes.warnings.append(_INVALID_MANAGED_FIELDS.format(problem))
 
 
 def _overrides(plugin: AdmissionPlugin, method: str) -> bool:

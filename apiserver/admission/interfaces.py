@@ -16,6 +16,18 @@ Operation = Literal["CREATE", "UPDATE", "DELETE", "CONNECT"]
 
 
 @dataclass(slots=True)
+class Reinvocation:
+    """Whether the mutating plugins run a second time (upstream's ReinvocationContext)."""
+
+    again: bool = False
+    """A plugin sets it when it has changed the object: all mutating plugins run once more."""
+    running: bool = False
+    """Set by the chain in that second round."""
+    values: dict[str, Any] = field(default_factory=dict)
+    """What a plugin, by its name, remembers from the first round."""
+
+
+@dataclass(slots=True)
 class Attributes:
     """One change. ``obj`` is mutable in ``admit`` and must not change in ``validate``."""
 
@@ -32,6 +44,19 @@ class Attributes:
     options: Obj = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     audit_annotations: dict[str, str] = field(default_factory=dict)
+    redecode: Callable[[Obj], Obj] | None = None
+    """For plugins that change ``obj`` by a patch: the patched object (the function's own, in the
+    version in which ``obj`` was) as a request body of its kind is taken in: fitted to its type,
+    unknown fields dropped, defaulted. None: the operation has no object of the resource's kind.
+    Raises StatusError (400) when a value has the wrong type."""
+    reinvocation: Reinvocation | None = None
+    """Set by the first plugin that patches objects as users configure it."""
+
+    def reinvocable(self) -> Reinvocation:
+        """For such plugins: what they share with the chain about this change."""
+        if self.reinvocation is None:
+            self.reinvocation = Reinvocation()
+        return self.reinvocation
 
 
 class Listers(Protocol):

@@ -23,6 +23,8 @@ from pilothouse.apimachinery.errors import (
 from pilothouse.apimachinery.managedfields import manager as field_manager
 from pilothouse.apimachinery.names import generate_name
 from pilothouse.apimachinery.timefmt import format_time
+from pilothouse.apiserver.codec.decode import coerce
+from pilothouse.apiserver.codec.defaulting import apply_defaults
 from pilothouse.apiserver.codec.zero_values import fill_status, fill_zero_values
 from pilothouse.apiserver.registry.before import (
     before_create,
@@ -155,6 +157,7 @@ class Store:
         self.drop_status(obj)
         self.update_managed_fields(write, None, obj)
         attributes = write.attributes("CREATE", self.to_storage(write, obj), None)
+        attributes.redecode = self.redecode
         await self.admission.admit(attributes)
         assert attributes.obj is not None
         return await self.create_admitted(write, attributes.obj)
@@ -309,6 +312,18 @@ class Store:
         stored = converter.to_storage(obj)
         self.strategy.default(stored)
         return stored
+
+    def redecode(self, obj: Obj) -> Obj:
+        """An object in the stored version that a patch of admission has made, as a decoded request
+        body would be. :raises StatusError: 400, a value has the wrong type."""
+        schema = self.served.schema
+        obj = coerce(obj, schema)
+        if not isinstance(obj.get("metadata"), dict):
+            obj["metadata"] = {}
+        apply_defaults(obj, schema)
+        self.strategy.default(obj)
+        fill_zero_values(obj, schema)
+        return obj
 
     def update_managed_fields(self, write: Write, old: Obj | None, obj: Obj) -> None:
         schema: TypeSchema = write.served.schema

@@ -142,6 +142,7 @@ class Update:
         if not self.managed:
             store.update_managed_fields(write, None, obj)
         attributes = write.attributes("CREATE", store.to_storage(write, obj), None)
+        attributes.redecode = store.redecode
         await store.admission.admit(attributes)
         assert attributes.obj is not None
         return await store.create_admitted(write, attributes.obj)
@@ -164,6 +165,7 @@ class Update:
         if not self.managed:
             store.update_managed_fields(write, live, obj)
         attributes = write.attributes("UPDATE", store.to_storage(write, obj), old)
+        attributes.redecode = store.redecode
         await store.admission.admit(attributes)
         assert attributes.obj is not None
         obj = attributes.obj
