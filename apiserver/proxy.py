@@ -14,7 +14,7 @@ from pilothouse.apiserver.request.context import Response
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
 MAX_HEAD = 1 << 20
 _CHUNK = 64 * 1024
@@ -34,13 +34,23 @@ _HOP_BY_HOP = frozenset(
 
 
 async def connect(
-    host: str, port: int, tls: ssl.SSLContext | None, timeout: float
+    host: str,
+    port: int,
+    tls: ssl.SSLContext | None,
+    timeout: float,
+    server_hostname: str | None = None,
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """:raises OSError: it can't be reached, or not in time."""
+    """``server_hostname``: the name that the certificate must have, unless it is ``host``.
+
+    :raises OSError: it can't be reached, or not in time."""
     # The first step of a GET runs outside of any task, where there can be no timeout.
     await asyncio.sleep(0)
     async with asyncio.timeout(timeout):
-        return await asyncio.open_connection(host, port, ssl=tls)
+        if tls is None:
+            return await asyncio.open_connection(host, port)
+        return await asyncio.open_connection(
+            host, port, ssl=tls, server_hostname=server_hostname or host
+        )
 
 
 def forwarded(headers: dict[str, str], *, upgrade: bool = False) -> dict[str, str]:
@@ -56,18 +66,32 @@ def forwarded(headers: dict[str, str], *, upgrade: bool = False) -> dict[str, st
 
 
 def request_head(
-    method: str, target: str, host: str, headers: dict[str, str], length: int
+    method: str,
+    target: str,
+    host: str,
+    headers: dict[str, str],
+    length: int,
+    extra: Sequence[tuple[str, str]] = (),
 ) -> bytes:
+    """``extra``: our own headers, which ``forwarded`` would not let a client send."""
     lines = [f"{method} {target} HTTP/1.1", f"Host: {host}", "Connection: close"]
     lines += [f"{name}: {value}" for name, value in forwarded(headers).items()]
+    lines += [f"{name}: {value}" for name, value in extra]
     if length or method in ("POST", "PUT", "PATCH"):
         lines.append(f"Content-Length: {length}")
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
 
 
-def upgrade_head(method: str, target: str, host: str, headers: dict[str, str]) -> bytes:
+def upgrade_head(
+    method: str,
+    target: str,
+    host: str,
+    headers: dict[str, str],
+    extra: Sequence[tuple[str, str]] = (),
+) -> bytes:
     """The head of an upgrade request, its Connection and Upgrade headers as the client sent."""
     lines = [f"{method} {target} HTTP/1.1", f"Host: {host}"]
+    lines += [f"{name}: {value}" for name, value in extra]
     for name, value in forwarded(headers, upgrade=True).items():
         if name not in ("transfer-encoding", "keep-alive"):
             lines.append(f"{name}: {value}")
@@ -84,13 +108,14 @@ async def http_request(
     host: str,
     headers: dict[str, str],
     body: bytes,
+    extra: Sequence[tuple[str, str]] = (),
 ) -> Response:
     """Sends one request on a fresh connection; the answer's body is streamed.
 
     :raises StatusError: 503, the backend broke off before it had answered.
     """
     try:
-        writer.write(request_head(method, target, host, headers, len(body)) + body)
+        writer.write(request_head(method, target, host, headers, len(body), extra) + body)
         status, answered = await _read_head(reader)
         while 100 <= status < 200:
             status, answered = await _read_head(reader)
