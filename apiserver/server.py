@@ -135,6 +135,7 @@ class APIServer:
         self.authorizer = build_authorizer(config, listers)
         authenticator = build_authenticator(config, listers, self.clock)
         self.admission = build_admission(config, context, authorizer=self.authorizer)
+        self.admission.hooks.registry = self.registry
         kinds.admission = self.admission
         await listers.settled()
         await self._restore_allocators()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pilothouse.apiserver.admission.order import ORDER, RBAC_ESCALATION, Row
 from pilothouse.apiserver.admission.plugin import (
+    CONFIGURATION,
     LIMIT_RANGES,
     NAMESPACES,
     NODES,
@@ -194,4 +195,8 @@ def build_admission(
         priority_classes=ObjectIndex(listers, PRIORITY_CLASSES),
         hooks=AdmissionHooks(authorizer=authorizer),
     )
-    return AdmissionChain([*enabled_rows(config), RBAC_ESCALATION], admission)
+    chain = AdmissionChain([*enabled_rows(config), RBAC_ESCALATION], admission)
+    for resource in CONFIGURATION:
+        admission.configuration[resource] = ObjectIndex(listers, resource)
+        listers.subscribe(resource, lambda *_: chain.forget_interests())
+    return chain

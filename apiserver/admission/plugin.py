@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pilothouse.apiserver.admission.interfaces import Attributes, Listers, Operation
     from pilothouse.apiserver.admission.order import Row
     from pilothouse.apiserver.authorization.interfaces import Authorizer
+    from pilothouse.apiserver.registry.resources import ResourceRegistry
     from pilothouse.kubeclient.interfaces import Client
 
 NAMESPACES = GroupResource("", "namespaces")
@@ -31,6 +32,18 @@ NODES = GroupResource("", "nodes")
 LIMIT_RANGES = GroupResource("", "limitranges")
 RESOURCE_QUOTAS = GroupResource("", "resourcequotas")
 PRIORITY_CLASSES = GroupResource("scheduling.k8s.io", "priorityclasses")
+_ADMISSION = "admissionregistration.k8s.io"
+VALIDATING_POLICIES = GroupResource(_ADMISSION, "validatingadmissionpolicies")
+VALIDATING_POLICY_BINDINGS = GroupResource(_ADMISSION, "validatingadmissionpolicybindings")
+MUTATING_POLICIES = GroupResource(_ADMISSION, "mutatingadmissionpolicies")
+MUTATING_POLICY_BINDINGS = GroupResource(_ADMISSION, "mutatingadmissionpolicybindings")
+CONFIGURATION = (
+    VALIDATING_POLICIES,
+    VALIDATING_POLICY_BINDINGS,
+    MUTATING_POLICIES,
+    MUTATING_POLICY_BINDINGS,
+)
+"""Kinds whose objects decide what plugins are interested in."""
 
 
 class ObjectIndex:
@@ -72,6 +85,8 @@ class AdmissionHooks:
     authorizer: Authorizer | None = None
     resources_for_kind: Callable[[GroupKind, str], list[tuple[GroupResource, bool]]] | None = None
     """(resource, namespaced) of a kind and version, for OwnerReferencesPermissionEnforcement."""
+    registry: ResourceRegistry | None = None
+    """What is served: other versions of a request's object, the kinds of policies' params."""
 
 
 @dataclass(slots=True)
@@ -86,6 +101,9 @@ class AdmissionContext:
     quotas: ObjectIndex
     priority_classes: ObjectIndex
     hooks: AdmissionHooks = field(default_factory=AdmissionHooks)
+    configuration: dict[GroupResource, ObjectIndex] = field(default_factory=dict)
+    """The objects of the kinds in :data:`CONFIGURATION`; a change makes the chain ask anew what
+    concerns its plugins."""
 
 
 class Plugin:
