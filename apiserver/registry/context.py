@@ -23,3 +23,5 @@ class RegistryContext:
     """``registry/core/service_allocators.py``: ClusterIPs and NodePorts."""
     config: Any = None
     """``apiserver/config.py`` ServerConfig."""
+    webhooks: Any = None
+    """``apiserver/webhook/client.py`` WebhookClient, once something has called a webhook."""

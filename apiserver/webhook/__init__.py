@@ -1,0 +1,1 @@
+"""How the API server calls webhooks: admission, conversion and whoever else posts reviews."""
