@@ -1,0 +1,57 @@
+"""Upstream's normal answers as files: ``tests/differential/recorded/<group>.json``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+RECORDED = Path(__file__).parents[2] / "tests" / "differential" / "recorded"
+KNOWN = RECORDED.parent / "known.json"
+
+
+def save(group: str, answers: dict[str, Any]) -> None:
+    """One line a request, so that a new recording shows what changed."""
+    lines = (
+        f"{json.dumps(name)}: {json.dumps(answer, sort_keys=True, separators=(',', ':'))}"
+        for name, answer in answers.items()
+    )
+    RECORDED.mkdir(parents=True, exist_ok=True)
+    (RECORDED / f"{group}.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
+
+
+def load(group: str) -> dict[str, Any]:
+    """By name of the request; empty when nothing was recorded."""
+    path = RECORDED / f"{group}.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def known() -> dict[str, str]:
+    """``group/request`` -> why its answer differs (docs/compatibility.md tells)."""
+    return json.loads(KNOWN.read_text()) if KNOWN.exists() else {}  # type: ignore[no-any-return]
+
+
+def differences(theirs: Any, ours: Any, path: str = "") -> list[str]:
+    """A line for each place where two answers differ."""
+    if isinstance(theirs, dict) and isinstance(ours, dict):
+        found = []
+        for key in sorted(theirs.keys() | ours.keys()):
+            found += differences(theirs.get(key), ours.get(key), f"{path}.{key}")
+        return found
+    if isinstance(theirs, list) and isinstance(ours, list) and len(theirs) == len(ours):
+        found = []
+        for index, (one, two) in enumerate(zip(theirs, ours, strict=True)):
+            found += differences(one, two, f"{path}[{index}]")
+        return found
+    if isinstance(theirs, list) and isinstance(ours, list):
+        missing = [item for item in theirs if item not in ours]
+        added = [item for item in ours if item not in theirs]
+        return [f"{path}: upstream only {_short(missing)}, ours only {_short(added)}"]
+    if theirs == ours and type(theirs) is type(ours):
+        return []
+    return [f"{path}: upstream {_short(theirs)}, ours {_short(ours)}"]
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 1500 else f"{text[:1500]}..."
