@@ -81,6 +81,38 @@ class ServerConfig:
     )
     proxy_client_cert_file: str = ""
     proxy_client_key_file: str = ""
+    # audit
+    audit_policy_file: str = ""
+    audit_log_path: str = ""
+    audit_log_format: str = "json"
+    audit_log_maxage: int = 366
+    audit_log_maxbackup: int = 100
+    audit_log_maxsize: int = 100
+    audit_log_compress: bool = False
+    audit_log_version: str = "audit.k8s.io/v1"
+    audit_log_mode: str = "blocking"
+    audit_log_batch_buffer_size: int = 10000
+    audit_log_batch_max_size: int = 1
+    audit_log_batch_max_wait: float = 0
+    audit_log_batch_throttle_enable: bool = False
+    audit_log_batch_throttle_qps: float = 0.0
+    audit_log_batch_throttle_burst: int = 0
+    audit_log_truncate_enabled: bool = False
+    audit_log_truncate_max_batch_size: int = 10 * 1024 * 1024
+    audit_log_truncate_max_event_size: int = 100 * 1024
+    audit_webhook_config_file: str = ""
+    audit_webhook_initial_backoff: float = 10
+    audit_webhook_version: str = "audit.k8s.io/v1"
+    audit_webhook_mode: str = "batch"
+    audit_webhook_batch_buffer_size: int = 10000
+    audit_webhook_batch_max_size: int = 400
+    audit_webhook_batch_max_wait: float = 30
+    audit_webhook_batch_throttle_enable: bool = True
+    audit_webhook_batch_throttle_qps: float = 10.0
+    audit_webhook_batch_throttle_burst: int = 15
+    audit_webhook_truncate_enabled: bool = False
+    audit_webhook_truncate_max_batch_size: int = 10 * 1024 * 1024
+    audit_webhook_truncate_max_event_size: int = 100 * 1024
     feature_gates: tuple[str, ...] = ()
     v: int = 0
 
@@ -96,6 +128,43 @@ class ServerConfig:
             )
         if not 0 <= self.secure_port <= 65535:
             raise ValueError("--secure-port must be between 0 and 65535, inclusive")
+        if self.audit_log_path or self.audit_webhook_config_file:
+            _validate_audit(self)
+
+
+_AUDIT_MODES = ("batch", "blocking", "blocking-strict")
+
+
+def _validate_audit(config: ServerConfig) -> None:
+    """:raises ValueError: as ServerConfig.validate."""
+    for plugin in ("log", "webhook"):
+        enabled = config.audit_log_path if plugin == "log" else config.audit_webhook_config_file
+        if not enabled:
+            continue
+        mode = getattr(config, f"audit_{plugin}_mode")
+        if mode not in _AUDIT_MODES:
+            raise ValueError(
+                f"invalid audit {plugin} mode {mode}, allowed modes are "
+                f'"{",".join(_AUDIT_MODES)}"'
+            )
+        for name in ("buffer_size", "max_size"):
+            value = getattr(config, f"audit_{plugin}_batch_{name}")
+            if mode == "batch" and value <= 0:
+                what = "buffer size" if name == "buffer_size" else "max batch size"
+                raise ValueError(
+                    f"invalid audit batch {plugin} {what} {value}, must be a positive number"
+                )
+        if getattr(config, f"audit_{plugin}_version") != "audit.k8s.io/v1":
+            raise ValueError('invalid group version, allowed versions are ["audit.k8s.io/v1"]')
+    if config.audit_log_path and config.audit_log_format not in ("legacy", "json"):
+        raise ValueError(
+            f"invalid audit log format {config.audit_log_format}, allowed formats are "
+            '"legacy,json"'
+        )
+    for name in ("maxage", "maxbackup", "maxsize"):
+        value = getattr(config, f"audit_log_{name}")
+        if value < 0:
+            raise ValueError(f"--audit-log-{name} {value} can't be a negative number")
 
 
 _HELP = {
@@ -117,6 +186,9 @@ _DURATIONS = frozenset(
         "etcd_compaction_interval",
         "event_ttl",
         "service_account_max_token_expiration",
+        "audit_log_batch_max_wait",
+        "audit_webhook_batch_max_wait",
+        "audit_webhook_initial_backoff",
     )
 )
 _REPEATED = frozenset(("service_account_key_file", "service_account_issuer"))
@@ -159,6 +231,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
             parser.add_argument(flag, nargs="?", const=True, type=_parse_bool, **options)
         elif name in _DURATIONS:
             parser.add_argument(flag, type=parse_duration, metavar="DURATION", **options)
+        elif isinstance(default, float):
+            parser.add_argument(flag, type=float, **options)
         elif isinstance(default, int):
             parser.add_argument(flag, type=int, **options)
         elif isinstance(default, tuple):

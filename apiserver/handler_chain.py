@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from pilothouse.apimachinery.errors import StatusError, new_request_entity_too_large
 from pilothouse.apiserver.endpoints.responses import error_response
+from pilothouse.apiserver.filters.audit import with_audit
 from pilothouse.apiserver.filters.authentication import with_authentication
 from pilothouse.apiserver.filters.compression import with_compression
 from pilothouse.apiserver.filters.deadline import is_long_running, with_deadline
@@ -45,6 +46,8 @@ FILTERS: tuple[Filter, ...] = (
     with_deadline,
     # From here on there is a user.
     with_authentication,
+    # Whoever it is; refusals from here on are recorded, too.
+    with_audit,
     # After this the user may be somebody else.
     with_impersonation,
     # Counts only who is known, so that strangers can't fill the server up with 401s.

@@ -19,6 +19,7 @@ from pilothouse.apiserver.apiextensions.controller import CustomResources
 from pilothouse.apiserver.application import PATHS, LazyApplication
 from pilothouse.apiserver.endpoints import root
 from pilothouse.apiserver.endpoints.handler import APIHandler, Server
+from pilothouse.apiserver.filters.audit import AuditedHandler
 from pilothouse.apiserver.handler_chain import HTTPEdge
 from pilothouse.apiserver.kubelet_connection import HTTPSNodes, LocalNodes
 from pilothouse.apiserver.listers import CacheListers
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pilothouse.apimachinery.clock import Clock
+    from pilothouse.apiserver.audit.auditor import Auditor
     from pilothouse.apiserver.config import ServerConfig
     from pilothouse.apiserver.request.context import Request
     from pilothouse.apiserver.storage.interfaces import Storage
@@ -92,6 +94,8 @@ class APIServer:
         """What CRDs stand for."""
         self.kinds: Kinds | None = None
         """Stores of all kinds; set once the store is open."""
+        self.auditor: Auditor | None = None
+        """Writes the audit log, when there is one."""
         self._http: HTTPServer | None = None
         self._tls: ssl.SSLContext | None = None
         self.port = 0
@@ -159,8 +163,21 @@ class APIServer:
                 ),
             },
         )
+        await self._build_auditor()
         self.api = APIHandler(self.server)
         self._install_routes()
+
+    async def _build_auditor(self) -> None:
+        """Nothing of it is even imported unless the flags ask for it."""
+        if not (self.config.audit_log_path or self.config.audit_webhook_config_file):
+            return
+        from pilothouse.apiserver.audit.auditor import build_auditor
+
+        auditor = build_auditor(self.config, self.clock, self.tasks)
+        if auditor is not None:
+            self.server.services["audit"] = self.auditor = auditor
+            self.metrics.add(*auditor.metrics)
+            await auditor.start()
 
     async def _restore_allocators(self) -> None:
         """Cluster addresses and node ports as the Services in the store have them."""
@@ -278,13 +295,18 @@ class APIServer:
 
     def local_client(self, user: UserInfo = LOOPBACK, user_agent: str = "") -> LocalClient:
         """A client in this process that acts as ``user``."""
-        return LocalClient(self.api, user, self.activity, user_agent)
+        handler: Any = self.api
+        if self.auditor is not None:
+            handler = AuditedHandler(self.server, self.api)
+        return LocalClient(handler, user, self.activity, user_agent)
 
     async def stop(self, grace: float = 2.0) -> None:
         """Ends everything that ``start`` began; safe after a failed start."""
         self.ready = False
         if self._http is not None:
             await self._http.stop(grace)
+        if self.auditor is not None:
+            await self.auditor.close()
         await self.tasks.close()
         if self.custom is not None:
             await self.custom.close()

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 
 def decode(server: Server, request: Request, served: ServedResource, field_validation: str) -> Obj:
     """The body as an object of ``served``'s kind, defaulted, the caller's own."""
-    obj = decode_kind(server, request, served.gvk, served.schema, field_validation)
+    obj = _decode(server, request, served.gvk, served.schema, field_validation)
     default(served, obj)
+    if request.audit is not None:
+        request.audit.set_request(obj)
     return obj
 
 
@@ -35,6 +37,19 @@ def decode_kind(
 
     :raises StatusError: 400, 415.
     """
+    obj = _decode(server, request, gvk, schema, field_validation)
+    if request.audit is not None:
+        request.audit.set_request(obj)
+    return obj
+
+
+def _decode(
+    server: Server,
+    request: Request,
+    gvk: GroupVersionKind,
+    schema: TypeSchema,
+    field_validation: str,
+) -> Obj:
     if request.obj is not None:
         obj = request.obj
         obj.setdefault("kind", gvk.kind)

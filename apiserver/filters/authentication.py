@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pilothouse.apimachinery.errors import new_unauthorized
+from pilothouse.apimachinery.errors import StatusError, new_unauthorized
+from pilothouse.apiserver.filters.audit import record_failed_authentication
 
 if TYPE_CHECKING:
     from pilothouse.apiserver.authentication.interfaces import Authenticator
@@ -18,9 +19,13 @@ def with_authentication(server: Server, handler: Handler) -> Handler:
 
     async def authenticated(request: Request) -> Response:
         headers = request.headers
-        user = await authenticator.authenticate(headers, request.peer_der)
-        if user is None:
-            raise new_unauthorized()
+        try:
+            user = await authenticator.authenticate(headers, request.peer_der)
+            if user is None:
+                raise new_unauthorized()
+        except StatusError:
+            record_failed_authentication(server, request)
+            raise
         request.user = user
         # Proxied requests must not carry them on.
         headers.pop("authorization", None)

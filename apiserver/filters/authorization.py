@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pilothouse.apiserver.request.context import Request, UserInfo
 
 ANONYMOUS = "system:anonymous"
+_AUDITED = {True: "allow", False: "forbid"}
 
 
 def attributes_of(request: Request) -> AuthorizationAttributes:
@@ -41,6 +42,10 @@ def authorize(authorizer: Authorizer, request: Request) -> None:
     """:raises StatusError: 403."""
     attributes = attributes_of(request)
     decision, reason = authorizer.authorize(attributes)
+    if request.audit is not None:
+        allowed = decision is Decision.ALLOW
+        request.audit_annotations["authorization.k8s.io/decision"] = _AUDITED[allowed]
+        request.audit_annotations["authorization.k8s.io/reason"] = reason
     if decision is not Decision.ALLOW:
         raise forbidden(attributes, reason)
 

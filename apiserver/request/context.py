@@ -63,6 +63,8 @@ class Request:
     """The verified client certificate of the connection."""
     connection: Any = None
     """The HTTP edge's request, for handlers that pass it on (ASGI)."""
+    audit: Any = None
+    """The ``audit.event.Record`` of this request; None: it is not audited."""
 
     def query_value(self, name: str, default: str = "") -> str:
         values = self.query.get(name)
