@@ -50,6 +50,38 @@ class ControllerManagerConfig:
     large_cluster_size_threshold: int = 50
     unhealthy_zone_threshold: float = 0.55
     resource_quota_sync_period: float = 300.0
+    concurrent_ephemeralvolume_syncs: int = 5
+    pvclaimbinder_sync_period: float = 15.0
+    local_path_root: str = ""
+    """Where nodes keep the directories of local-path volumes: ``<root>/<node>/local-path``."""
+    cluster_signing_cert_file: str = ""
+    cluster_signing_key_file: str = ""
+    cluster_signing_duration: float = 365 * 24 * 3600.0
+    """The longest, and without a wish of the request the, lifetime of signed certificates."""
+    cluster_signing_kubelet_serving_cert_file: str = ""
+    cluster_signing_kubelet_serving_key_file: str = ""
+    cluster_signing_kubelet_client_cert_file: str = ""
+    cluster_signing_kubelet_client_key_file: str = ""
+    cluster_signing_kube_apiserver_client_cert_file: str = ""
+    cluster_signing_kube_apiserver_client_key_file: str = ""
+    cluster_signing_legacy_unknown_cert_file: str = ""
+    cluster_signing_legacy_unknown_key_file: str = ""
+
+    def signer_files(self) -> dict[str, tuple[str, str]]:
+        """Certificate and key file of each signer of CertificateSigningRequests that has any.
+        Files of one signer's own switch those for all of them off."""
+        common = (self.cluster_signing_cert_file, self.cluster_signing_key_file)
+        own = {
+            f"kubernetes.io/{signer}": (
+                getattr(self, f"cluster_signing_{flag}_cert_file"),
+                getattr(self, f"cluster_signing_{flag}_key_file"),
+            )
+            for signer, flag in _SIGNERS.items()
+        }
+        specific = {signer: files for signer, files in own.items() if any(files)}
+        if specific or not all(common):
+            return specific
+        return dict.fromkeys(own, common)
 
     def validate(self) -> None:
         """:raises ValueError: with upstream's text."""
@@ -65,8 +97,17 @@ class ControllerManagerConfig:
                 "MaxEndpointsPerSlice must be between 1 and 1000, "
                 f"but got {self.max_endpoints_per_slice}"
             )
+        common = (self.cluster_signing_cert_file, self.cluster_signing_key_file)
+        if any(common) and any(files != common for files in self.signer_files().values()):
+            raise ValueError("cannot specify default and per controller certs at the same time")
 
 
+_SIGNERS = {
+    "kubelet-serving": "kubelet_serving",
+    "kube-apiserver-client-kubelet": "kubelet_client",
+    "kube-apiserver-client": "kube_apiserver_client",
+    "legacy-unknown": "legacy_unknown",
+}
 _NOT_FLAGS = ("root_ca",)
 _DURATIONS = frozenset(
     (
@@ -76,6 +117,8 @@ _DURATIONS = frozenset(
         "node_monitor_grace_period",
         "node_startup_grace_period",
         "resource_quota_sync_period",
+        "pvclaimbinder_sync_period",
+        "cluster_signing_duration",
     )
 )
 _HELP = {
@@ -83,7 +126,11 @@ _HELP = {
     "leader_elect": "run the controllers only while holding the Lease",
     "use_service_account_credentials": "each controller uses a service account of its own",
     "enable_garbage_collector": "delete objects whose owners are gone",
+    "cluster_signing_cert_file": "CA that signs CertificateSigningRequests",
+    "cluster_signing_key_file": "its private key",
+    "cluster_signing_duration": "the longest lifetime of a signed certificate",
     "terminated_pod_gc_threshold": "terminated pods to keep; 0 keeps all",
+    "local_path_root": "provision volumes as directories below this one; empty: don't",
 }
 
 

@@ -36,6 +36,8 @@ class Entry:
     wanted: Callable[[ControllerManagerConfig], bool] = lambda config: True
     account: str = ""
     """Its service account in kube-system, when that is not called as the controller."""
+    by_default: bool = True
+    """Whether ``*`` means it, too."""
 
     def make(self, env: Environment, config: ControllerManagerConfig) -> Controller:
         module = importlib.import_module(f"{_PACKAGE}.{self.module}")
@@ -56,6 +58,13 @@ def _node_options(config: ControllerManagerConfig) -> dict[str, Any]:
             config.unhealthy_zone_threshold,
         )
     }
+
+
+def _signing_options(config: ControllerManagerConfig) -> dict[str, Any]:
+    from pilothouse.controllermanager.certificates.signing import SignerFiles
+
+    signers = {name: SignerFiles(*files) for name, files in config.signer_files().items()}
+    return {"signers": signers, "duration": config.cluster_signing_duration}
 
 
 CONTROLLERS = (
@@ -215,6 +224,37 @@ CONTROLLERS = (
         ("resourcequota",),
     ),
     Entry(
+        "persistentvolume-binder-controller",
+        "persistent_volume.binder",
+        "PersistentVolumeBinder",
+        lambda c: {"resync": c.pvclaimbinder_sync_period},
+        ("persistentvolume-binder",),
+        account="persistent-volume-binder",
+    ),
+    Entry(
+        "local-path-provisioner-controller",
+        "persistent_volume.local_path",
+        "LocalPathProvisioner",
+        lambda c: {"root": c.local_path_root},
+        wanted=lambda c: bool(c.local_path_root),
+        account="persistent-volume-binder",
+    ),
+    Entry(
+        "persistentvolume-expander-controller",
+        "persistent_volume.expand",
+        "VolumeExpander",
+        lambda c: {},
+        ("persistentvolume-expander",),
+        account="expand-controller",
+    ),
+    Entry(
+        "ephemeral-volume-controller",
+        "persistent_volume.ephemeral",
+        "EphemeralVolumeController",
+        lambda c: {"workers": c.concurrent_ephemeralvolume_syncs},
+        ("ephemeral-volume",),
+    ),
+    Entry(
         "persistentvolumeclaim-protection-controller",
         "volume_protection",
         "ClaimProtectionController",
@@ -235,6 +275,49 @@ CONTROLLERS = (
         "volume_protection",
         "AttributesClassProtectionController",
         lambda c: {},
+    ),
+    Entry(
+        "certificatesigningrequest-signing-controller",
+        "certificates.signing",
+        "SigningController",
+        _signing_options,
+        ("csrsigning",),
+        lambda c: bool(c.signer_files()),
+        account="certificate-controller",
+    ),
+    Entry(
+        "certificatesigningrequest-approving-controller",
+        "certificates.approving",
+        "ApprovingController",
+        lambda c: {},
+        ("csrapproving",),
+        account="certificate-controller",
+    ),
+    Entry(
+        "certificatesigningrequest-cleaner-controller",
+        "certificates.cleaner",
+        "CleanerController",
+        lambda c: {},
+        ("csrcleaner",),
+        account="certificate-controller",
+    ),
+    Entry(
+        "bootstrap-signer-controller",
+        "bootstrap.signer",
+        "BootstrapSigner",
+        lambda c: {},
+        ("bootstrapsigner",),
+        account="bootstrap-signer",
+        by_default=False,
+    ),
+    Entry(
+        "token-cleaner-controller",
+        "bootstrap.cleaner",
+        "TokenCleaner",
+        lambda c: {},
+        ("tokencleaner",),
+        account="token-cleaner",
+        by_default=False,
     ),
     Entry(
         "garbage-collector-controller",
@@ -260,7 +343,7 @@ def is_enabled(entry: Entry, controllers: tuple[str, ...]) -> bool:
             return True
         if item.startswith("-") and item[1:] in names:
             return False
-    return "*" in controllers
+    return entry.by_default and "*" in controllers
 
 
 class ControllerManager:

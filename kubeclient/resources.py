@@ -79,6 +79,13 @@ STORAGE_CLASSES = _resource(
     "storage.k8s.io", "v1", "storageclasses", "StorageClass", namespaced=False
 )
 CSI_NODES = _resource("storage.k8s.io", "v1", "csinodes", "CSINode", namespaced=False)
+CERTIFICATE_SIGNING_REQUESTS = _resource(
+    "certificates.k8s.io",
+    "v1",
+    "certificatesigningrequests",
+    "CertificateSigningRequest",
+    namespaced=False,
+)
 CLUSTER_TRUST_BUNDLES = _resource(
     "certificates.k8s.io", "v1", "clustertrustbundles", "ClusterTrustBundle", namespaced=False
 )
@@ -94,6 +101,13 @@ CUSTOM_RESOURCE_DEFINITIONS = _resource(
     "v1",
     "customresourcedefinitions",
     "CustomResourceDefinition",
+    namespaced=False,
+)
+SUBJECT_ACCESS_REVIEWS = _resource(
+    "authorization.k8s.io",
+    "v1",
+    "subjectaccessreviews",
+    "SubjectAccessReview",
     namespaced=False,
 )
 

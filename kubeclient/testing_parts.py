@@ -199,7 +199,7 @@ def check_preconditions(
 
 
 def merge_subresource(resource: GroupVersionResource, old: Obj, body: Obj, subresource: str) -> Obj:
-    if subresource == "status":
+    if subresource in ("status", "approval"):
         new: Obj = copy_object(old)
         if "status" in body:
             new["status"] = body["status"]

@@ -58,7 +58,11 @@ def test_enabled():
 
 
 async def test_all_controllers_together(world):
-    manager = ControllerManager(world.env, ControllerManagerConfig(root_ca="PEM"))
+    config = ControllerManagerConfig(
+        ("*", "bootstrapsigner", "tokencleaner"), root_ca="PEM",
+        cluster_signing_cert_file="ca.crt", cluster_signing_key_file="ca.key",
+    )  # fmt: skip
+    manager = ControllerManager(world.env, config)
     await world.run(manager)
     assert len(manager.controllers) == len(CONTROLLERS)
     assert manager.health() is None

@@ -169,6 +169,7 @@ class ClusterCore:
         environment = self._environment()
         if "controller-manager" in config.components:
             self._components.append(self._controller_manager(environment))
+            await self._make_default_storage_class()
         if "scheduler" in config.components:
             self._components.append(self._scheduler(environment))
         if self.nodes is not None:
@@ -262,12 +263,31 @@ class ClusterCore:
 
         assert self.pki is not None
         config = ControllerManagerConfig(
-            root_ca=self.pki.crt("ca").read_text(), use_service_account_credentials=True
+            controllers=("*", "bootstrapsigner", "tokencleaner"),
+            root_ca=self.pki.crt("ca").read_text(),
+            use_service_account_credentials=True,
+            local_path_root=str(self._directory / "nodes"),
+            cluster_signing_cert_file=str(self.pki.crt("ca")),
+            cluster_signing_key_file=str(self.pki.key("ca")),
         )
         env = self.environment_as(environment, "system:kube-controller-manager")
         accounts = ("system:serviceaccounts", "system:serviceaccounts:kube-system")
         env.extra["client_for"] = lambda user: self.client_as(user, *accounts)
         return ControllerManager(env, config)
+
+    async def _make_default_storage_class(self) -> None:
+        """``standard``, for claims that name no class; left alone when it is there."""
+        from pilothouse.apimachinery.errors import StatusError, is_already_exists
+        from pilothouse.controllermanager.persistent_volume.local_path import (
+            default_storage_class,
+        )
+        from pilothouse.kubeclient.resources import STORAGE_CLASSES
+
+        try:
+            await self.client.create(STORAGE_CLASSES, default_storage_class())
+        except StatusError as error:
+            if not is_already_exists(error):
+                raise
 
     def _scheduler(self, environment: Environment) -> Component:
         from pilothouse.scheduler.scheduler import Scheduler

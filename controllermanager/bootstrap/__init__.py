@@ -1,0 +1,1 @@
+"""Controllers for joining nodes: bootstrap tokens and the signed cluster-info ConfigMap."""
