@@ -15,6 +15,7 @@ from pilothouse.kubelet.interfaces import ContainerConfigError, MountedVolume, M
 from pilothouse.kubelet.pod_files import pod_directory, termination_log, volume_directory
 from pilothouse.kubelet.runtime.interfaces import Mount
 from pilothouse.kubelet.volumes.atomic_writer import BadPath, write_atomically
+from pilothouse.kubelet.volumes.claims import ClaimedVolume, ClaimVolumes, prepare_claimed
 from pilothouse.kubelet.volumes.host_files import hosts_file, resolv_conf
 from pilothouse.kubelet.volumes.host_path import prepare_host_path
 from pilothouse.kubelet.volumes.object_files import Files
@@ -36,6 +37,7 @@ class VolumeManager:
         cluster_domain: str = "cluster.local",
         memory_dir: str = "/dev/shm",
         real_files: bool = True,
+        claims: ClaimVolumes | None = None,
     ) -> None:
         """``real_files`` false: nothing is written (fake containers read nothing), but what is
         missing is still found."""
@@ -45,12 +47,19 @@ class VolumeManager:
         self._cluster_domain = cluster_domain
         self._memory = os.path.join(memory_dir, "pilothouse-volumes")
         self._real = real_files
+        self._claims = claims
+        self._claimed_by_pod: dict[str, dict[str, MountedVolume]] = {}
+        """By uid and volume: found and given to the pod's group once in the pod's life."""
 
     async def mount(self, pod: Obj) -> dict[str, MountedVolume]:
         mounted: dict[str, MountedVolume] = {}
         for volume in pod["spec"].get("volumes") or ():
             name = volume["name"]
             try:
+                claimed = await self._claimed(pod, volume)
+                if claimed is not None:
+                    mounted[name] = claimed
+                    continue
                 files = await self._objects.files(pod, volume) if self._real else None
                 mounted[name] = await self._run(self._mount_one, pod, volume, files)
             except (MountError, BadPath, OSError) as error:
@@ -80,6 +89,21 @@ class VolumeManager:
             return MountedVolume(self._empty_dir(uid, volume, group))
         kind = next(key for key in volume if key != "name")
         raise MountError(f"volumes of kind {kind} are not supported yet")
+
+    async def _claimed(self, pod: Obj, volume: Obj) -> MountedVolume | None:
+        known = self._claimed_by_pod.get(pod["metadata"]["uid"], {})
+        if volume["name"] in known or self._claims is None:
+            return known.get(volume["name"])
+        claimed = await self._claims.find(pod, volume)
+        if claimed is None:
+            return None
+        mounted = await self._run(self._mount_claimed, pod, claimed)
+        self._claimed_by_pod.setdefault(pod["metadata"]["uid"], {})[volume["name"]] = mounted
+        return mounted
+
+    @staticmethod
+    def _mount_claimed(pod: Obj, claimed: ClaimedVolume) -> MountedVolume:
+        return prepare_claimed(claimed, pod["spec"].get("securityContext") or {})
 
     def _empty_dir(self, uid: str, volume: Obj, group: int | None) -> str:
         name = volume["name"]
@@ -173,6 +197,7 @@ class VolumeManager:
     async def unmount(self, pod: Obj) -> None:
         uid = pod["metadata"]["uid"]
         self._objects.forget(uid)
+        self._claimed_by_pod.pop(uid, None)
         if self._real:
             await asyncio.to_thread(self._remove, uid)
 

@@ -17,6 +17,7 @@ from pilothouse.kubelet.node_status import Machine, read_machine
 from pilothouse.kubelet.probes.manager import ProbeManager
 from pilothouse.kubelet.probes.pretend import PretendGetter, PretendProber
 from pilothouse.kubelet.probes.prober import HTTPGetter, Prober
+from pilothouse.kubelet.volumes.claims import ClaimVolumes
 from pilothouse.kubelet.volumes.manager import VolumeManager
 from pilothouse.kubelet.volumes.projected import ObjectVolumes
 
@@ -53,6 +54,7 @@ def make_kubelet(
         cluster_dns=config.cluster_dns,
         cluster_domain=config.cluster_domain,
         real_files=real,
+        claims=ClaimVolumes(env.client),
     )
     environments = EnvironmentMaker(
         env.client, services=linked_services(env), allocatable=allocatable, host_ip=config.node_ip
