@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
     from pilothouse.apimachinery.clock import Clock
     from pilothouse.apiserver.audit.auditor import Auditor
+    from pilothouse.apiserver.aggregator.aggregator import Aggregator
+    from pilothouse.apiserver.aggregator.remote_openapi import RemoteOpenAPI
     from pilothouse.apiserver.config import ServerConfig
     from pilothouse.apiserver.request.context import Request
     from pilothouse.apiserver.storage.interfaces import Storage
@@ -92,6 +94,8 @@ class APIServer:
         """Run in order after serving has begun and before ``start`` returns."""
         self.custom: CustomResources | None = None
         """What CRDs stand for."""
+        self.aggregator: Aggregator | None = None
+        """Group versions that other servers answer for."""
         self.kinds: Kinds | None = None
         """Stores of all kinds; set once the store is open."""
         self.auditor: Auditor | None = None
@@ -112,6 +116,7 @@ class APIServer:
         assert self.kinds is not None
         self.custom = CustomResources(self, self.kinds.late_admission)
         await self.custom.start()
+        self.aggregator = await self._aggregate()
         self.edge = HTTPEdge(self.server, self.api)
         self._http = HTTPServer(self.edge, name="apiserver-http")
         if serve:
@@ -119,6 +124,7 @@ class APIServer:
         for name, hook in self.post_start_hooks:
             log.debug("post-start hook %s", name)
             await hook(self)
+        self.aggregator.register()
         compaction = run_compaction(
             compactor_for(self.storage), self.clock, config.etcd_compaction_interval
         )
@@ -179,6 +185,20 @@ class APIServer:
             self.metrics.add(*auditor.metrics)
             await auditor.start()
 
+    async def _aggregate(self) -> Aggregator:
+        from pilothouse.apiserver.aggregator.aggregator import Aggregator
+
+        aggregator = Aggregator(self)
+        self.discovery.remote = aggregator
+        await aggregator.start()
+
+        async def registered() -> str | None:
+            missing = aggregator.unregistered()
+            return f"missing APIService: {missing}" if missing else None
+
+        self.health["readyz"].checks["autoregister-completion"] = registered
+        return aggregator
+
     async def _restore_allocators(self) -> None:
         """Cluster addresses and node ports as the Services in the store have them."""
         from pilothouse.apiserver.registry.core.service_allocators import ServiceAllocators
@@ -231,12 +251,25 @@ class APIServer:
         registry = self.registry
         made: dict[str, Any] = {}
 
+        async def remote() -> RemoteOpenAPI | None:
+            documents = self.aggregator.openapi if self.aggregator is not None else None
+            if documents is not None:
+                await documents.refresh()
+            return documents
+
         async def v3(request: Request) -> Response:
             document = made.get("v3")
             if document is None:
                 from pilothouse.apiserver.endpoints.openapi_v3 import OpenAPIV3
 
                 document = made["v3"] = OpenAPIV3(registry, clock=self.clock)
+            documents = await remote()
+            if documents is not None:
+                document.merge(documents.v3())
+                path = request.path.removeprefix("/openapi/v3").strip("/")
+                found: Response | None = await documents.document(path, request)
+                if found is not None:
+                    return found
             answer: Response = document.respond(request.path, request.headers, request.query)
             return answer
 
@@ -246,6 +279,9 @@ class APIServer:
                 from pilothouse.apiserver.endpoints.openapi_v2 import OpenAPIV2
 
                 document = made["v2"] = OpenAPIV2(registry)
+            documents = await remote()
+            if documents is not None:
+                document.merge(documents.v2())
             answer: Response = document.respond(request.headers)
             return answer
 
@@ -308,6 +344,8 @@ class APIServer:
         if self.auditor is not None:
             await self.auditor.close()
         await self.tasks.close()
+        if self.aggregator is not None:
+            self.aggregator.stop()
         if self.custom is not None:
             await self.custom.close()
         if self.kinds is not None:

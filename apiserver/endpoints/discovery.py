@@ -16,41 +16,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 import orjson
 
 from pilothouse.apimachinery.errors import new_generic_not_found
+from pilothouse.apiserver.aggregator.priorities import CUSTOM_PRIORITY, PRIORITIES
 from pilothouse.apiserver.request.context import Response
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from pilothouse.apis.resource import Resource, Subresource
+    from pilothouse.apiserver.aggregator.remote_discovery import RemoteEntry
 
 AGGREGATED_TYPE = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 
-_PRIORITIES: dict[str, tuple[int, dict[str, int]]] = {
-    # group: (group priority, version priorities); higher comes first
-    "": (18000, {"v1": 1}),
-    "apps": (17800, {"v1": 15}),
-    "events.k8s.io": (17750, {"v1": 15}),
-    "authentication.k8s.io": (17700, {"v1": 15}),
-    "authorization.k8s.io": (17600, {"v1": 15}),
-    "autoscaling": (17500, {"v1": 15, "v2": 30}),
-    "batch": (17400, {"v1": 15}),
-    "certificates.k8s.io": (17300, {"v1": 15}),
-    "networking.k8s.io": (17200, {"v1": 15}),
-    "policy": (17100, {"v1": 15}),
-    "rbac.authorization.k8s.io": (17000, {"v1": 15}),
-    "storage.k8s.io": (16800, {"v1": 15}),
-    "apiextensions.k8s.io": (16700, {"v1": 15}),
-    "admissionregistration.k8s.io": (16700, {"v1": 15}),
-    "scheduling.k8s.io": (16600, {"v1": 15}),
-    "coordination.k8s.io": (16500, {"v1": 15}),
-    "node.k8s.io": (16300, {"v1": 15}),
-    "discovery.k8s.io": (16200, {"v1": 15}),
-    "resource.k8s.io": (16200, {"v1": 21}),
-    "flowcontrol.apiserver.k8s.io": (16100, {"v1": 21}),
-    "storagemigration.k8s.io": (15900, {"v1": 15}),
-    "apiregistration.k8s.io": (20001, {"v1": 0}),
-}
-_CUSTOM_PRIORITY = (1000, 100)
 _KUBE_VERSION = re.compile(r"v([1-9][0-9]*)(?:(alpha|beta)([1-9][0-9]*))?")
 
 
@@ -64,6 +40,14 @@ class Registry(Protocol):
     generation: int
 
     def all(self) -> Iterable[Any]: ...
+
+
+class Remote(Protocol):
+    """The group versions of extension servers (``aggregator/aggregator.py``)."""
+
+    generation: int
+
+    def entries(self) -> Iterable[RemoteEntry]: ...
 
 
 def kube_version_key(version: str) -> tuple[int, int, int, int, str]:
@@ -81,33 +65,52 @@ def storage_version_hash(group: str, version: str, kind: str) -> str:
     return base64.b64encode(digest[:8]).decode()
 
 
-def _group_key(group: str) -> tuple[int, str]:
-    return (-_PRIORITIES.get(group, (_CUSTOM_PRIORITY[0], {}))[0], group)
-
-
-def _version_key(group: str, version: str) -> tuple[Any, ...]:
-    known = _PRIORITIES.get(group, (0, {}))[1]
-    priority = known.get(version, _CUSTOM_PRIORITY[1] if group not in _PRIORITIES else 0)
-    return (-priority, *kube_version_key(version))
-
-
 class _Snapshot:
-    """The documents of one generation, encoded when first asked for."""
+    """The documents of one generation, encoded when first asked for. A remote group version
+    stands in the place of a local one."""
 
-    def __init__(self, registry: Registry) -> None:
-        self.generation = registry.generation
+    def __init__(self, registry: Registry, remote: Remote | None) -> None:
+        self.generation = _generation(registry, remote)
         self.groups: dict[str, dict[str, list[Resource]]] = {}
+        self.remote: dict[tuple[str, str], RemoteEntry] = {}
         for served in registry.all():
             row = served.resource
             self.groups.setdefault(row.group, {}).setdefault(row.version, []).append(row)
-        self.order = sorted(self.groups, key=_group_key)
+        for entry in remote.entries() if remote is not None else ():
+            self.groups.setdefault(entry.group, {})[entry.version] = []
+            self.remote[entry.group, entry.version] = entry
+        self.order = sorted(self.groups, key=self._group_key)
         self.bodies: dict[str, tuple[bytes, str]] = {}
 
+    def _group_key(self, group: str) -> tuple[int, str]:
+        """The group's priority is the highest that one of its versions gives it."""
+        priorities = [
+            self.remote[group, version].group_priority
+            if (group, version) in self.remote
+            else PRIORITIES.get(group, CUSTOM_PRIORITY)[0]
+            for version in self.groups[group]
+        ]
+        return (-max(priorities), group)
+
+    def _version_key(self, group: str, version: str) -> tuple[Any, ...]:
+        entry = self.remote.get((group, version))
+        if entry is not None:
+            priority = entry.version_priority
+        elif group in PRIORITIES:
+            priority = PRIORITIES[group][1].get(version, 0)
+        else:
+            priority = CUSTOM_PRIORITY[1]
+        return (-priority, *kube_version_key(version))
+
     def versions(self, group: str) -> list[str]:
-        return sorted(self.groups[group], key=lambda version: _version_key(group, version))
+        return sorted(self.groups[group], key=lambda version: self._version_key(group, version))
 
     def rows(self, group: str, version: str) -> list[Resource]:
         return sorted(self.groups[group][version], key=lambda row: row.name)
+
+
+def _generation(registry: Registry, remote: Remote | None) -> tuple[int, int]:
+    return registry.generation, remote.generation if remote is not None else 0
 
 
 class Discovery:
@@ -116,16 +119,20 @@ class Discovery:
     ``server_address`` is the host and port that ``/api`` tells clients.
     """
 
-    def __init__(self, registry: Registry, *, server_address: str = "") -> None:
+    def __init__(
+        self, registry: Registry, *, server_address: str = "", remote: Remote | None = None
+    ) -> None:
         self._registry = registry
+        self.remote = remote
+        """Who tells about extension servers; it may come later."""
         self._snapshot: _Snapshot | None = None
         self.server_address = server_address
 
     def respond(self, path: str, headers: Mapping[str, str]) -> Response:
         """``headers`` have lower-case names. :raises StatusError: 404, no such group or version."""
         snapshot = self._snapshot
-        if snapshot is None or snapshot.generation != self._registry.generation:
-            snapshot = self._snapshot = _Snapshot(self._registry)
+        if snapshot is None or snapshot.generation != _generation(self._registry, self.remote):
+            snapshot = self._snapshot = _Snapshot(self._registry, self.remote)
         path = path.rstrip("/")
         aggregated = path in ("/api", "/apis") and wants_aggregated(headers.get("accept", ""))
         key = f"{path}#aggregated" if aggregated else path
@@ -260,16 +267,23 @@ def _aggregated(snapshot: _Snapshot, groups: list[str]) -> dict[str, Any]:
             {
                 "metadata": {"name": group} if group else {},
                 "versions": [
-                    {
-                        "version": version,
-                        "resources": [_aggregated_entry(r) for r in snapshot.rows(group, version)],
-                        "freshness": "Current",
-                    }
+                    _aggregated_version(snapshot, group, version)
                     for version in snapshot.versions(group)
                 ],
             }
             for group in groups
         ],
+    }
+
+
+def _aggregated_version(snapshot: _Snapshot, group: str, version: str) -> dict[str, Any]:
+    remote = snapshot.remote.get((group, version))
+    if remote is not None:
+        return remote.document
+    return {
+        "version": version,
+        "resources": [_aggregated_entry(row) for row in snapshot.rows(group, version)],
+        "freshness": "Current",
     }
 
 

@@ -96,11 +96,17 @@ class APIHandler:
         """Exact non-resource paths."""
         self.prefixes: list[tuple[str, Route]] = []
         """Non-resource paths by prefix, looked at in order after ``routes``."""
+        self.aggregated: Callable[[Request], Awaitable[Response] | None] | None = None
+        """Finds the extension server that answers; None while there is none (``aggregator``)."""
 
     async def handle(self, request: Request) -> Response:
         """:raises StatusError: whatever is refused; ``handler_chain`` answers it."""
         info = request.info
         authorize(self.server.authorizer, request)
+        if self.aggregated is not None:
+            forwarded = self.aggregated(request)
+            if forwarded is not None:
+                return await forwarded
         if not info.is_resource_request:
             return await self._route(request)
         server = self.server

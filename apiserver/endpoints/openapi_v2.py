@@ -31,6 +31,8 @@ _ACCEPTED = {
     "application/*": JSON_TYPE,
     "*/*": JSON_TYPE,
 }
+_REMOTE = "/"
+"""Where a part has its group: it is an extension server's."""
 _METHODS = ("get", "put", "post", "delete", "options", "head", "patch")
 
 
@@ -55,6 +57,16 @@ class _Part:
         return self._encoded
 
 
+class _RemotePart(_Part):
+    """What an extension server says of one of its group versions."""
+
+    def __init__(self, definitions: dict[str, Any], paths: dict[str, Any]) -> None:
+        self.served = []
+        self.definitions = definitions
+        self.paths = paths
+        self._encoded = None
+
+
 class OpenAPIV2:
     """Answers GETs of ``/openapi/v2``."""
 
@@ -62,8 +74,14 @@ class OpenAPIV2:
         self._registry = registry
         self._generation: int | None = None
         self._parts: dict[tuple[str, str], _Part] = {}
+        self._remote: list[tuple[dict[str, Any], dict[str, Any]]] = []
         self._bodies: dict[str, bytes] = {}
         self._etag = ""
+
+    def merge(self, remote: list[tuple[dict[str, Any], dict[str, Any]]]) -> None:
+        """(definitions, paths) of extension servers, for this document from now on."""
+        if remote != self._remote:
+            self._remote, self._generation = remote, None
 
     def respond(self, headers: Mapping[str, str]) -> Response:
         """``headers`` have lower-case names; 406 when no form suits the Accept header."""
@@ -93,11 +111,24 @@ class OpenAPIV2:
             known = self._parts.get(key)
             same = known is not None and _same(known.served, served_now)
             parts[key] = known if known and same else _Part(served_now, group_versions)
+        if self._remote:
+            self._add_remote(parts)
         self._parts = parts
         body = orjson.dumps(self._document(group_versions))
         self._bodies = {JSON_TYPE: body}
         self._etag = f'"{hashlib.sha512(body).hexdigest().upper()}"'
         self._generation = self._registry.generation
+
+    def _add_remote(self, parts: dict[tuple[str, str], _Part]) -> None:
+        from pilothouse.apiserver.aggregator.remote_openapi import without_conflicts
+
+        known: dict[str, Any] = {}
+        for part in parts.values():
+            known |= part.definitions
+        for number, (definitions, paths) in enumerate(self._remote):
+            fresh = _RemotePart(*without_conflicts(known, definitions, paths))
+            known |= fresh.definitions
+            parts[_REMOTE, str(number)] = fresh
 
     def _document(self, group_versions: list[tuple[str, str]]) -> dict[str, Any]:
         definitions: dict[str, Any] = {}
@@ -130,7 +161,7 @@ class OpenAPIV2:
             part_schemas, part_paths = part.encoded()
             schemas |= part_schemas
             paths.append(part_paths)
-        builder = DocumentBuilder(2, sorted(self._parts))
+        builder = DocumentBuilder(2, sorted(key for key in self._parts if key[0] != _REMOTE))
         for name, schema in builder.kinds_of_every_group(schemas).items():
             schemas[name] = proto.named_schema(name, schema)
         ordered = b"".join(schemas[name] for name in sorted(schemas))

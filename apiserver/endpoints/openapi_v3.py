@@ -80,6 +80,7 @@ class OpenAPIV3:
 
     def __init__(self, registry: Registry, *, clock: _Clock | None = None) -> None:
         self._registry = registry
+        self._remote: dict[str, str] = {}
         self._clock = clock
         self._generation: int | None = None
         self._groups: dict[str, _GroupVersion] = {}
@@ -101,6 +102,11 @@ class OpenAPIV3:
             raise new_generic_not_found()
         return self._respond_document(found, headers, (query or {}).get("hash", [""])[0])
 
+    def merge(self, remote: dict[str, str]) -> None:
+        """Group versions of extension servers for the index: hash by path, in place of ours."""
+        if remote != self._remote:
+            self._remote, self._index = dict(remote), None
+
     def _refresh(self) -> None:
         if self._generation == self._registry.generation:
             return
@@ -121,9 +127,10 @@ class OpenAPIV3:
 
     def _respond_index(self, headers: Mapping[str, str]) -> Response:
         if self._index is None:
+            hashes = {path: each.etag for path, each in self._groups.items()} | self._remote
             paths = {
-                path: {"serverRelativeURL": f"/openapi/v3/{path}?hash={each.etag}"}
-                for path, each in sorted(self._groups.items())
+                path: {"serverRelativeURL": f"/openapi/v3/{path}?hash={digest}"}
+                for path, digest in sorted(hashes.items())
             }
             body = orjson.dumps({"paths": paths})
             self._index = (body, f'"{hashlib.sha512(body).hexdigest().upper()}"')

@@ -1,0 +1,1 @@
+"""The aggregation layer: group versions that other API servers answer for (kube-aggregator)."""
