@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from pilothouse.apiserver.config import ServerConfig
     from pilothouse.apiserver.request.context import Request
     from pilothouse.apiserver.storage.interfaces import Storage
+    from pilothouse.apiserver.webhook.client import WebhookClient
 
 log = logging.getLogger(__name__)
 
@@ -146,6 +147,8 @@ class APIServer:
         authenticator = build_authenticator(config, listers, self.clock)
         self.admission = build_admission(config, context, authorizer=self.authorizer)
         self.admission.hooks.registry = self.registry
+        self.admission.hooks.webhooks = self._webhooks
+        self.admission.hooks.metrics = self.metrics
         kinds.admission = self.admission
         await listers.settled()
         await self._restore_allocators()
@@ -198,6 +201,11 @@ class APIServer:
 
         self.health["readyz"].checks["autoregister-completion"] = registered
         return aggregator
+
+    def _webhooks(self) -> WebhookClient:
+        from pilothouse.apiserver.webhook.client import webhook_client
+
+        return webhook_client(self.context)
 
     async def _restore_allocators(self) -> None:
         """Cluster addresses and node ports as the Services in the store have them."""

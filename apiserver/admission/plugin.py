@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from pilothouse.apiserver.admission.order import Row
     from pilothouse.apiserver.authorization.interfaces import Authorizer
     from pilothouse.apiserver.registry.resources import ResourceRegistry
+    from pilothouse.apiserver.webhook.client import WebhookClient
+    from pilothouse.componentbase.metrics import Registry as Metrics
     from pilothouse.kubeclient.interfaces import Client
 
 NAMESPACES = GroupResource("", "namespaces")
@@ -37,7 +39,11 @@ VALIDATING_POLICIES = GroupResource(_ADMISSION, "validatingadmissionpolicies")
 VALIDATING_POLICY_BINDINGS = GroupResource(_ADMISSION, "validatingadmissionpolicybindings")
 MUTATING_POLICIES = GroupResource(_ADMISSION, "mutatingadmissionpolicies")
 MUTATING_POLICY_BINDINGS = GroupResource(_ADMISSION, "mutatingadmissionpolicybindings")
+MUTATING_WEBHOOKS = GroupResource(_ADMISSION, "mutatingwebhookconfigurations")
+VALIDATING_WEBHOOKS = GroupResource(_ADMISSION, "validatingwebhookconfigurations")
 CONFIGURATION = (
+    MUTATING_WEBHOOKS,
+    VALIDATING_WEBHOOKS,
     VALIDATING_POLICIES,
     VALIDATING_POLICY_BINDINGS,
     MUTATING_POLICIES,
@@ -87,6 +93,10 @@ class AdmissionHooks:
     """(resource, namespaced) of a kind and version, for OwnerReferencesPermissionEnforcement."""
     registry: ResourceRegistry | None = None
     """What is served: other versions of a request's object, the kinds of policies' params."""
+    webhooks: Callable[[], WebhookClient] | None = None
+    """Makes the server's webhook client, or returns it."""
+    metrics: Metrics | None = None
+    """Where plugins register theirs, when they first have something to count."""
 
 
 @dataclass(slots=True)

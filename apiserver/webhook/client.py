@@ -55,7 +55,7 @@ class WebhookClient:
 
     async def post(self, target: Target, review: Any, timeout: float) -> dict[str, Any]:
         """The answer to ``review``, decoded. :raises CallError: there is none."""
-        body = orjson.dumps(review, option=orjson.OPT_NON_STR_KEYS)
+        body = orjson.dumps(review)
         seconds = max(1, math.ceil(timeout))
         url = target.url(seconds)
         if asyncio.current_task() is None:
