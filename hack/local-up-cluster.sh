@@ -64,6 +64,8 @@ start apiserver "$bin/pilothouse" apiserver --etcd-servers http://127.0.0.1:2379
   --service-account-key-file "$pki/sa.pub" --service-account-signing-key-file "$pki/sa.key" \
   --service-account-issuer https://kubernetes.default.svc.cluster.local --service-cluster-ip-range 10.96.0.0/16 \
   --kubelet-client-certificate "$pki/apiserver-kubelet-client.crt" --kubelet-client-key "$pki/apiserver-kubelet-client.key" \
+  --requestheader-client-ca-file "$pki/front-proxy-ca.crt" --requestheader-allowed-names front-proxy-client \
+  --proxy-client-cert-file "$pki/front-proxy-client.crt" --proxy-client-key-file "$pki/front-proxy-client.key" \
   --kubelet-certificate-authority "$pki/ca.crt" --enable-admission-plugins NodeRestriction
 wait_for "the API server" ready /readyz
 start controller-manager "$bin/pilothouse" controller-manager --kubeconfig "$dir/controller-manager.kubeconfig" --root-ca-file "$pki/ca.crt" \

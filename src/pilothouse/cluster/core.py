@@ -194,12 +194,17 @@ class ClusterCore:
         pki.apiserver(ips=[config.bind_address, service_ip, *addresses])
         pki.service_account_key()
         pki.client("admin")
+        pki.front_proxy_client()
         server_config = ServerConfig(
             bind_address=config.bind_address,
             secure_port=config.port,
             tls_cert_file=str(pki.crt("apiserver")),
             tls_private_key_file=str(pki.key("apiserver")),
             client_ca_file=str(pki.crt("ca")),
+            requestheader_client_ca_file=str(pki.crt("front-proxy-ca")),
+            requestheader_allowed_names=("front-proxy-client",),
+            proxy_client_cert_file=str(pki.crt("front-proxy-client")),
+            proxy_client_key_file=str(pki.key("front-proxy-client")),
             advertise_address=addresses[0] if addresses else config.bind_address,
             storage=config.storage,  # type: ignore[arg-type]
             data_dir=str(self._directory),
