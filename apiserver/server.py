@@ -41,9 +41,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pilothouse.apimachinery.clock import Clock
-    from pilothouse.apiserver.audit.auditor import Auditor
     from pilothouse.apiserver.aggregator.aggregator import Aggregator
     from pilothouse.apiserver.aggregator.remote_openapi import RemoteOpenAPI
+    from pilothouse.apiserver.audit.auditor import Auditor
     from pilothouse.apiserver.config import ServerConfig
     from pilothouse.apiserver.request.context import Request
     from pilothouse.apiserver.storage.interfaces import Storage
