@@ -211,6 +211,14 @@ class Criteria:
         return None
 
 
+def namespace_of(attributes: Attributes) -> str:
+    """The namespace that a request is about; of a Namespace itself, its own name."""
+    resource = attributes.resource
+    if resource.resource == "namespaces" and not resource.group:
+        return attributes.name
+    return attributes.namespace
+
+
 def _selector(selector: Obj | None) -> Selector | StatusError:
     try:
         return selector_from_label_selector(selector if selector is not None else {})
