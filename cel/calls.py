@@ -1,0 +1,366 @@
+"""The compiler's part for calls: operators, logic with absorbed errors, functions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pilothouse.cel import ast, operators
+from pilothouse.cel.costs import call_cost, size, tenth
+from pilothouse.cel.interfaces import EvaluationError
+from pilothouse.cel.operators import no_overload
+from pilothouse.cel.schema_equality import equality_of
+from pilothouse.cel.values import Optional, equals, type_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pilothouse.cel.compiler import Closure, Frame
+    from pilothouse.cel.costs import CallCost
+    from pilothouse.cel.declarations import Overload
+    from pilothouse.cel.types import Type
+
+_ORDERS = frozenset(("_<_", "_<=_", "_>_", "_>=_"))
+_SCALARS = frozenset(("int", "uint", "double", "bool", "timestamp", "duration"))
+_WRONG_TYPE = (TypeError, AttributeError)
+
+
+class CallCompiler:
+    """Mixed into the compiler."""
+
+    def compile(self, expr: ast.Expr) -> Closure:
+        raise AssertionError
+
+    def call(self, expr: ast.Call) -> Closure:
+        function = expr.function
+        if function == "_?._":
+            return self._optional_select(expr)
+        parts = [self.compile(each) for each in expr.operands()]
+        if function == "_&&_":
+            return _and(parts)
+        if function == "_||_":
+            return _or(parts)
+        if function == "_?_:_":
+            return _conditional(*parts)
+        if function in ("or", "orValue") and expr.target is not None:
+            return _lazy_or(parts[0], parts[1], function == "orValue")
+        if function in ("_==_", "_!=_"):
+            return _equality(expr, parts, function == "_!=_")
+        if function in _ORDERS and _same_order(expr.args):
+            return _order(function, expr.args, parts)
+        if function == "_[_]":
+            return _index(parts[0], parts[1])
+        return self._function(expr, parts)
+
+    def _optional_select(self, expr: ast.Call) -> Closure:
+        from pilothouse.cel.compiler import optional_selected
+
+        operand, field = expr.args
+        assert isinstance(field, ast.Literal)
+        known = operand.type.fields.get(field.value)
+        if known is None and operand.type.is_optional:
+            known = operand.type.params[0].fields.get(field.value)
+        key = field.value if known is None else known.name
+        inner = self.compile(operand)
+
+        def select(f: Frame) -> Any:
+            f[0] += 1
+            return optional_selected(inner(f), key)
+
+        return select
+
+    def _function(self, expr: ast.Call, parts: list[Closure]) -> Closure:
+        overloads = expr.overloads
+        chosen = overloads[0]
+        cost = call_cost(expr.function, chosen.id if len(overloads) == 1 else "")
+        call = chosen.call
+        if any(other.call is not call for other in overloads):
+            call = _dispatcher(expr.function, overloads)
+        elif expr.function[0].isalpha() and _guarded(chosen, expr.operands()):
+            call = _dispatcher(expr.function, overloads)
+        if cost is not None:
+            return _costly(parts, call, cost)
+        if len(parts) == 1:
+            return _unary(parts[0], call)
+        if len(parts) == 2:
+            return _binary(parts[0], parts[1], call)
+
+        def many(f: Frame) -> Any:
+            f[0] += 1
+            args = [part(f) for part in parts]
+            try:
+                return call(*args)
+            except _WRONG_TYPE:
+                raise no_overload() from None
+
+        return many
+
+
+def _unary(operand: Closure, call: Callable[..., Any]) -> Closure:
+    def unary(f: Frame) -> Any:
+        f[0] += 1
+        value = operand(f)
+        try:
+            return call(value)
+        except _WRONG_TYPE:
+            raise no_overload() from None
+
+    return unary
+
+
+def _binary(left: Closure, right: Closure, call: Callable[..., Any]) -> Closure:
+    def binary(f: Frame) -> Any:
+        f[0] += 1
+        a, b = left(f), right(f)
+        try:
+            return call(a, b)
+        except _WRONG_TYPE:
+            raise no_overload() from None
+
+    return binary
+
+
+def _costly(parts: list[Closure], call: Callable[..., Any], cost: CallCost) -> Closure:
+    def costly(f: Frame) -> Any:
+        args = tuple([part(f) for part in parts])
+        try:
+            result = call(*args)
+            f[0] += cost(args, result)
+        except _WRONG_TYPE:
+            raise no_overload() from None
+        return result
+
+    return costly
+
+
+# Which overload it is, when only the values tell.
+
+_CLASSES: dict[str, tuple[type, ...]] = {
+    "string": (str,),
+    "bytes": (bytes,),
+    "bool": (bool,),
+    "double": (float,),
+    "list": (list, tuple),
+    "map": (dict,),
+}
+
+
+def fits(type_: Type, value: Any) -> bool:
+    """Whether a value may be of a type, as far as its own class tells."""
+    kind = type_.kind
+    classes = _CLASSES.get(kind)
+    if classes is not None:
+        if not isinstance(value, classes):
+            return False
+        if kind == "list" and value and type_.params[0].kind not in ("param", "dyn"):
+            return all(fits(type_.params[0], each) for each in value)
+        return True
+    if kind in ("dyn", "any", "param"):
+        return True
+    return type_name(value) == type_.name or type_name(value) == kind
+
+
+def _guarded(overload: Overload, operands: list[ast.Expr]) -> bool:
+    return any(
+        each.type.is_dyn and not wanted.is_dyn and wanted.kind != "param"
+        for each, wanted in zip(operands, overload.args, strict=True)
+    ) and not overload.id.startswith(_SELF_CHECKING)
+
+
+_SELF_CHECKING = (
+    "size_", "string_size", "list_size", "map_size", "bytes_size", "starts_with", "ends_with",
+    "contains_string", "matches",
+)  # fmt: skip
+"""These find out themselves, and say only ``no such overload``."""
+
+
+def _dispatcher(function: str, overloads: tuple[Overload, ...]) -> Callable[..., Any]:
+    def dispatch(*args: Any) -> Any:
+        for overload in overloads:
+            if all(map(fits, overload.args, args)):
+                return overload.call(*args)
+        kinds = ", ".join(type_name(arg) for arg in args)
+        raise EvaluationError(f"no such overload: {function}({kinds})")
+
+    return dispatch
+
+
+# Logic.
+
+
+def _and(parts: list[Closure]) -> Closure:
+    if len(parts) == 2:
+        return _and_two(*parts)
+
+    def conjunction(f: Frame) -> Any:
+        error: EvaluationError | None = None
+        for part in parts:
+            try:
+                value = part(f)
+            except EvaluationError as caught:
+                error = error or caught
+                continue
+            if value is False:
+                return False
+            if value is not True:
+                error = error or no_overload()
+        if error is not None:
+            raise error
+        return True
+
+    return conjunction
+
+
+def _and_two(left: Closure, right: Closure) -> Closure:
+    def conjunction(f: Frame) -> Any:
+        try:
+            value = left(f)
+        except EvaluationError:
+            if right(f) is False:
+                return False
+            raise
+        if value is False:
+            return False
+        other = right(f)
+        if other is False:
+            return False
+        if other is True and value is True:
+            return True
+        raise no_overload()
+
+    return conjunction
+
+
+def _or(parts: list[Closure]) -> Closure:
+    def disjunction(f: Frame) -> Any:
+        error: EvaluationError | None = None
+        for part in parts:
+            try:
+                value = part(f)
+            except EvaluationError as caught:
+                error = error or caught
+                continue
+            if value is True:
+                return True
+            if value is not False:
+                error = error or no_overload()
+        if error is not None:
+            raise error
+        return False
+
+    return disjunction
+
+
+def _conditional(condition: Closure, then: Closure, otherwise: Closure) -> Closure:
+    def conditional(f: Frame) -> Any:
+        value = condition(f)
+        if value is True:
+            return then(f)
+        if value is False:
+            return otherwise(f)
+        raise no_overload()
+
+    return conditional
+
+
+def _lazy_or(left: Closure, right: Closure, unwrap: bool) -> Closure:
+    def either(f: Frame) -> Any:
+        f[0] += 1
+        value = left(f)
+        if not isinstance(value, Optional):
+            raise no_overload()
+        if value.has_value:
+            return value.value if unwrap else value
+        return right(f)
+
+    return either
+
+
+# Comparisons.
+
+
+def _equality(expr: ast.Call, parts: list[Closure], negated: bool) -> Closure:
+    left, right = parts
+    first, second = expr.args
+    if first.type.kind in _SCALARS and first.type == second.type:
+        return _scalar_equality(left, right, negated)
+    same = equality_of(first.type) or equals
+
+    def equal(f: Frame) -> bool:
+        a, b = left(f), right(f)
+        f[0] += tenth(min(size(a), size(b)))
+        if type(a) is str and type(b) is str:
+            return (a == b) is not negated
+        return same(a, b) is not negated
+
+    return equal
+
+
+def _scalar_equality(left: Closure, right: Closure, negated: bool) -> Closure:
+    def equal(f: Frame) -> bool:
+        f[0] += 1
+        a, b = left(f), right(f)
+        if type(a) is type(b):
+            return (a == b) is not negated
+        return equals(a, b) is not negated
+
+    return equal
+
+
+_SAME = frozenset(("int", "string", "bytes", "timestamp", "duration"))
+
+
+def _same_order(args: list[ast.Expr]) -> bool:
+    return args[0].type.kind in _SAME and args[0].type == args[1].type
+
+
+def _order(function: str, args: list[ast.Expr], parts: list[Closure]) -> Closure:
+    left, right = parts
+    if args[0].type.kind in ("string", "bytes"):
+        return _costly(parts, operators.BINARY[function], _shorter)
+    slow = operators.BINARY[function]
+    if function == "_<_":
+
+        def less(f: Frame) -> Any:
+            f[0] += 1
+            a, b = left(f), right(f)
+            return a < b if type(a) is int and type(b) is int else slow(a, b)
+
+        return less
+    if function == "_<=_":
+
+        def less_equals(f: Frame) -> Any:
+            f[0] += 1
+            a, b = left(f), right(f)
+            return a <= b if type(a) is int and type(b) is int else slow(a, b)
+
+        return less_equals
+    if function == "_>_":
+
+        def greater(f: Frame) -> Any:
+            f[0] += 1
+            a, b = left(f), right(f)
+            return a > b if type(a) is int and type(b) is int else slow(a, b)
+
+        return greater
+
+    def greater_equals(f: Frame) -> Any:
+        f[0] += 1
+        a, b = left(f), right(f)
+        return a >= b if type(a) is int and type(b) is int else slow(a, b)
+
+    return greater_equals
+
+
+def _shorter(args: tuple[Any, ...], _: Any) -> int:
+    return tenth(min(size(args[0]), size(args[1])))
+
+
+def _index(values: Closure, key: Closure) -> Closure:
+    def index(f: Frame) -> Any:
+        f[0] += 1
+        container, at = values(f), key(f)
+        if type(container) is dict and type(at) is str and at in container:
+            return container[at]
+        return operators.index(container, at)
+
+    return index

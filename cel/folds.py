@@ -1,0 +1,277 @@
+"""The compiler's part for folds: what ``all``, ``exists``, ``map`` and their like expand to.
+
+Each shape has a loop of its own; what it adds to the cost is what cel-go counts for the
+expanded fold.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pilothouse.cel import ast
+from pilothouse.cel.costs import LIST_COST, MAP_COST
+from pilothouse.cel.interfaces import EvaluationError
+from pilothouse.cel.operators import no_overload, shown
+from pilothouse.cel.values import type_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from pilothouse.cel.compiler import Closure, Frame
+
+
+class Exceeded(Exception):
+    """The limit is reached. No EvaluationError, for nothing may absorb it."""
+
+
+class FoldCompiler:
+    """Mixed into the compiler."""
+
+    def compile(self, expr: ast.Expr) -> Closure:
+        raise AssertionError
+
+    def bind(self, *names: str) -> list[int]:
+        raise AssertionError
+
+    def unbind(self) -> None:
+        raise AssertionError
+
+    def fold(self, expr: ast.Comprehension) -> Closure:
+        if expr.kind == "bind":
+            return self._bound(expr)
+        values = self.compile(expr.range)
+        self.bind(expr.accu)
+        slots = self.bind(expr.var, expr.var2) if expr.var2 else self.bind(expr.var)
+        step = expr.step
+        assert isinstance(step, ast.Call)
+        if expr.kind in ("all", "exists"):
+            predicate = self.compile(step.args[1])
+            loop = _all if expr.kind == "all" else _exists
+            result = loop(values, slots, predicate)
+        elif expr.kind == "exists_one":
+            result = _exists_one(values, slots, self.compile(step.args[0]))
+        else:
+            result = self._collected(expr, step, values, slots)
+        self.unbind()
+        self.unbind()
+        return result
+
+    def _collected(
+        self, expr: ast.Comprehension, step: ast.Call, values: Closure, slots: list[int]
+    ) -> Closure:
+        condition: Closure | None = None
+        if step.function == "_?_:_":
+            condition = self.compile(step.args[0])
+            inner = step.args[1]
+            assert isinstance(inner, ast.Call)
+            step = inner
+        if expr.kind == "list":
+            made = step.args[1]
+            assert isinstance(made, ast.ListExpr)
+            element = made.elements[0]
+            # A list of constants is a constant itself, and free.
+            cost = 2 if isinstance(element, ast.Literal) else 2 + LIST_COST
+            return _list(values, slots, condition, self.compile(element), cost)
+        parts = [self.compile(each) for each in step.args[1:]]
+        return _map(values, slots, condition, parts)
+
+    def _bound(self, expr: ast.Comprehension) -> Closure:
+        value = self.compile(expr.init)
+        (slot,) = self.bind(expr.accu)
+        result = self.compile(expr.result)
+        self.unbind()
+
+        def bound(f: Frame) -> Any:
+            f[slot] = value(f)
+            return result(f)
+
+        return bound
+
+
+def _items(values: Any, pairs: bool) -> Iterable[Any]:
+    if isinstance(values, (list, tuple)):
+        return enumerate(values) if pairs else values
+    if isinstance(values, dict):
+        return list(values.items()) if pairs else list(values)
+    raise EvaluationError(f"unsupported comprehension range type: {type_name(values)}")
+
+
+def _binder(slots: list[int]) -> Callable[[Frame, Any], None] | None:
+    """How an element gets into the frame; None: as it is, into the first slot."""
+    if len(slots) == 1:
+        return None
+    first, second = slots
+
+    def put(f: Frame, item: Any) -> None:
+        f[first], f[second] = item
+
+    return put
+
+
+def _all(values: Closure, slots: list[int], predicate: Closure) -> Closure:
+    slot, put = slots[0], _binder(slots)
+
+    def check(f: Frame) -> Any:
+        error: EvaluationError | None = None
+        stopped = False
+        for item in _items(values(f), put is not None):
+            f[0] += 2
+            if stopped:
+                break
+            f[0] += 1
+            if put is None:
+                f[slot] = item
+            else:
+                put(f, item)
+            try:
+                value = predicate(f)
+                if value is False:
+                    stopped = True
+                elif value is not True:
+                    raise no_overload()
+            except EvaluationError as caught:
+                error = error or caught
+            if f[0] > f[1]:
+                raise Exceeded
+        f[0] += 1
+        if stopped:
+            return False
+        if error is not None:
+            raise error
+        return True
+
+    return check
+
+
+def _exists(values: Closure, slots: list[int], predicate: Closure) -> Closure:
+    slot, put = slots[0], _binder(slots)
+
+    def check(f: Frame) -> Any:
+        error: EvaluationError | None = None
+        stopped = False
+        for item in _items(values(f), put is not None):
+            f[0] += 3
+            if stopped:
+                break
+            f[0] += 1
+            if put is None:
+                f[slot] = item
+            else:
+                put(f, item)
+            try:
+                value = predicate(f)
+                if value is True:
+                    stopped = True
+                elif value is not False:
+                    raise no_overload()
+            except EvaluationError as caught:
+                error = error or caught
+            if f[0] > f[1]:
+                raise Exceeded
+        f[0] += 1
+        if stopped:
+            return True
+        if error is not None:
+            raise error
+        return False
+
+    return check
+
+
+def _exists_one(values: Closure, slots: list[int], predicate: Closure) -> Closure:
+    slot, put = slots[0], _binder(slots)
+
+    def check(f: Frame) -> Any:
+        found = 0
+        for item in _items(values(f), put is not None):
+            if put is None:
+                f[slot] = item
+            else:
+                put(f, item)
+            value = predicate(f)
+            f[0] += 1
+            if value is True:
+                found += 1
+                f[0] += 1
+            elif value is not False:
+                raise no_overload()
+            if f[0] > f[1]:
+                raise Exceeded
+        f[0] += 2
+        return found == 1
+
+    return check
+
+
+def _list(
+    values: Closure, slots: list[int], condition: Closure | None, element: Closure, cost: int
+) -> Closure:
+    slot, put = slots[0], _binder(slots)
+
+    def collect(f: Frame) -> Any:
+        result: list[Any] = []
+        for item in _items(values(f), put is not None):
+            if put is None:
+                f[slot] = item
+            else:
+                put(f, item)
+            if condition is not None:
+                value = condition(f)
+                if value is False:
+                    f[0] += 1
+                    if f[0] > f[1]:
+                        raise Exceeded
+                    continue
+                if value is not True:
+                    raise no_overload()
+            f[0] += cost
+            if f[0] > f[1]:
+                raise Exceeded
+            result.append(element(f))
+        f[0] += 1
+        return result
+
+    return collect
+
+
+def _map(
+    values: Closure, slots: list[int], condition: Closure | None, parts: list[Closure]
+) -> Closure:
+    slot, put = slots[0], _binder(slots)
+
+    def collect(f: Frame) -> Any:
+        f[0] += MAP_COST
+        result: dict[Any, Any] = {}
+        for item in _items(values(f), put is not None):
+            if put is None:
+                f[slot] = item
+            else:
+                put(f, item)
+            if condition is not None:
+                value = condition(f)
+                if value is False:
+                    f[0] += 1
+                    continue
+                if value is not True:
+                    raise no_overload()
+            f[0] += 2
+            if f[0] > f[1]:
+                raise Exceeded
+            _insert(result, [part(f) for part in parts])
+        f[0] += 1
+        return result
+
+    return collect
+
+
+def _insert(result: dict[Any, Any], entry: list[Any]) -> None:
+    if len(entry) == 2:
+        entries = [(entry[0], entry[1])]
+    else:
+        if not isinstance(entry[0], dict):
+            raise no_overload()
+        entries = list(entry[0].items())
+    for key, value in entries:
+        if key in result:
+            raise EvaluationError(f"insert failed: key {shown(key)} already exists")
+        result[key] = value
