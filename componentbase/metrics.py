@@ -120,6 +120,9 @@ class Registry:
         for metric in metrics:
             self._metrics[metric.name] = metric
 
+    def find(self, name: str) -> Metric | None:
+        return self._metrics.get(name)
+
     def text(self) -> str:
         return "".join(metric.text() for metric in self._metrics.values())
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _PACKAGE = "pilothouse.apiserver.admission.plugins"
 _CSR = "certificatesigningrequests.certificates.k8s.io"
+_ANY = "CREATE UPDATE DELETE CONNECT"
 
 
 class Row(NamedTuple):
@@ -147,9 +148,9 @@ ORDER: tuple[Row, ...] = (
     _on("PodResizeValidator", "pod_resize", "UPDATE", "pods", ("resize",)),
     # Webhooks, policies, quota and deny stand last, so that they see what the others did.
     _on("MutatingAdmissionPolicy", "", ""),
-    _on("MutatingAdmissionWebhook", "", ""),
+    _on("MutatingAdmissionWebhook", "mutating_webhook", _ANY, "", None),
     _on("ValidatingAdmissionPolicy", "", ""),
-    _on("ValidatingAdmissionWebhook", "", ""),
+    _on("ValidatingAdmissionWebhook", "validating_webhook", _ANY, "", None),
     _on("ResourceQuota", "resource_quota", "CREATE UPDATE", "", ("", "resize", "status")),
     _off("AlwaysDeny"),
 )
