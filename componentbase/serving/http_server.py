@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING
 
 from pilothouse.componentbase.serving.http_protocol import HTTPProtocol
+from pilothouse.componentbase.serving.tls_transport import TLSListener, bind
 from pilothouse.componentbase.tasks import TaskOwner
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class HTTPServer:
         self.connections: set[HTTPProtocol] = set()
         self.taken_over: set[asyncio.Transport] = set()
         self.stopping = False
-        self._servers: list[asyncio.Server] = []
+        self._servers: list[asyncio.Server | TLSListener] = []
         self._sweeper: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._date = (0, b"")
@@ -59,25 +60,31 @@ class HTTPServer:
         :raises OSError: the address is taken or not ours.
         """
         loop = self._loop = asyncio.get_running_loop()
-        servers = []
-        if sockets:
-            for listener in sockets:
-                servers.append(
-                    await loop.create_server(
-                        lambda: HTTPProtocol(self), sock=listener, ssl=tls, backlog=backlog
-                    )
-                )
+        if tls is None:
+            servers = await self._listen_plainly(host, port, sockets, backlog)
         else:
-            servers.append(
-                await loop.create_server(
-                    lambda: HTTPProtocol(self), host, port, ssl=tls, backlog=backlog
-                )
-            )
+            bound = [*sockets] or await bind(host, port)
+            for listener in bound:
+                listener.listen(backlog)
+            servers = [TLSListener(bound, tls, lambda: HTTPProtocol(self))]
         self._servers += servers
         if self._sweeper is None:
             self._sweeper = loop.call_later(_SWEEP_SECONDS, self._sweep)
         name = servers[0].sockets[0].getsockname()
         return int(name[1]) if isinstance(name, tuple) else 0
+
+    async def _listen_plainly(
+        self, host: str, port: int, sockets: Sequence[socket.socket], backlog: int
+    ) -> list[asyncio.Server | TLSListener]:
+        loop = asyncio.get_running_loop()
+        if not sockets:
+            return [
+                await loop.create_server(lambda: HTTPProtocol(self), host, port, backlog=backlog)
+            ]
+        return [
+            await loop.create_server(lambda: HTTPProtocol(self), sock=listener, backlog=backlog)
+            for listener in sockets
+        ]
 
     @property
     def addresses(self) -> list[tuple[str, int]]:

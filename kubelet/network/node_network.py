@@ -349,4 +349,9 @@ def prepare_node_namespace() -> None:
         netlink.set_up(netlink.link_index("lo"))
     write_sysctl("net.ipv4.ip_forward", "1")
     write_sysctl("net.ipv4.conf.all.route_localnet", "1")
+    # A Service without endpoints refuses by ICMP. By default one sender gets one such answer a
+    # second, and the redirects of a router on one link count against it: clients would time out.
+    write_sysctl("net.ipv4.icmp_ratelimit", "0")
+    write_sysctl("net.ipv4.conf.all.send_redirects", "0")
+    write_sysctl("net.ipv4.conf.default.send_redirects", "0")
     require_bridge_netfilter()

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+
+import pytest
 
 from pilothouse.apiserver.endpoints.watch import Pumps
 from pilothouse.componentbase.serving.interfaces import frame, unframe
 
 
 class Stream:
-    def __init__(self, *, broken: bool = False) -> None:
+    def __init__(self, *, broken: bool = False, cost: Callable[[], None] = lambda: None) -> None:
         self.pumped = 0
         self.ended = False
         self.broken = broken
+        self.cost = cost
 
     def pump(self) -> None:
         self.pumped += 1
+        self.cost()
         if self.broken:
             raise RuntimeError("broken")
 
@@ -34,6 +39,30 @@ async def test_all_are_pumped_once_and_later_ones_in_the_next_turn() -> None:
     pumps.add(first)  # type: ignore[arg-type]
     await asyncio.sleep(0)
     assert (first.pumped, second.pumped) == (2, 1)
+
+
+async def test_a_fan_out_that_took_long_is_followed_by_a_pause(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr("pilothouse.apiserver.endpoints.watch.time.perf_counter", lambda: now[0])
+    pumps = Pumps()
+    crowd = Stream(cost=lambda: now.__setitem__(0, now[0] + 0.002))
+    written = asyncio.Event()
+    late = Stream(cost=written.set)
+    pumps.add(crowd)  # type: ignore[arg-type]
+    await asyncio.sleep(0)
+    assert crowd.pumped == 1, "the first goes out at once"
+    pumps.add(late)  # type: ignore[arg-type]
+    await asyncio.sleep(0)
+    assert late.pumped == 0
+    pumps.add(late)  # type: ignore[arg-type]
+    await written.wait()
+    assert now == [100.002], "real time has passed, the cost was the crowd's"
+    now[0] += 1
+    pumps.add(crowd)  # type: ignore[arg-type]
+    await asyncio.sleep(0)
+    assert crowd.pumped == 2, "a pause is over when nothing happened in it"
 
 
 async def test_a_broken_stream_ends_alone() -> None:

@@ -52,7 +52,7 @@ sticky = {fetch(f"http://{cluster_ip}/index.html") for _ in range(10)}
 kubectl("create", "service", "clusterip", "nobody", "--tcp=80")
 nobody = jsonpath("{.spec.clusterIP}", "service", "nobody")
 until(lambda: all(f"-d {nobody}/32" in rules(node) for node in netns), "the Service is known")
-refused = run("curl", "-s", "-m", "3", f"http://{nobody}/", check=False).returncode
+refused = run("curl", "-s", "-m", "10", f"http://{nobody}/", check=False).returncode
 
 events = json.loads(kubectl("get", "events", "-o", "json"))["items"]
 kubectl("delete", "deployment", "hello")
