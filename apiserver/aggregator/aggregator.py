@@ -44,7 +44,6 @@ class Aggregator:
         """None as long as there has been no remote APIService."""
         self._server = server
         self._client = server.local_client(user_agent=USER_AGENT)
-        self._objects: dict[str, Obj] = {}
         self._extensions: dict[str, Extension] = {}
         self._by_version: dict[tuple[str, str], Extension] = {}
         self._autoregister: AutoRegister | None = None
@@ -58,8 +57,11 @@ class Aggregator:
 
     def register(self) -> None:
         """Begins to keep the APIServices of what this server serves itself."""
-        current = self._objects
-        self._autoregister = AutoRegister(self._server, self._client, lambda: current)
+        names = [
+            each["metadata"]["name"]
+            for each in self._server.listers.list(API_SERVICES.group_resource)
+        ]
+        self._autoregister = AutoRegister(self._server, self._client, self._current, names)
         self._autoregister.start()
 
     def stop(self) -> None:
@@ -73,17 +75,15 @@ class Aggregator:
 
     # -- APIServices ---------------------------------------------------------------------
 
+    def _current(self, name: str) -> Obj | None:
+        return self._server.listers.get(API_SERVICES.group_resource, "", name)
+
     def _on_event(self, event: str, obj: Obj, old: Obj | None) -> None:
         name = obj["metadata"]["name"]
-        if event == "DELETED":
-            self._objects.pop(name, None)
+        if event == "DELETED" or service_reference(obj) is None:
             self._drop(name)
         else:
-            self._objects[name] = obj
-            if service_reference(obj) is None:
-                self._drop(name)
-            else:
-                self._keep(name, obj)
+            self._keep(name, obj)
         if self._autoregister is not None:
             self._autoregister.changed(name)
 
@@ -134,7 +134,7 @@ class Aggregator:
         self.openapi = RemoteOpenAPI(server.clock, self._extensions)
         self._discovery = RemoteDiscovery(server, self._extensions, self._discovery_changed)
         self._discovery.start()
-        self._availability = Availability(server, self._client, self._extensions, self._objects.get)
+        self._availability = Availability(server, self._client, self._extensions, self._current)
         server.tasks.start(self._availability.start(), "apiservice-availability")
 
     # -- what others ask -----------------------------------------------------------------

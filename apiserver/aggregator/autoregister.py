@@ -36,7 +36,7 @@ from pilothouse.kubeclient.interfaces import DeleteOptions
 from pilothouse.kubeclient.workqueue.queue import WorkQueue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from pilothouse.apimachinery.object import Obj
     from pilothouse.apiserver.server import APIServer
@@ -80,16 +80,20 @@ def _spec(api_service: Obj) -> Obj:
 
 
 class AutoRegister:
-    """``current`` gives the APIServices that there are, by name."""
+    """``current`` finds an APIService by name, ``at_start`` are the names of those there are."""
 
     def __init__(
-        self, server: APIServer, client: Client, current: Callable[[], dict[str, Obj]]
+        self,
+        server: APIServer,
+        client: Client,
+        current: Callable[[str], Obj | None],
+        at_start: Iterable[str],
     ) -> None:
         self._server = server
         self._client = client
         self._current = current
         self._desired: dict[str, Obj] = {}
-        self._at_start = frozenset(current())
+        self._at_start = frozenset(at_start)
         self._synced: set[str] = set()
         self._queue: WorkQueue[str] = WorkQueue("autoregister", server.clock, server.activity)
 
@@ -113,7 +117,7 @@ class AutoRegister:
         """Nothing is to be done, which is so for nearly all events of a start."""
         if name not in self._synced or managed(self._desired.get(name)) != ON_START:
             return False
-        current = self._current().get(name)
+        current = self._current(name)
         return current is None or self._local_status(current) is None
 
     def _local_status(self, current: Obj) -> Obj | None:
@@ -151,7 +155,7 @@ class AutoRegister:
                 queue.done(name)
 
     async def _sync(self, name: str) -> None:
-        desired, current = self._desired.get(name), self._current().get(name)
+        desired, current = self._desired.get(name), self._current(name)
         action = decide(
             desired, current, at_start=name in self._at_start, has_synced=name in self._synced
         )

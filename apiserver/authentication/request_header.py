@@ -81,8 +81,9 @@ class RequestHeaderAuthenticator:
 
 
 def _values(header: str | None) -> list[str]:
-    """Repeated headers arrive joined by commas."""
-    return [part.strip() for part in header.split(",") if part.strip()] if header else []
+    """Repeated ones arrive joined by line ends (``serving/http_protocol.py``); a comma is a
+    part of the name."""
+    return [part.strip() for part in header.split("\n") if part.strip()] if header else []
 
 
 def _signed(der: bytes, ca_der: bytes) -> bool:

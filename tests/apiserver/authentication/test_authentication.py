@@ -113,7 +113,7 @@ async def test_front_proxy(clock: FakeClock, tmp_path: Path) -> None:
         requestheader_allowed_names=["front-proxy-client"],
         requestheader_extra_headers_prefix=["X-Remote-Extra-"],
     )
-    headers = {"x-remote-user": "carol", "x-remote-group": "a,b", "x-remote-extra-k%2fv": "1"}
+    headers = {"x-remote-user": "carol", "x-remote-group": "a\nb", "x-remote-extra-k%2fv": "1"}
     proxy = der(make_client_cert(proxy_ca, "front-proxy-client", now=NOW))
     user = await authenticator.authenticate(headers, proxy)
     assert user and (user.name, user.extra) == ("carol", (("k/v", ("1",)),))
