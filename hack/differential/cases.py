@@ -85,7 +85,10 @@ def _change_item(items: list[Any], last: str, value: Any) -> None:
 def resolve(value: Any, answers: dict[str, Any]) -> Any:
     """``value`` with the references to earlier answers replaced."""
     if isinstance(value, Base):
-        return change(answers.get(value.of) or {}, resolve(value.changes, answers))
+        base = answers.get(value.of) or {}
+        if base.get("kind") == "Status":  # there is no such object: neither server made it
+            return base
+        return change(base, resolve(value.changes, answers))
     if isinstance(value, dict):
         return {key: resolve(item, answers) for key, item in value.items()}
     if isinstance(value, list):
@@ -166,7 +169,8 @@ class _Kind:
         prefix = f"/apis/{gv}" if "/" in gv else f"/api/{gv}"
         self.name = f"{gv.replace('/', '.')}.{self.resource}"
         self.namespaced = data.get("namespaced", True)
-        self.own = "diff-" + re.sub(r"[^a-z0-9]+", "-", self.name)
+        group = re.sub(r"[^a-z0-9]+", "-", gv.replace(".k8s.io", ""))
+        self.own = f"diff-{group}-{self.resource}"[:63]
         self.path = f"{prefix}/namespaces/{self.own}/{self.resource}"
         if not self.namespaced:
             self.path = f"{prefix}/{self.resource}"
@@ -181,6 +185,8 @@ class _Kind:
         obj = {**self.type, **copy.deepcopy(content)}
         text = json.dumps(obj).replace("{ns}", self.own)
         obj = json.loads(text)
+        if not self.data.get("labels", True):
+            return obj  # type: ignore[no-any-return]
         metadata = obj.setdefault("metadata", {})
         metadata.setdefault("name", self.names.get(name, f"{name}-differential"))
         metadata.setdefault("labels", {}).update(self.label)
@@ -221,6 +227,9 @@ def _creation(kind: _Kind) -> Iterator[Case]:
 
 def _bad(kind: _Kind) -> Iterator[Case]:
     named = {"metadata/name": kind.names.get("bad", "bad")}
+    if not kind.data.get("labels", True):
+        yield from _bad_review(kind)
+        return
     unknown = change(kind.minimal, named | {"unknown": 1, "metadata/unknown": {"a": 1}})
     create = f"{kind.path}?dryRun=All"
     yield Case("strict-unknown", "POST", f"{create}&fieldValidation=Strict", unknown)
@@ -238,6 +247,16 @@ def _bad(kind: _Kind) -> Iterator[Case]:
     for name, changes in kind.data.get("bad_rich", {}).items():
         base = change(kind.rich, named | {"metadata/name": kind.names.get("bad", f"bad-{name}")})
         yield Case(f"bad-rich-{name}", "POST", create, change(base, changes))
+
+
+def _bad_review(kind: _Kind) -> Iterator[Case]:
+    """Reviews take no metadata at all."""
+    yield Case("named", "POST", kind.path, change(kind.minimal, {"metadata/name": "x"}))
+    unknown = change(kind.minimal, {"unknown": 1, "spec/unknown": 1})
+    yield Case("strict-unknown", "POST", f"{kind.path}?fieldValidation=Strict", unknown)
+    yield Case("warn-unknown", "POST", f"{kind.path}?fieldValidation=Warn", unknown)
+    for name, changes in kind.data.get("bad", {}).items():
+        yield Case(f"bad-{name}", "POST", kind.path, change(kind.minimal, changes))
 
 
 def _filled(kind: _Kind) -> dict[str, Any]:

@@ -14,6 +14,12 @@ _TEXTS = [
     (r"resource version: \d+( \(\d+\))?", "resource version: RV"),
     (r"https?://127\.0\.0\.1:\d+|\b127\.0\.0\.1:\d+", "SERVER"),
     (r"\b0x[0-9a-f]{6,}", "ADDRESS"),
+    (r"\bkube-api-access-[a-z0-9]{5}\b", "kube-api-access-RANDOM"),
+    (r"\bBad_[a-z0-9]{5}\b", "Bad_RANDOM"),
+    (r'(resourceVersion\\?":\\?")\d+', r"\1RV"),
+    (r"\b(\d+):3\d{4}/(TCP|UDP)", r"\1:PORT/\2"),
+    # What a pod's update changed, as Go prints its own structs.
+    (r"\n@@ (.|\n)*", ""),
 ]
 _TOLD = ("uid", "resourceVersion", "continue")
 
@@ -45,7 +51,7 @@ def _object(value: dict[str, Any]) -> dict[str, Any]:
     made = {key: normal(item, key) for key, item in value.items()}
     entries = made.get("managedFields")
     if isinstance(entries, list):
-        entries.sort(key=lambda e: (e.get("manager", ""), e.get("operation"), str(e)))
+        entries.sort(key=lambda e: [str(e.get(k)) for k in ("manager", "operation", "subresource", "fieldsV1")])
     if made.get("kind") == "Status" and isinstance(made.get("details"), dict):
         _status(made)
     if isinstance(made.get("generateName"), str) and isinstance(made.get("name"), str):
