@@ -93,6 +93,7 @@ async def test_comes_back_when_deleted(server: APIServer) -> None:
 async def test_second_start_writes_nothing_but_the_port() -> None:
     storage = MemoryStorage(FakeClock())
     first = await start(storage=storage)
+    await first.activity.settle()
     revision = await storage.current_revision()
     await run_bootstrap(first)
     assert await storage.current_revision() == revision
