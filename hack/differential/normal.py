@@ -71,7 +71,7 @@ def _status(made: dict[str, Any]) -> None:
 
 
 def _ages(table: dict[str, Any]) -> None:
-    columns = [item.get("name") for item in table["columnDefinitions"]]
+    columns = [item.get("name") for item in table["columnDefinitions"] or []]
     for row in table.get("rows") or []:
         for index, name in enumerate(columns):
             cell = row["cells"][index] if index < len(row["cells"]) else None
