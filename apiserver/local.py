@@ -23,6 +23,12 @@ from pilothouse.kubeclient.interfaces import (
     PatchType,
     WatchEvent,
 )
+from pilothouse.kubeclient.parameters import (
+    delete_options_body,
+    list_parameters,
+    watch_parameters,
+    write_parameters,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -134,7 +140,7 @@ class LocalClient:
         namespace: str = "",
         options: ListOptions = NO_LIST_OPTIONS,
     ) -> ObjectList:
-        query, name = _list_query(options), _named(options.field_selector)
+        query, name = _query(list_parameters(options)), _named(options.field_selector)
         response = await self._call(
             "list",
             resource,
@@ -159,21 +165,19 @@ class LocalClient:
         allow_bookmarks: bool = True,
         timeout_seconds: int = 0,
     ) -> Watch:
-        query, name = _list_query(options), _named(options.field_selector)
-        query["watch"] = ["true"]
-        if allow_bookmarks:
-            query["allowWatchBookmarks"] = ["true"]
-        if send_initial_events:
-            query["sendInitialEvents"] = ["true"]
-            query["resourceVersionMatch"] = ["NotOlderThan"]
-        if timeout_seconds:
-            query["timeoutSeconds"] = [str(timeout_seconds)]
+        name = _named(options.field_selector)
+        query = watch_parameters(
+            options,
+            send_initial_events=send_initial_events,
+            allow_bookmarks=allow_bookmarks,
+            timeout_seconds=timeout_seconds,
+        )
         response = await self._call(
             "watch",
             resource,
             namespace,
             name,
-            query=query,
+            query=_query(query),
             labels=options.label_selector,
             fields=options.field_selector,
         )
@@ -197,7 +201,7 @@ class LocalClient:
             namespace or metadata.get("namespace") or "",
             (name or metadata.get("name") or "") if subresource else "",
             subresource=subresource,
-            query=_write_query(field_manager, dry_run),
+            query=_query(write_parameters(field_manager, dry_run)),
             obj=copy_object(obj),
         )
         return await _object(response)
@@ -218,7 +222,7 @@ class LocalClient:
             metadata.get("namespace") or "",
             metadata.get("name") or "",
             subresource=subresource,
-            query=_write_query(field_manager, dry_run),
+            query=_query(write_parameters(field_manager, dry_run)),
             obj=copy_object(obj),
         )
         return await _object(response)
@@ -236,9 +240,7 @@ class LocalClient:
         force: bool = False,
         dry_run: bool = False,
     ) -> Obj:
-        query = _write_query(field_manager, dry_run)
-        if force:
-            query["force"] = ["true"]
+        query = _query(write_parameters(field_manager, dry_run, force=force))
         response = await self._call(
             "patch",
             resource,
@@ -259,7 +261,7 @@ class LocalClient:
         options: DeleteOptions = NO_DELETE_OPTIONS,
     ) -> Obj:
         response = await self._call(
-            "delete", resource, namespace, name, obj=_delete_options(options)
+            "delete", resource, namespace, name, obj=delete_options_body(options)
         )
         return await _object(response)
 
@@ -274,8 +276,8 @@ class LocalClient:
             "deletecollection",
             resource,
             namespace,
-            query=_list_query(options),
-            obj=_delete_options(delete),
+            query=_query(list_parameters(options)),
+            obj=delete_options_body(delete),
             labels=options.label_selector,
             fields=options.field_selector,
         )
@@ -400,45 +402,6 @@ def _named(field_selector: str) -> str:
     return ""
 
 
-def _list_query(options: ListOptions) -> Query:
-    query: Query = {}
-    if options.label_selector:
-        query["labelSelector"] = [options.label_selector]
-    if options.field_selector:
-        query["fieldSelector"] = [options.field_selector]
-    if options.resource_version:
-        query["resourceVersion"] = [options.resource_version]
-    if options.resource_version_match:
-        query["resourceVersionMatch"] = [options.resource_version_match]
-    if options.limit:
-        query["limit"] = [str(options.limit)]
-    if options.continue_token:
-        query["continue"] = [options.continue_token]
-    return query
-
-
-def _write_query(field_manager: str, dry_run: bool) -> Query:
-    query: Query = {}
-    if field_manager:
-        query["fieldManager"] = [field_manager]
-    if dry_run:
-        query["dryRun"] = ["All"]
-    return query
-
-
-def _delete_options(options: DeleteOptions) -> Obj:
-    wire: Obj = {}
-    if options.grace_period_seconds is not None:
-        wire["gracePeriodSeconds"] = options.grace_period_seconds
-    if options.propagation_policy:
-        wire["propagationPolicy"] = options.propagation_policy
-    preconditions = {}
-    if options.precondition_uid:
-        preconditions["uid"] = options.precondition_uid
-    if options.precondition_resource_version:
-        preconditions["resourceVersion"] = options.precondition_resource_version
-    if preconditions:
-        wire["preconditions"] = preconditions
-    if options.dry_run:
-        wire["dryRun"] = ["All"]
-    return wire
+def _query(parameters: dict[str, str]) -> Query:
+    """As :func:`parse_query` gives it."""
+    return {key: [value] for key, value in parameters.items()}

@@ -25,6 +25,12 @@ from pilothouse.kubeclient.interfaces import (
     PatchType,
     WatchEvent,
 )
+from pilothouse.kubeclient.parameters import (
+    delete_options_body,
+    list_parameters,
+    watch_parameters,
+    write_parameters,
+)
 
 if TYPE_CHECKING:
     import aiohttp
@@ -120,7 +126,7 @@ class HTTPSClient:
         namespace: str = "",
         options: ListOptions = _LIST,
     ) -> ObjectList:
-        body = await self._json("GET", path_of(resource, namespace), _list_query(options))
+        body = await self._json("GET", path_of(resource, namespace), list_parameters(options))
         items = body.get("items") or []
         kind = body.get("kind", "").removesuffix("List")
         for item in items:  # the items of a list don't repeat what the list says
@@ -140,14 +146,12 @@ class HTTPSClient:
         allow_bookmarks: bool = True,
         timeout_seconds: int = 0,
     ) -> HTTPSWatch:
-        query = _list_query(options) | {"watch": "true"}
-        if allow_bookmarks:
-            query["allowWatchBookmarks"] = "true"
-        if send_initial_events:
-            query["sendInitialEvents"] = "true"
-            query.setdefault("resourceVersionMatch", "NotOlderThan")
-        if timeout_seconds:
-            query["timeoutSeconds"] = str(timeout_seconds)
+        query = watch_parameters(
+            options,
+            send_initial_events=send_initial_events,
+            allow_bookmarks=allow_bookmarks,
+            timeout_seconds=timeout_seconds,
+        )
         response = await self._open("GET", path_of(resource, namespace), query, stream=True)
         return HTTPSWatch(response)
 
@@ -163,7 +167,7 @@ class HTTPSClient:
         dry_run: bool = False,
     ) -> Obj:
         path = path_of(resource, namespace or meta(obj).get("namespace") or "", name, subresource)
-        return await self._json("POST", path, _write_query(field_manager, dry_run), obj)
+        return await self._json("POST", path, write_parameters(field_manager, dry_run), obj)
 
     async def update(
         self,
@@ -176,7 +180,7 @@ class HTTPSClient:
     ) -> Obj:
         metadata = meta(obj)
         path = path_of(resource, metadata.get("namespace") or "", metadata["name"], subresource)
-        return await self._json("PUT", path, _write_query(field_manager, dry_run), obj)
+        return await self._json("PUT", path, write_parameters(field_manager, dry_run), obj)
 
     async def patch(
         self,
@@ -191,9 +195,7 @@ class HTTPSClient:
         force: bool = False,
         dry_run: bool = False,
     ) -> Obj:
-        query = _write_query(field_manager, dry_run)
-        if force:
-            query["force"] = "true"
+        query = write_parameters(field_manager, dry_run, force=force)
         path = path_of(resource, namespace, name, subresource)
         return await self._json("PATCH", path, query, patch, content_type=patch_type)
 
@@ -217,7 +219,7 @@ class HTTPSClient:
         await self._json(
             "DELETE",
             path_of(resource, namespace),
-            _list_query(options),
+            list_parameters(options),
             delete_options_body(delete),
         )
 
@@ -358,25 +360,6 @@ def path_of(
     return "/" + "/".join(parts)
 
 
-def delete_options_body(options: DeleteOptions) -> Obj:
-    """The options as the wire object."""
-    body: Obj = {"kind": "DeleteOptions", "apiVersion": "v1"}
-    if options.grace_period_seconds is not None:
-        body["gracePeriodSeconds"] = options.grace_period_seconds
-    if options.propagation_policy:
-        body["propagationPolicy"] = options.propagation_policy
-    preconditions = {}
-    if options.precondition_uid:
-        preconditions["uid"] = options.precondition_uid
-    if options.precondition_resource_version:
-        preconditions["resourceVersion"] = options.precondition_resource_version
-    if preconditions:
-        body["preconditions"] = preconditions
-    if options.dry_run:
-        body["dryRun"] = ["All"]
-    return body
-
-
 def tls_context(config: ClientConfig) -> ssl.SSLContext:
     """Trusts the config's CA only and presents its client certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -397,25 +380,6 @@ def tls_context(config: ClientConfig) -> ssl.SSLContext:
         finally:
             os.unlink(path)
     return context
-
-
-def _list_query(options: ListOptions) -> dict[str, str]:
-    query = {
-        "labelSelector": options.label_selector,
-        "fieldSelector": options.field_selector,
-        "resourceVersion": options.resource_version,
-        "resourceVersionMatch": options.resource_version_match,
-        "limit": str(options.limit or ""),
-        "continue": options.continue_token,
-    }
-    return {k: v for k, v in query.items() if v}
-
-
-def _write_query(field_manager: str, dry_run: bool) -> dict[str, str]:
-    query = {"fieldManager": field_manager} if field_manager else {}
-    if dry_run:
-        query["dryRun"] = "All"
-    return query
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
