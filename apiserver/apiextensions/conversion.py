@@ -1,8 +1,9 @@
 """Between the versions of a custom kind: the one place that knows ``spec.conversion``.
 
-Versions are converted where objects are read from the store and where they are written to it
-(``store.py``), so both directions are functions from one object to another. The strategy None
-changes apiVersion only. Webhook conversion plugs in as another :class:`Converter`.
+The strategy None changes apiVersion only: its converter is a plain function, and objects are
+converted where they are read and written (``store.py``). A webhook has to be asked, many objects
+at a time: its converter is awaited, between the store and the watch cache
+(``converting_storage.py``).
 """
 
 from __future__ import annotations
@@ -10,46 +11,46 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Sequence
+
     from pilothouse.apimachinery.object import Obj
+    from pilothouse.apiserver.registry.context import RegistryContext
 
 
 class Converter(Protocol):
-    def convert(self, obj: Obj, api_version: str) -> Obj:
+    synchronous: bool
+    """Whether ``convert`` returns the object itself, instead of something to be awaited."""
+
+    def convert(self, obj: Obj, api_version: str) -> Obj | Awaitable[Obj]:
         """``obj`` as ``api_version`` has it; a new object, parts may be shared.
 
         :raises StatusError: it can't be converted.
+        """
+
+    async def convert_all(self, objs: Sequence[Obj], api_version: str) -> list[Obj]:
+        """The same for many at once, none of which is in ``api_version`` already.
+
+        :raises Unconvertible: some can't be converted.
         """
 
 
 class NoneConverter:
     """Same fields in all versions."""
 
+    synchronous = True
+
     def convert(self, obj: Obj, api_version: str) -> Obj:
         return obj if obj.get("apiVersion") == api_version else {**obj, "apiVersion": api_version}
 
+    async def convert_all(self, objs: Sequence[Obj], api_version: str) -> list[Obj]:
+        return [self.convert(obj, api_version) for obj in objs]
 
-def converter_for(crd: Obj) -> Converter:
-    """The converter of a CRD. A Webhook strategy is refused when objects really differ in
-    version: see :class:`UnavailableConverter`."""
+
+def converter_for(crd: Obj, context: RegistryContext) -> Converter:
+    """The converter of a CRD."""
     conversion = crd["spec"].get("conversion") or {}
-    if conversion.get("strategy") == "Webhook":
-        return UnavailableConverter(crd["metadata"]["name"])
-    return NoneConverter()
+    if conversion.get("strategy") != "Webhook":
+        return NoneConverter()
+    from pilothouse.apiserver.apiextensions.webhook_conversion import WebhookConverter
 
-
-class UnavailableConverter:
-    """Webhook conversion is not available: one version works, others fail loudly."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def convert(self, obj: Obj, api_version: str) -> Obj:
-        from pilothouse.apimachinery.errors import new_internal_error
-
-        if obj.get("apiVersion") == api_version:
-            return obj
-        kind = f"{obj.get('apiVersion')}, Kind={obj.get('kind')}"
-        raise new_internal_error(
-            f"conversion webhook for {kind} failed: webhook conversion of {self._name} to "
-            f"{api_version} is not available"
-        )
+    return WebhookConverter(crd, context)

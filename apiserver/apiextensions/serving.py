@@ -77,7 +77,7 @@ class CustomKind:
         self.storage_version = conditions.storage_version(crd)
         self.migrating = len(conditions.stored_versions(crd)) > 1
         self.terminating = bool(crd["metadata"].get("deletionTimestamp"))
-        self.converter = converter_for(crd)
+        self.converter = converter_for(crd, context)
         self.crd_head = {
             "group": spec["group"],
             "kind": spec["names"]["kind"],
@@ -178,7 +178,7 @@ class CustomKind:
     async def close(self) -> None:
         """Ends caches and watches."""
         for store in self._stores.values():
-            await store.cacher.close()
+            await store.close()
 
 
 class _Schemas(dict[str, Any]):

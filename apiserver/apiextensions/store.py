@@ -3,22 +3,28 @@
 Each version has a store and a watch cache of its own over the same keys, in which objects are in
 that version: stored bytes are converted, pruned and defaulted when they enter the cache, and
 objects are converted to the storage version when they are written. So nothing else needs to
-know that there are versions.
+know that there are versions. Where a webhook converts, that happens below the cache
+(``converting_storage.py``), so that nothing here has to wait.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from pilothouse.apimachinery.errors import new_forbidden
+from pilothouse.apiserver.registry.interpret import interpret
 from pilothouse.apiserver.registry.store import Store
 from pilothouse.apiserver.storage.cacher.cacher import Cacher
+from pilothouse.apiserver.storage.errors import StorageError
 from pilothouse.apiserver.storage.versioner import encode
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pilothouse.apimachinery.object import Obj
+    from pilothouse.apiserver.apiextensions.converting_storage import ConvertingStorage
     from pilothouse.apiserver.apiextensions.serving import CustomKind
     from pilothouse.apiserver.registry.context import RegistryContext
     from pilothouse.apiserver.registry.resources import ServedResource
@@ -40,53 +46,114 @@ class CustomStore(Store):
         admission: Admission,
     ) -> None:
         self.kind = kind
+        self._version = served.gvr.version
+        self._api_version = served.api_version
+        self._stored_api_version = f"{served.gvr.group}/{kind.storage_version}"
+        self._stored = storage
+        self._converting: ConvertingStorage | None = None
+        if not kind.converter.synchronous:
+            from pilothouse.apiserver.apiextensions.converting_storage import ConvertingStorage
+
+            storage = self._converting = ConvertingStorage(storage, self, str(served.gvr))
         cacher = Cacher(
             storage,
             served.prefix,
             clock=context.clock,
             indexers={"metadata.name": lambda entry: entry.name},
-            decode=self.decode,
+            decode=None if self._converting is not None else self.decode,
         )
-        self._version = served.gvr.version
-        self._api_version = served.api_version
-        self._stored_api_version = f"{served.gvr.group}/{kind.storage_version}"
+        if self._converting is not None:
+            self._converting.known = cacher.get
         super().__init__(served, storage, cacher, context, admission)
+
+    # stored bytes → this version
 
     def decode(self, value: bytes) -> bytes:
         """Stored bytes as this version has them. :raises ValueError: no JSON object."""
+        obj = self._stored_object(value)
+        if obj.get("apiVersion") != self._api_version:
+            obj = self._pruned(self.kind.converter.convert(obj, self._api_version))
+        return _encoded(obj)
+
+    def _stored_object(self, value: bytes) -> Obj:
+        """Pruned and defaulted as its own version wants it."""
         obj = orjson.loads(value)
         if not isinstance(obj, dict):
             raise ValueError("no JSON object")
-        kind = self.kind
         version = str(obj.get("apiVersion") or "").rpartition("/")[2]
-        schema = kind.schemas.get(version)
+        schema = self.kind.schemas.get(version)
         if schema is not None:
             obj = schema.coerce(obj, None)
             schema.default(obj)
-        if obj.get("apiVersion") != self._api_version:
-            obj = kind.converter.convert(obj, self._api_version)
-            obj = kind.schemas[self._version].coerce(obj, None)
-        metadata = obj.get("metadata")
-        if isinstance(metadata, dict) and not metadata.get("generation"):
-            metadata["generation"] = 1
-        return encode(obj)
+        return obj
+
+    def _pruned(self, obj: Any) -> Obj:
+        pruned: Obj = self.kind.schemas[self._version].coerce(obj, None)
+        return pruned
+
+    # the same for ConvertingStorage, where a webhook converts
+
+    def at_once(self, value: bytes) -> bytes | None:
+        try:
+            obj = self._stored_object(value)
+        except ValueError:
+            return value  # the cache reports what is damaged
+        return _encoded(obj) if obj.get("apiVersion") == self._api_version else None
+
+    async def served_form(self, values: Sequence[bytes]) -> list[bytes]:
+        """Values that ``at_once`` could not give. :raises Unconvertible: the webhook fails."""
+        objs = [self._stored_object(value) for value in values]
+        converted = await self.kind.converter.convert_all(objs, self._api_version)
+        return [_encoded(self._pruned(obj)) for obj in converted]
+
+    async def storage_form(self, value: bytes) -> bytes:
+        """What is written of a value of this version. :raises Unconvertible: the webhook fails."""
+        if self._api_version == self._stored_api_version:
+            return value
+        kind = self.kind
+        objs = await kind.converter.convert_all([orjson.loads(value)], self._stored_api_version)
+        return encode(kind.schemas[kind.storage_version].coerce(objs[0], None))
 
     def stored_form(self, key: str, obj: Obj, data: bytes) -> bytes:
-        if self._api_version == self._stored_api_version:
+        if self._converting is not None or self._api_version == self._stored_api_version:
             return super().stored_form(key, obj, data)
         kind = self.kind
         stored = kind.converter.convert(orjson.loads(data), self._stored_api_version)
         return encode(kind.schemas[kind.storage_version].coerce(stored, None))
 
+    async def written(self, key: str, data: bytes, revision: int) -> Entry:
+        """With a webhook: what reading it back gives, which is what watchers see."""
+        converting = self._converting
+        if converting is None or self._api_version == self._stored_api_version:
+            return self.cacher.written(key, data, revision)
+        await converting.delivered()
+        entry = self.cacher.get(key)
+        if entry is not None and entry.revision == revision:
+            return entry
+        found = await self._stored.get(key)
+        if found is None or found.mod_revision != revision:
+            return self.cacher.written(key, data, revision)  # others have been quicker
+        try:
+            value = (await converting.convert([found.value]))[0]
+        except StorageError as error:
+            raise interpret(error, "get", self.resource, "") from error
+        return self.cacher.written(key, value, revision)
+
     async def outdated(self, key: str) -> bool:
         """Writing an object without changing it brings it to the storage version."""
         if not self.kind.migrating:
             return False
-        found = await self.storage.get(key)
+        found = await self._stored.get(key)
         if found is None:
             return False
         stored = orjson.loads(found.value)
         return bool(stored.get("apiVersion") != self._stored_api_version)
+
+    async def close(self) -> None:
+        """Ends the cache, its watchers and conversions."""
+        await self.cacher.close()
+        if self._converting is not None:
+            await self._converting.close()
 
     async def create(self, write: Write, obj: Obj) -> Entry:
         self._forbid_while_terminating(write)
@@ -100,3 +167,10 @@ class CustomStore(Store):
         if self.kind.terminating:
             reason = "create not allowed while custom resource definition is terminating"
             raise new_forbidden(self.resource, write.name, reason)
+
+
+def _encoded(obj: Obj) -> bytes:
+    metadata = obj.get("metadata")
+    if isinstance(metadata, dict) and not metadata.get("generation"):
+        metadata["generation"] = 1
+    return encode(obj)

@@ -137,7 +137,7 @@ async def _write(store: Store, write: Write, key: str, entry: Entry, obj: Obj) -
         return store.dry_result(key, entry, data)
     data = store.stored_form(key, obj, data)
     revision = await store.storage.update(key, data, expected=entry.revision, ttl=store.ttl)
-    return store.cacher.written(key, data, revision)
+    return await store.written(key, data, revision)
 
 
 async def _remove(store: Store, write: Write, key: str, entry: Entry) -> Entry | Obj:

@@ -24,6 +24,7 @@ from pilothouse.apiserver.storage.errors import (
     RevisionConflict,
     StorageError,
     Unavailable,
+    Unconvertible,
 )
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ def interpret(error: StorageError, verb: str, resource: GroupResource, name: str
         return new_timeout(f"the store did not answer the {verb} in time", 1)
     if isinstance(error, Unavailable):
         return new_server_timeout(resource, verb, 2)
+    if isinstance(error, Unconvertible):
+        return StatusError(500, "", str(error))
     if isinstance(error, Corrupt):
         return new_internal_error(str(error))
     return new_internal_error(str(error))

@@ -221,7 +221,7 @@ class Store:
             if found is None or found.value != data:
                 raise
             revision = found.mod_revision
-        return cacher.written(key, data, revision)
+        return await self.written(key, data, revision)
 
     def _unstored(self, key: str, data: bytes) -> Entry:
         """A dry run's result: an entry without a resourceVersion."""
@@ -280,6 +280,10 @@ class Store:
         """What is written of ``obj``, which is ``data`` encoded."""
         self.cacher.remember(key, data, obj)
         return data
+
+    async def written(self, key: str, data: bytes, revision: int) -> Entry:
+        """The entry of a write of ``data`` that returned ``revision``."""
+        return self.cacher.written(key, data, revision)
 
     async def outdated(self, key: str) -> bool:
         """Whether an object is to be written anew although nothing in it has changed."""

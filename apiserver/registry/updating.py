@@ -243,7 +243,7 @@ async def replace(
         if rollback is not None:
             rollback()
         raise
-    return store.cacher.written(key, data, revision)
+    return await store.written(key, data, revision)
 
 
 async def _delete_emptied(store: Store, write: Write, key: str, existing: Entry, obj: Obj) -> Entry:

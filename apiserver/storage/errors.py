@@ -7,7 +7,8 @@ StorageError
 ├── FutureRevision     revision not reached yet
 ├── OutcomeUnknown     the store did not answer in time: the write may have happened
 ├── Unavailable        no store reachable
-└── Corrupt            damaged data; the message says what to do
+├── Corrupt            damaged data; the message says what to do
+└── Unconvertible      a custom object can't be had in the version that is asked for
 """
 
 from __future__ import annotations
@@ -57,4 +58,8 @@ class Unavailable(StorageError):
 
 
 class Corrupt(StorageError):
+    pass
+
+
+class Unconvertible(StorageError):
     pass

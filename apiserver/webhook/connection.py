@@ -83,7 +83,7 @@ class Connection:
         if status in (204, 304):
             return b""
         if "chunked" in headers.get("transfer-encoding", ""):
-            parts = []
+            parts: list[bytes] = []
             while True:
                 line = await reader.readuntil(b"\n")
                 size = int(line.split(b";")[0].strip() or b"x", 16)

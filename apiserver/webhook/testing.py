@@ -13,16 +13,17 @@ import inspect
 import json
 import ssl
 import tempfile
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pilothouse.apimachinery.clock import RealClock
 from pilothouse.componentbase.certs import make_ca, make_serving_cert
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pilothouse.apimachinery.object import Obj
+    from pilothouse.componentbase.certs import KeyPair
 
     Reply = Callable[[Obj], Any]
 
@@ -32,7 +33,7 @@ class WebhookServer:
     response (a dict), a whole review (with ``kind``), or (status, bytes)."""
 
     def __init__(self, *names: str) -> None:
-        now = datetime.now(UTC)
+        now = RealClock().now()  # TLS looks at the machine's
         self.ca = make_ca("webhook-ca", now=now)
         self._pair = make_serving_cert(
             self.ca, "webhook", now=now, names=("localhost", *names), ips=("127.0.0.1",)
@@ -56,11 +57,7 @@ class WebhookServer:
 
     async def __aenter__(self) -> WebhookServer:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        with tempfile.TemporaryDirectory() as folder:
-            cert, key = Path(folder, "tls.crt"), Path(folder, "tls.key")
-            cert.write_bytes(self._pair.cert)
-            key.write_bytes(self._pair.key)
-            context.load_cert_chain(cert, key)
+        _load(context, self._pair)
         self._writers: set[asyncio.StreamWriter] = set()
         self._serving: set[asyncio.Task[Any]] = set()
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=context)
@@ -120,6 +117,14 @@ class WebhookServer:
             response = {"uid": review["request"]["uid"], **reply}
             reply = {key: review[key] for key in ("kind", "apiVersion")} | {"response": response}
         return 200, json.dumps(reply).encode()
+
+
+def _load(context: ssl.SSLContext, pair: KeyPair) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        cert, key = Path(folder, "tls.crt"), Path(folder, "tls.key")
+        cert.write_bytes(pair.cert)
+        key.write_bytes(pair.key)
+        context.load_cert_chain(cert, key)
 
 
 def allowed(**more: Any) -> Obj:

@@ -1,0 +1,205 @@
+"""Conversion by a webhook: ConversionReviews, and what a webhook may change (apiextensions
+pkg/apiserver/conversion/webhook_converter.go).
+
+A webhook converts fields; of metadata only labels and annotations are taken from its answer.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pilothouse.apimachinery.errors import StatusError
+from pilothouse.apimachinery.fieldpath import Path
+from pilothouse.apimachinery.metavalidation import validate_annotations, validate_labels
+from pilothouse.apimachinery.object import copy_object
+from pilothouse.apimachinery.schema import gvk_of
+from pilothouse.apiserver.registry.before import new_uid
+from pilothouse.apiserver.storage.errors import Unconvertible
+from pilothouse.apiserver.webhook.client import DEFAULT_TIMEOUT, webhook_client
+from pilothouse.apiserver.webhook.client_config import ConfigError, target_of
+from pilothouse.apiserver.webhook.errors import CallError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pilothouse.apimachinery.object import Obj
+    from pilothouse.apiserver.registry.context import RegistryContext
+
+_GROUP = "apiextensions.k8s.io"
+_KIND = f"{_GROUP}/v1, Kind=ConversionReview"
+_IDENTITY = (("name", "name"), ("namespace", "namespace"), ("uid", "UID"))
+BATCH = 500
+"""Objects in one review: lists of any length are asked for in pieces."""
+
+
+class InvalidConversion(ValueError):
+    """What is wrong with a webhook's answer."""
+
+
+class WebhookConverter:
+    """Of one state of a CRD."""
+
+    synchronous = False
+
+    def __init__(self, crd: Obj, context: RegistryContext) -> None:
+        webhook = crd["spec"]["conversion"].get("webhook") or {}
+        self._context = context
+        self._client_config: Obj = webhook.get("clientConfig") or {}
+        self._review_versions: Sequence[str] = webhook.get("conversionReviewVersions") or ()
+        group = crd["spec"]["group"]
+        self._known = {f"{group}/{version['name']}" for version in crd["spec"]["versions"]}
+
+    async def convert(self, obj: Obj, api_version: str) -> Obj:
+        """:raises StatusError: 500."""
+        if obj.get("apiVersion") == api_version:
+            return obj
+        try:
+            return (await self.convert_all([obj], api_version))[0]
+        except Unconvertible as error:
+            raise StatusError(500, "", str(error)) from error
+
+    async def convert_all(self, objs: Sequence[Obj], api_version: str) -> list[Obj]:
+        """:raises Unconvertible: with upstream's text."""
+        converted: list[Obj] = []
+        for start in range(0, len(objs), BATCH):
+            converted += await self._review(objs[start : start + BATCH], api_version)
+        return converted
+
+    async def _review(self, objs: Sequence[Obj], api_version: str) -> list[Obj]:
+        for obj in objs:
+            found = str(obj.get("apiVersion") or "")
+            if found not in self._known:
+                raise Unconvertible(f"request to convert CR from an invalid group/version: {found}")
+        kind = gvk_of(objs[0])
+        version = next((v for v in self._review_versions if v in ("v1", "v1beta1")), "")
+        if not version:
+            raise Unconvertible("no supported conversion review versions")
+        uid = new_uid(self._context.random)
+        review = make_review(version, uid, objs, api_version)
+        try:
+            target = target_of(self._client_config)
+            answer = await webhook_client(self._context).post(target, review, DEFAULT_TIMEOUT)
+            found_objs = converted_objects(answer, version, uid)
+        except (CallError, ConfigError, InvalidConversion) as error:
+            raise Unconvertible(f"conversion webhook for {kind} failed: {error}") from error
+        if len(found_objs) != len(objs):
+            raise Unconvertible(
+                f"conversion webhook for {kind} returned {len(found_objs)} objects, "
+                f"expected {len(objs)}"
+            )
+        result = []
+        for index, (obj, new) in enumerate(zip(objs, found_objs, strict=True)):
+            try:
+                result.append(checked(obj, new, api_version, index))
+            except InvalidConversion as error:
+                raise Unconvertible(f"conversion webhook for {kind} returned {error}") from error
+        return result
+
+
+def make_review(version: str, uid: str, objs: Sequence[Obj], api_version: str) -> Obj:
+    return {
+        "kind": "ConversionReview",
+        "apiVersion": f"{_GROUP}/{version}",
+        "request": {"uid": uid, "desiredAPIVersion": api_version, "objects": list(objs)},
+    }
+
+
+def converted_objects(review: Obj, version: str, uid: str) -> list[Any]:
+    """:raises InvalidConversion: the answer is none, or says that it has failed."""
+    response = review.get("response")
+    if version == "v1":
+        group, _, found = str(review.get("apiVersion") or "").rpartition("/")
+        kind = f"{group}/{found}, Kind={review.get('kind') or ''}"
+        if kind != _KIND:
+            raise InvalidConversion(f"expected webhook response of {_KIND}, got {kind}")
+    if not isinstance(response, dict):
+        raise InvalidConversion("no response provided")
+    if version == "v1" and response.get("uid") != uid:
+        raise InvalidConversion(f'expected response.uid="{uid}", got "{response.get("uid") or ""}"')
+    result = response.get("result") or {}
+    status = result.get("status") or ""
+    if status != "Success":
+        text = f"response.result.status was '{status}', not 'Success'"
+        raise InvalidConversion(result.get("message") or text)
+    return list(response.get("convertedObjects") or ())
+
+
+def checked(original: Obj, converted: Any, api_version: str, index: int) -> Obj:
+    """The converted object with the original's metadata. :raises InvalidConversion: it is not
+    the same object in another version."""
+    if not isinstance(converted, dict):
+        raise InvalidConversion(
+            f"invalid converted object at index {index}: Object 'Kind' is missing"
+        )
+    found = converted.get("apiVersion") or ""
+    if found != api_version:
+        raise InvalidConversion(
+            f"invalid converted object at index {index}: invalid groupVersion "
+            f"(expected {api_version}, received {found})"
+        )
+    kind, expected = converted.get("kind") or "", original.get("kind") or ""
+    if kind != expected:
+        raise InvalidConversion(
+            f"invalid converted object at index {index}: invalid kind "
+            f"(expected {expected}, received {kind})"
+        )
+    before, after = original.get("metadata") or {}, converted.get("metadata") or {}
+    if isinstance(after, dict):
+        for key, name in _IDENTITY:
+            was, now = before.get(key) or "", after.get(key) or ""
+            if was != now:
+                raise InvalidConversion(
+                    f"invalid converted object at index {index}: must have the same {name}: "
+                    f"{was} != {now}"
+                )
+    try:
+        metadata = _restored(original, converted)
+    except InvalidConversion as error:
+        raise InvalidConversion(f"invalid metadata in object at index {index}: {error}") from error
+    return {**converted, "metadata": metadata}
+
+
+def _restored(original: Obj, converted: Obj) -> Obj:
+    """The original's metadata with the labels and annotations of the answer."""
+    if "metadata" not in converted:
+        raise InvalidConversion("missing metadata in converted object")
+    given = converted["metadata"]
+    if not isinstance(given, dict):
+        shown = _go_type(given)
+        raise InvalidConversion(f"invalid metadata of type {shown} in converted object")
+    metadata: Obj = copy_object(original.get("metadata") or {})
+    for field in ("labels", "annotations"):
+        value = given.get(field)
+        if value is None:
+            metadata.pop(field, None)
+            continue
+        if not isinstance(value, dict):
+            shown = _go_type(value)
+            raise InvalidConversion(f"invalid metadata.{field} of type {shown} in converted object")
+        for key, text in value.items():
+            if not isinstance(text, str):
+                raise InvalidConversion(
+                    f"metadata.{field}[{key}] must be a string, but is {_go_type(text)} in "
+                    "converted object"
+                )
+        if value != metadata.get(field):
+            _check(field, value)
+        metadata[field] = value
+    return metadata
+
+
+def _check(field: str, value: dict[str, str]) -> None:
+    if field == "labels":
+        errors = validate_labels(value, Path("metadata").child("labels"))
+    else:
+        errors = validate_annotations(value, Path("metadata").child("annotation"))
+    if errors:
+        texts = [str(error) for error in errors]
+        raise InvalidConversion(texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]")
+
+
+def _go_type(value: Any) -> str:
+    if isinstance(value, bool):
+        return "bool"
+    names = {str: "string", int: "int64", float: "float64", list: "[]interface {}"}
+    return "<nil>" if value is None else names.get(type(value), "map[string]interface {}")
