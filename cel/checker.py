@@ -25,6 +25,8 @@ TYPE_NAMES: dict[str, Type] = {
     "int": types.INT,
     "list": types.list_of(_A),
     "map": types.map_of(_A, _B),
+    "net.CIDR": types.opaque("net.CIDR"),
+    "net.IP": types.opaque("net.IP"),
     "null_type": types.NULL,
     "optional_type": types.optional_of(_A),
     "string": types.STRING,

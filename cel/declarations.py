@@ -8,16 +8,16 @@ environment is made. A signature is ``string.startsWith(string) -> bool`` for a 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pilothouse.cel import types
 from pilothouse.cel.types import Type
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
-Implementation = "Callable[..., Any]"
-Row = tuple[str, str, "Callable[..., Any]"]
+Row = tuple[str, str, Callable[..., Any]]
 _SIGNATURE = re.compile(r"(?P<name>[^\s()]+)\((?P<args>.*)\) -> (?P<result>.+)")
 
 

@@ -13,13 +13,15 @@ from pilothouse.cel.costs import PER_CALL_LIMIT
 from pilothouse.cel.declarations import Functions
 from pilothouse.cel.folds import Exceeded
 from pilothouse.cel.interfaces import CompileError, CostLimitExceeded, EvaluationError
+from pilothouse.cel.library import KUBERNETES
 from pilothouse.cel.parser import parse
 from pilothouse.cel.source import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from pilothouse.cel.compiler import Closure
+    from pilothouse.cel.declarations import Row
     from pilothouse.cel.interfaces import Budget
     from pilothouse.cel.types import Type
 
@@ -28,13 +30,11 @@ _KEPT = 512
 _MACROS = {**macros.STANDARD, **macros.OPTIONALS, **macros.TWO_VARIABLES, **macros.LISTS}
 
 
-@lru_cache(maxsize=1)
-def functions() -> Functions:
-    """All functions that Kubernetes' environments share."""
-    from pilothouse.cel.library import KUBERNETES
-
+@lru_cache(maxsize=4)
+def functions(libraries: tuple[Callable[[], Iterable[Row]], ...] = KUBERNETES) -> Functions:
+    """The functions of ``libraries``: those that Kubernetes' environments share."""
     found = Functions()
-    for rows in KUBERNETES:
+    for rows in libraries:
         found.add(rows())
     return found
 
@@ -119,7 +119,7 @@ class Environment:
         bindings: bool = False,
     ) -> None:
         self.variables = dict(variables)
-        self._structs = dict(structs or {})
+        self._structs: Mapping[str, Type] = structs or {}
         self._type_names = {**TYPE_NAMES, **(type_names or {})}
         self._functions = extra_functions or functions()
         self._macros = {**_MACROS, **macros.BINDINGS} if bindings else _MACROS

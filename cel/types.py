@@ -169,4 +169,6 @@ def _parse(text: str) -> tuple[Type, str]:
         return type_of(params[0]), rest
     if len(name) == 1 and name.isupper():
         return param(name), rest
+    if name.startswith("kubernetes."):
+        return object_of(name, {}), rest
     return _NAMED.get(name) or opaque(name, *params), rest

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pilothouse.apimachinery.quantity import Quantity
 from pilothouse.cel.interfaces import EvaluationError
 
 MAX_INT = (1 << 63) - 1
@@ -141,6 +142,7 @@ _TYPE_NAMES: dict[type, str] = {
     Duration: "google.protobuf.Duration",
     Optional: "optional_type",
     TypeValue: "type",
+    Quantity: "kubernetes.Quantity",
 }
 
 
