@@ -7,7 +7,8 @@ user already, and errors reach them as exceptions.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
 
 from pilothouse.apimachinery.errors import StatusError, new_request_entity_too_large
 from pilothouse.apiserver.endpoints.responses import error_response
@@ -30,6 +31,8 @@ from pilothouse.apiserver.request.info import (
 
 if TYPE_CHECKING:
     from pilothouse.apiserver.endpoints.handler import APIHandler, Server
+    from pilothouse.apiserver.metrics import APIServerMetrics, RequestSeries
+    from pilothouse.apiserver.request.context import Query
     from pilothouse.componentbase.serving.interfaces import HTTPRequest
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -74,43 +77,105 @@ class HTTPEdge:
     def __init__(self, server: Server, api: APIHandler) -> None:
         self._chain = build_chain(server, api)
         self._activity = server.activity
-        self._infos: dict[tuple[str, bytes], RequestInfo] = {}
+        self._server = server
+        self._api = api
+        self._metrics: APIServerMetrics = server.services["metrics"]
+        self._infos: dict[tuple[str, bytes], tuple[RequestInfo, RequestSeries | None]] = {}
         """Of targets without a query: the same few are asked for again and again."""
 
     async def handle(self, request: HTTPRequest) -> Response:
+        start = perf_counter()
         try:
-            inner = self._request(request)
+            inner, series = self._request(request)
         except StatusError as error:
             return error_response(error)
         if is_long_running(inner.info):
-            return await self._chain(inner)
+            return await self._long_running(inner, series, request)
         activity = self._activity
         activity.begin("request")
         try:
-            return await self._chain(inner)
+            response = await self._chain(inner)
         finally:
             activity.end("request")
+        # What is measured costs less than a microsecond (hack/bench/metrics_cost.py).
+        user = inner.impersonator or inner.user
+        metrics = self._metrics
+        if user is None:
+            metrics.authentication_failures[0] += 1
+            return response
+        if user.name in metrics.users:
+            metrics.users[user.name] += 1
+        else:
+            metrics.count_user(user.name)
+        status = response.status
+        if status >= 400:
+            self._refused(inner, status, series)
+        series.record(status, perf_counter() - start, len(response.body))
+        return response
 
-    def _request(self, request: HTTPRequest) -> Request:
+    async def _long_running(
+        self, inner: Request, series: RequestSeries, request: HTTPRequest
+    ) -> Response:
+        """Watches, logs, exec: counted when they begin, a gauge while they last."""
+        start = perf_counter()
+        series.long_running += 1
+        try:
+            response = await self._chain(inner)
+        finally:
+            series.long_running -= 1
+        user = inner.impersonator or inner.user
+        if user is None:
+            self._metrics.authentication_failures[0] += 1
+            return response
+        self._metrics.count_user(user.name)
+        request.connection["series"] = series
+        if response.status >= 400:
+            self._refused(inner, response.status, series)
+        series.record(response.status, perf_counter() - start, len(response.body))
+        return response
+
+    def _refused(self, request: Request, status: int, series: RequestSeries) -> None:
+        if status == 403:
+            self._metrics.forbidden[0] += 1
+        elif status in (429, 504):
+            labels = series.labels
+            self._metrics.terminations.inc(labels[0], *labels[2:], "apiserver", str(status))
+
+    def _series(self, method: str, info: RequestInfo, request: HTTPRequest, query: Query) -> Any:
+        content_type = request.headers.get("content-type", "") if method == "PATCH" else ""
+        return self._metrics.series_for(
+            method, info, query, content_type, self._server.registry, self._api
+        )
+
+    def _request(self, request: HTTPRequest) -> tuple[Request, RequestSeries]:
         target = request.target
         raw_query = ""
         query = NO_QUERY
+        method = request.method
+        series = None
         if b"?" in target:
             path, raw_query = parse_target(target)
             query = parse_query(raw_query)
-            info = parse_request_info(request.method, path, query)
+            info = parse_request_info(method, path, query)
         else:
-            key = (request.method, target)
+            key = (method, target)
             found = self._infos.get(key)
             if found is None:
                 path, _ = parse_target(target)
-                found = parse_request_info(request.method, path)
+                info = parse_request_info(method, path)
+                if method != "PATCH":
+                    series = self._series(method, info, request, query)
                 if len(self._infos) >= _INFO_CACHE:
                     self._infos.clear()
-                self._infos[key] = found
-            info, path = found, found.path
-        return Request(
-            request.method,
+                known = series if series is not self._metrics.unknown else None
+                self._infos[key] = (info, known)
+            else:
+                info, series = found
+            path = info.path
+        if series is None:
+            series = self._series(method, info, request, query)
+        made = Request(
+            method,
             path,
             query,
             request.headers,
@@ -122,6 +187,7 @@ class HTTPEdge:
             peer_der=request.peer_der,
             connection=request,
         )
+        return made, series
 
     def body_limit(self, method: str, target: bytes) -> int:
         """Upstream does not read what it only passes on; we buffer it, up to a bound."""

@@ -24,6 +24,12 @@ from pilothouse.apiserver.handler_chain import HTTPEdge
 from pilothouse.apiserver.kubelet_connection import HTTPSNodes, LocalNodes
 from pilothouse.apiserver.listers import CacheListers
 from pilothouse.apiserver.local import LocalClient
+from pilothouse.apiserver.metrics import APIServerMetrics
+from pilothouse.apiserver.metrics_collected import (
+    install_metrics,
+    measured_admission,
+    measured_storage,
+)
 from pilothouse.apiserver.registry.context import RegistryContext
 from pilothouse.apiserver.registry.kinds import Kinds
 from pilothouse.apiserver.registry.resources import ResourceRegistry
@@ -31,7 +37,6 @@ from pilothouse.apiserver.request.context import Response, UserInfo
 from pilothouse.apiserver.storage.compaction import compactor_for, run_compaction
 from pilothouse.apiserver.storage.factory import StorageConfig, open_storage
 from pilothouse.componentbase.activity import ActivityTracker
-from pilothouse.componentbase.metrics import Gauge, Registry
 from pilothouse.componentbase.serving.http_server import HTTPServer
 from pilothouse.componentbase.tasks import TaskOwner
 
@@ -84,7 +89,9 @@ class APIServer:
         self.random = random or Random()
         self.activity = activity or ActivityTracker()
         self.tasks = TaskOwner("apiserver")
-        self.metrics = Registry()
+        self.measurements = APIServerMetrics()
+        """Where requests are counted; ``metrics`` is what /metrics shows of it."""
+        self.metrics = self.measurements.registry
         self.registry = ResourceRegistry()
         self.storage = storage or open_storage(_storage_config(config), clock)
         self.listers = CacheListers(self.registry, self.tasks)
@@ -141,7 +148,9 @@ class APIServer:
         from pilothouse.apiserver.registry.subresources.token import build_token_issuer
 
         config, context, listers = self.config, self.context, self.listers
-        self.kinds = kinds = Kinds(self.registry, self.storage, context)
+        self.kinds = kinds = Kinds(
+            self.registry, self.storage, context, writes=measured_storage(self)
+        )
         self.registry.add(*kinds.served())
         self.authorizer = build_authorizer(config, listers)
         authenticator = build_authenticator(config, listers, self.clock)
@@ -149,7 +158,7 @@ class APIServer:
         self.admission.hooks.registry = self.registry
         self.admission.hooks.webhooks = self._webhooks
         self.admission.hooks.metrics = self.metrics
-        kinds.admission = self.admission
+        kinds.admission = measured_admission(self)
         await listers.settled()
         await self._restore_allocators()
         self.server = Server(
@@ -165,6 +174,7 @@ class APIServer:
             self.activity,
             self.tasks,
             services={
+                "metrics": self.measurements,
                 "authenticator": authenticator,
                 "reviews": ReviewServices(authenticator, self.authorizer, self.clock),
                 "tokens": build_token_issuer(
@@ -190,7 +200,9 @@ class APIServer:
 
     async def _aggregate(self) -> Aggregator:
         from pilothouse.apiserver.aggregator.aggregator import Aggregator
+        from pilothouse.apiserver.aggregator.metrics.group import served as metrics_resources
 
+        self.registry.add(*metrics_resources())
         aggregator = Aggregator(self)
         self.discovery.remote = aggregator
         await aggregator.start()
@@ -237,22 +249,7 @@ class APIServer:
         for path in PATHS:
             self.api.routes[path] = application.handle
 
-        async def starting() -> str | None:
-            return None if self.ready else "not all post-start hooks have finished"
-
-        self.health["readyz"].checks["poststarthooks"] = starting
-        self.metrics.add(
-            Gauge(
-                "apiserver_current_inflight_requests",
-                "Requests that are being answered.",
-                function=lambda: float(self.activity._counts.get("request", 0)),
-            ),
-            Gauge(
-                "apiserver_registered_watchers",
-                "Open HTTP connections.",
-                function=lambda: float(len(self._http.connections) if self._http else 0),
-            ),
-        )
+        install_metrics(self)
 
     def _install_openapi(self) -> None:
         """Documents are made on first use: their modules are not imported here."""

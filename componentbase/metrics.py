@@ -1,7 +1,9 @@
-"""Counters, gauges and histograms with Prometheus' text exposition.
+"""Counters, gauges and histograms with Prometheus' text exposition and OpenMetrics'.
 
 One :class:`Registry` per component of a cluster, never a global one. Updating a metric is a
-dict access and an addition; text is only made when somebody asks for ``/metrics``.
+dict access and an addition; text is only made when somebody asks for ``/metrics``. What can be
+read off somewhere when asked for (sizes, depths, /proc) is a :class:`Collected` metric, which
+costs nothing in between.
 """
 
 from __future__ import annotations
@@ -10,9 +12,10 @@ from bisect import bisect_left
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+OPENMETRICS_CONTENT_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 Labels = tuple[str, ...]
 
 
@@ -26,13 +29,22 @@ class Metric:
         self.help = help
         self.names = tuple(names)
 
-    def samples(self) -> Iterator[str]:
-        """Lines of the exposition; subclasses have some."""
+    def samples(self, name: str) -> Iterator[str]:
+        """Lines of the exposition under the sample name ``name``; subclasses have some."""
         return iter(())
 
-    def text(self) -> str:
-        lines = [f"# HELP {self.name} {self.help}", f"# TYPE {self.name} {self.kind}"]
-        lines += self.samples()
+    def text(self, *, openmetrics: bool = False) -> str:
+        """HELP, TYPE and samples; OpenMetrics names a counter's family without ``_total``, and
+        all of its samples with it."""
+        family = sample = self.name
+        kind = self.kind
+        if openmetrics and kind == "counter":
+            family = self.name.removesuffix("_total")
+            sample = f"{family}_total"
+        if openmetrics and kind == "untyped":
+            kind = "unknown"
+        lines = [f"# HELP {family} {_escape_help(self.help)}", f"# TYPE {family} {kind}"]
+        lines += self.samples(sample)
         return "\n".join(lines) + "\n"
 
     def _labels(self, values: Labels, extra: str = "") -> str:
@@ -52,9 +64,9 @@ class Counter(Metric):
     def inc(self, *labels: str, by: float = 1.0) -> None:
         self.values[labels] = self.values.get(labels, 0.0) + by
 
-    def samples(self) -> Iterator[str]:
+    def samples(self, name: str) -> Iterator[str]:
         for labels, value in sorted(self.values.items()):
-            yield f"{self.name}{self._labels(labels)} {_number(value)}"
+            yield f"{name}{self._labels(labels)} {_number(value)}"
 
 
 class Gauge(Counter):
@@ -75,10 +87,45 @@ class Gauge(Counter):
     def set(self, value: float, *labels: str) -> None:
         self.values[labels] = value
 
-    def samples(self) -> Iterator[str]:
+    def samples(self, name: str) -> Iterator[str]:
         if self._function is not None:
             self.values[()] = self._function()
-        return super().samples()
+        return super().samples(name)
+
+
+class Collected(Metric):
+    """A counter or gauge whose values are looked up when they are asked for."""
+
+    def __init__(
+        self,
+        name: str,
+        help: str,
+        kind: str,
+        names: Sequence[str],
+        collect: Callable[[], Iterable[tuple[Labels, float]]],
+    ) -> None:
+        super().__init__(name, help, names)
+        self.kind = kind
+        self._collect = collect
+
+    def samples(self, name: str) -> Iterator[str]:
+        for labels, value in sorted(self._collect()):
+            yield f"{name}{self._labels(labels)} {_number(value)}"
+
+
+class Series:
+    """One histogram series: counts by bucket (the last is +Inf) and the sum."""
+
+    __slots__ = ("buckets", "counts", "total")
+
+    def __init__(self, buckets: Labels | tuple[float, ...]) -> None:
+        self.buckets: tuple[float, ...] = buckets  # type: ignore[assignment]
+        self.counts = [0] * (len(buckets) + 1)
+        self.total = 0.0
+
+    def observe(self, value: float) -> None:
+        self.counts[bisect_left(self.buckets, value)] += 1
+        self.total += value
 
 
 class Histogram(Metric):
@@ -89,46 +136,146 @@ class Histogram(Metric):
     ) -> None:
         super().__init__(name, help, names)
         self.buckets = tuple(buckets)
-        self._series: dict[Labels, tuple[list[int], list[float]]] = {}
+        self._series: dict[Labels, Series] = {}
 
     def observe(self, value: float, *labels: str) -> None:
         series = self._series.get(labels)
         if series is None:
-            series = self._series[labels] = ([0] * (len(self.buckets) + 1), [0.0])
-        series[0][bisect_left(self.buckets, value)] += 1
-        series[1][0] += value
+            series = self._series[labels] = Series(self.buckets)
+        series.counts[bisect_left(self.buckets, value)] += 1
+        series.total += value
 
-    def samples(self) -> Iterator[str]:
-        for labels, (counts, total) in sorted(self._series.items()):
+    def series(self) -> Iterable[tuple[Labels, Series]]:
+        return self._series.items()
+
+    def samples(self, name: str) -> Iterator[str]:
+        for labels, series in sorted(self.series(), key=_labels_of):
             seen = 0
-            for bound, count in zip((*self.buckets, None), counts, strict=True):
+            for bound, count in zip((*series.buckets, None), series.counts, strict=True):
                 seen += count
                 limit = "+Inf" if bound is None else _number(bound)
                 where = self._labels(labels, f'le="{limit}"')
-                yield f"{self.name}_bucket{where} {seen}"
-            yield f"{self.name}_sum{self._labels(labels)} {_number(total[0])}"
-            yield f"{self.name}_count{self._labels(labels)} {seen}"
+                yield f"{name}_bucket{where} {seen}"
+            yield f"{name}_sum{self._labels(labels)} {_number(series.total)}"
+            yield f"{name}_count{self._labels(labels)} {seen}"
+
+
+class CollectedHistogram(Histogram):
+    """A histogram whose series are kept, and observed, elsewhere."""
+
+    def __init__(
+        self,
+        name: str,
+        help: str,
+        names: Sequence[str],
+        collect: Callable[[], Iterable[tuple[Labels, Series]]],
+    ) -> None:
+        super().__init__(name, help, (), names)
+        self._collect = collect
+
+    def series(self) -> Iterable[tuple[Labels, Series]]:
+        return self._collect()
+
+
+def _labels_of(pair: tuple[Labels, Series]) -> Labels:
+    return pair[0]
 
 
 class Registry:
-    """The metrics of one component, in the order in which they were made."""
+    """The metrics of one component, in the order in which they were made, or by name."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, by_name: bool = False) -> None:
         self._metrics: dict[str, Metric] = {}
+        self._by_name = by_name
 
     def add(self, *metrics: Metric) -> None:
         for metric in metrics:
             self._metrics[metric.name] = metric
 
-    def find(self, name: str) -> Metric | None:
+    def get(self, name: str) -> Metric | None:
         return self._metrics.get(name)
 
-    def text(self) -> str:
-        return "".join(metric.text() for metric in self._metrics.values())
+    def text(self, *, openmetrics: bool = False) -> str:
+        if not self._by_name:
+            texts = [metric.text(openmetrics=openmetrics) for metric in self._metrics.values()]
+        else:
+            found = [self._metrics[name] for name in sorted(self._metrics)]
+            texts = [metric.text(openmetrics=openmetrics) for metric in found]
+            # As client_golang: what has no series yet is not there.
+            texts = [text for text in texts if text.count("\n") > 2]
+        if openmetrics:
+            texts.append("# EOF\n")
+        return "".join(texts)
+
+
+def exposition(registry: Registry, accept: str) -> tuple[bytes, str]:
+    """The body and content type that a scraper with this Accept header gets."""
+    if "application/openmetrics-text" in accept:
+        return registry.text(openmetrics=True).encode(), OPENMETRICS_CONTENT_TYPE
+    return registry.text().encode(), CONTENT_TYPE
+
+
+def exponential_buckets(start: float, factor: float, count: int) -> tuple[float, ...]:
+    return tuple(start * factor**i for i in range(count))
+
+
+def build_info(info: Mapping[str, object]) -> Metric:
+    """``kubernetes_build_info`` of a version.Info."""
+    fields = {
+        "build_date": "buildDate",
+        "compiler": "compiler",
+        "git_commit": "gitCommit",
+        "git_tree_state": "gitTreeState",
+        "git_version": "gitVersion",
+        "go_version": "goVersion",
+        "major": "major",
+        "minor": "minor",
+        "platform": "platform",
+    }
+    values = tuple(str(info.get(key, "")) for key in fields.values())
+    return Collected(
+        "kubernetes_build_info",
+        "[ALPHA] A metric with a constant '1' value labeled by major, minor, git version, git "
+        "commit, git tree state, build date, Go version, and compiler from which Kubernetes was "
+        "built, and platform on which it is running.",
+        "gauge",
+        tuple(fields),
+        lambda: ((values, 1.0),),
+    )
+
+
+def process_metrics() -> tuple[Metric, ...]:
+    """``process_*`` as client_golang has them; read from /proc when asked for."""
+    from pilothouse.componentbase.process_numbers import process_numbers
+
+    described = (
+        ("cpu_seconds_total", "counter", "Total user and system CPU time spent in seconds."),
+        ("max_fds", "gauge", "Maximum number of open file descriptors."),
+        ("open_fds", "gauge", "Number of open file descriptors."),
+        ("resident_memory_bytes", "gauge", "Resident memory size in bytes."),
+        ("start_time_seconds", "gauge", "Start time of the process since unix epoch in seconds."),
+        ("virtual_memory_bytes", "gauge", "Virtual memory size in bytes."),
+    )
+
+    def collect(name: str) -> Callable[[], Iterable[tuple[Labels, float]]]:
+        def look() -> Iterable[tuple[Labels, float]]:
+            value = process_numbers().get(name)
+            return () if value is None else (((), value),)
+
+        return look
+
+    return tuple(
+        Collected(f"process_{name}", help, kind, (), collect(name))
+        for name, kind, help in described
+    )
 
 
 def _escape(value: str) -> str:
     return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+def _escape_help(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("\n", "\\n")
 
 
 def _number(value: float) -> str:

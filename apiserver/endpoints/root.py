@@ -6,6 +6,7 @@ FastAPI application (``application.py``) has /docs and gets whatever else no rou
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from pilothouse.apiserver.endpoints.responses import dump
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
 
     Check = Callable[[], Awaitable[str | None]]
 
+log = logging.getLogger(__name__)
+
 TEXT = "text/plain; charset=utf-8"
+_NOSNIFF = (("X-Content-Type-Options", "nosniff"),)
 
 
 class HealthChecks:
@@ -30,38 +34,93 @@ class HealthChecks:
     def __init__(self, endpoint: str) -> None:
         self.endpoint = endpoint
         self.checks: dict[str, Check] = {}
+        self.results: dict[str, bool] = {}
+        self.counts: dict[tuple[str, ...], int] = {}
+        """By (check, endpoint, success or error)."""
 
     async def handle(self, request: Request) -> Response:
-        excluded = set(request.query.get("exclude", ()))
         single = request.path.rstrip("/").removeprefix(f"/{self.endpoint}").strip("/")
-        if single and single not in self.checks:
-            return Response(404, b"404 page not found\n", TEXT)
+        if single:
+            return await self._one(single)
+        excluded = set(request.query.get("exclude", ()))
         lines = []
-        failed = []
+        failures = {}
         for name, check in self.checks.items():
             if name in excluded:
                 excluded.discard(name)
                 lines.append(f"[+]{name} excluded: ok")
                 continue
-            if single and name != single:
-                continue
-            problem = await check()
+            problem = await self._run(name, check)
             if problem is None:
                 lines.append(f"[+]{name} ok")
             else:
-                failed.append(name)
-                lines.append(f"[-]{name} failed: {problem}")
+                # Anybody may ask: details are for the log and for the single check.
+                failures[name] = problem
+                lines.append(f"[-]{name} failed: reason withheld")
         if excluded:
             names = ", ".join(f'"{name}"' for name in sorted(excluded))
             lines.append(f"warn: some health checks cannot be excluded: no matches for {names}")
-        headers = [("X-Content-Type-Options", "nosniff")]
-        if failed:
+        if failures:
+            log.info("%s check failed: %s: %s", ",".join(failures), self.endpoint, failures)
             text = "\n".join([*lines, f"{self.endpoint} check failed", ""])
-            return Response(500, text.encode(), TEXT, headers)
-        if single or "verbose" not in request.query:
-            return Response(200, b"ok", TEXT, headers)
+            return Response(500, text.encode(), TEXT, list(_NOSNIFF))
+        if "verbose" not in request.query:
+            return Response(200, b"ok", TEXT, list(_NOSNIFF))
         text = "\n".join([*lines, f"{self.endpoint} check passed", ""])
-        return Response(200, text.encode(), TEXT, headers)
+        return Response(200, text.encode(), TEXT, list(_NOSNIFF))
+
+    async def _one(self, name: str) -> Response:
+        """/readyz/etcd and the like: the check's own words."""
+        check = self.checks.get(name)
+        if check is None:
+            return Response(404, b"404 page not found\n", TEXT)
+        problem = await self._run(name, check)
+        if problem is None:
+            return Response(200, b"ok", TEXT, list(_NOSNIFF))
+        text = f"internal server error: {problem}\n"
+        return Response(500, text.encode(), TEXT, list(_NOSNIFF))
+
+    async def _run(self, name: str, check: Check) -> str | None:
+        problem = await check()
+        passed = problem is None
+        self.results[name] = passed
+        key = (name, self.endpoint, "success" if passed else "error")
+        self.counts[key] = self.counts.get(key, 0) + 1
+        return problem
+
+
+def slis(health: dict[str, HealthChecks], registry: Registry) -> None:
+    """/metrics/slis: how the checks went (component-base metrics/prometheus/slis)."""
+    from pilothouse.componentbase.metrics import Collected
+
+    def results() -> list[tuple[tuple[str, ...], float]]:
+        return [
+            ((name, each.endpoint), float(passed))
+            for each in health.values()
+            for name, passed in each.results.items()
+        ]
+
+    def counts() -> list[tuple[tuple[str, ...], float]]:
+        return [
+            (key, float(count)) for each in health.values() for key, count in each.counts.items()
+        ]
+
+    registry.add(
+        Collected(
+            "kubernetes_healthcheck",
+            "[STABLE] This metric records the result of a single healthcheck.",
+            "gauge",
+            ("name", "type"),
+            results,
+        ),
+        Collected(
+            "kubernetes_healthchecks_total",
+            "[STABLE] This metric records the results of all healthcheck.",
+            "counter",
+            ("name", "type", "status"),
+            counts,
+        ),
+    )
 
 
 def install(server: Server, api: APIHandler, metrics: Registry) -> dict[str, HealthChecks]:
@@ -71,6 +130,9 @@ def install(server: Server, api: APIHandler, metrics: Registry) -> dict[str, Hea
         api.routes[f"/{name}"] = checks.handle
         api.prefixes.append((f"/{name}/", checks.handle))
 
+    indicators: Registry = server.services["metrics"].slis
+    slis(health, indicators)
+
     async def ping() -> None:
         return None
 
@@ -78,7 +140,7 @@ def install(server: Server, api: APIHandler, metrics: Registry) -> dict[str, Hea
         try:
             await server.storage.current_revision()
         except Exception as error:
-            return f"reason withheld: {type(error).__name__}"
+            return f"etcd failed: {error}"
         return None
 
     for checks in health.values():
@@ -90,9 +152,11 @@ def install(server: Server, api: APIHandler, metrics: Registry) -> dict[str, Hea
         return dump(version_info(), pretty=True)
 
     async def prometheus(request: Request) -> Response:
-        from pilothouse.componentbase.metrics import CONTENT_TYPE
+        from pilothouse.componentbase.metrics import exposition
 
-        return Response(body=metrics.text().encode(), content_type=CONTENT_TYPE)
+        shown = indicators if request.path.rstrip("/").endswith("/slis") else metrics
+        body, content_type = exposition(shown, request.headers.get("accept", ""))
+        return Response(body=body, content_type=content_type)
 
     async def index(request: Request) -> Response:
         paths = set(api.routes)
@@ -101,6 +165,7 @@ def install(server: Server, api: APIHandler, metrics: Registry) -> dict[str, Hea
 
     api.routes["/version"] = version
     api.routes["/metrics"] = prometheus
+    api.routes["/metrics/slis"] = prometheus
     api.routes["/"] = index
     return health
 

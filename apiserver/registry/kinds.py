@@ -33,10 +33,17 @@ class Kinds:
     """Makes served resources of the built-in rows, and the stores of all kinds."""
 
     def __init__(
-        self, registry: ResourceRegistry, storage: Storage, context: RegistryContext
+        self,
+        registry: ResourceRegistry,
+        storage: Storage,
+        context: RegistryContext,
+        *,
+        writes: Storage | None = None,
     ) -> None:
         self._registry = registry
         self._storage = storage
+        self._writes = writes or storage
+        """The same store as stores see it (measured); caches read the bare one."""
         self._context = context
         self._stores: dict[str, Store] = {}
         self.admission: Admission | None = None
@@ -69,7 +76,7 @@ class Kinds:
                 clock=self._context.clock,
                 indexers=lambda: _indexers(stored.strategy),
             )
-            store = Store(stored, self._storage, cacher, self._context, _Late(self))
+            store = Store(stored, self._writes, cacher, self._context, _Late(self))
             self._stores[served.prefix] = store
         return store
 

@@ -1,0 +1,115 @@
+"""Metrics that are read off an API server when somebody asks: caches, connections, the store."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, cast
+
+from pilothouse.apiserver.metrics import (
+    MeasuredAdmission,
+    admission_histogram,
+    cache_metrics,
+    version_metric,
+)
+from pilothouse.apiserver.storage.keys import REGISTRY
+from pilothouse.apiserver.storage.measured import MeasuredStorage
+from pilothouse.componentbase.metrics import Collected
+from pilothouse.componentbase.version import version_info
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pilothouse.apiserver.server import APIServer
+    from pilothouse.apiserver.storage.interfaces import Storage
+
+READ_ONLY, MUTATING = "readOnly", "mutating"
+
+
+def measured_storage(server: APIServer) -> Storage:
+    """The server's store with ``etcd_request_*`` metrics."""
+
+    def label_of(key: str) -> tuple[str, str]:
+        for served in server.registry.all():
+            if key.startswith(served.prefix):
+                return served.gvr.group, served.gvr.resource
+        return "", key[len(REGISTRY) :].partition("/")[0]
+
+    measured = MeasuredStorage(server.storage, label_of)
+    server.metrics.add(*measured.metrics())
+    return cast("Storage", measured)
+
+
+def measured_admission(server: APIServer) -> Any:
+    histogram = admission_histogram()
+    server.metrics.add(histogram)
+    return MeasuredAdmission(server.admission, histogram, time.perf_counter)
+
+
+def install_metrics(server: APIServer) -> None:
+    """What is collected of the parts of a built server."""
+
+    def caches() -> Iterator[tuple[str, str, Any]]:
+        seen = set()
+        for store in list(server.kinds._stores.values()) if server.kinds else ():
+            served = store.served
+            if store.cacher.ready and served.prefix not in seen:
+                seen.add(served.prefix)
+                yield served.gvr.group, served.gvr.resource, store.cacher
+
+    def inflight() -> list[tuple[tuple[str, ...], float]]:
+        running = server.server.services.get("inflight") or (0, 0)
+        return [((READ_ONLY,), float(running[0])), ((MUTATING,), float(running[1]))]
+
+    def queued() -> list[tuple[tuple[str, ...], float]]:
+        waiting = server.server.services.get("inqueue") or (0, 0)
+        return [((READ_ONLY,), float(waiting[0])), ((MUTATING,), float(waiting[1]))]
+
+    def watches() -> list[tuple[tuple[str, ...], float]]:
+        """Streams that are open now, found by their connections."""
+        _count_streams(server)
+        found = {}
+        for series in server.measurements.all():
+            if series.long_running or series.streams:
+                labels = (series.labels[0], *series.labels[2:], "apiserver")
+                found[labels] = float(series.long_running + series.streams)
+        return list(found.items())
+
+    server.metrics.add(
+        Collected(
+            "apiserver_current_inflight_requests",
+            "[STABLE] Maximal number of currently used inflight request limit of this apiserver "
+            "per request kind in last second.",
+            "gauge",
+            ("request_kind",),
+            inflight,
+        ),
+        Collected(
+            "apiserver_current_inqueue_requests",
+            "[ALPHA] Maximal number of queued requests in this apiserver per request kind in "
+            "last second.",
+            "gauge",
+            ("request_kind",),
+            queued,
+        ),
+        Collected(
+            "apiserver_longrunning_requests",
+            "[STABLE] Gauge of all active long-running apiserver requests broken out by verb, "
+            "group, version, resource, scope and component. Not all requests are tracked this "
+            "way.",
+            "gauge",
+            ("verb", "group", "version", "resource", "subresource", "scope", "component"),
+            watches,
+        ),
+        *cache_metrics(caches),
+        version_metric(version_info()),
+    )
+
+
+def _count_streams(server: APIServer) -> None:
+    for series in server.measurements.all():
+        series.streams = 0
+    for connection in server._http.connections if server._http else ():
+        if connection.stop_push is not None:
+            watched = connection.state.get("series")
+            if watched is not None:
+                watched.streams += 1
