@@ -1,4 +1,4 @@
-"""Admission policies in CEL and their bindings. Expressions are compiled where they run."""
+"""Admission policies in CEL and their bindings."""
 
 from __future__ import annotations
 
@@ -22,8 +22,11 @@ from pilothouse.apis.meta.errors import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pilothouse.apimachinery.fieldpath import ErrorList
     from pilothouse.apimachinery.object import Obj
+    from pilothouse.apis.admissionregistration.expressions import Expression, PolicyCompiler
 
 _REASONS = ("Forbidden", "Invalid", "RequestEntityTooLarge")
 _ACTIONS = ("Audit", "Deny", "Warn")
@@ -32,13 +35,19 @@ _MUTATING_OPERATIONS = ("*", "CONNECT", "CREATE", "UPDATE")
 _PATCH_TYPES = ("ApplyConfiguration", "JSONPatch")
 _MAX_AUDIT_ANNOTATIONS = 20
 _MAX_VALUE_EXPRESSION = 5 * 1024
+_CONDITIONS = ("paramKind", "matchConditions")
+_RESERVED = frozenset(
+    "true false null in as break const continue else for function if import let loop package "
+    "namespace return var void while".split()
+)
 _IDENTIFIER = re.compile(r"[_a-zA-Z][_a-zA-Z0-9]*")
 
 
-def validate_validating_policy(policy: Obj) -> ErrorList:
+def validate_validating_policy(policy: Obj, old: Obj | None = None) -> ErrorList:
     errors: ErrorList = []
     spec = policy.get("spec") or {}
-    _common(errors, spec)
+    compiler = _Compiler(spec, composition=bool(spec.get("variables")))
+    _common(errors, spec, old, compiler)
     validations, annotations = spec.get("validations") or (), spec.get("auditAnnotations")
     if not validations and not annotations:
         message = "validations or auditAnnotations must contain at least one item"
@@ -46,23 +55,23 @@ def validate_validating_policy(policy: Obj) -> ErrorList:
         errors.append(required("spec.auditAnnotations", message))
         return errors
     for i, validation in enumerate(validations):
-        _validation(errors, validation, f"spec.validations[{i}]")
+        _validation(errors, validation, f"spec.validations[{i}]", compiler)
     if annotations:
         name = (policy.get("metadata") or {}).get("name") or ""
-        _audit_annotations(errors, annotations, name)
+        _audit_annotations(errors, annotations, name, compiler)
     return errors
 
 
-def validate_mutating_policy(policy: Obj) -> ErrorList:
+def validate_mutating_policy(policy: Obj, old: Obj | None = None) -> ErrorList:
     errors: ErrorList = []
     spec = policy.get("spec") or {}
-    _common(errors, spec)
-    _only_mutating(errors, spec.get("matchConstraints") or {}, "spec.matchConstraints")
+    compiler = _Compiler(spec, composition=True)
+    _common(errors, spec, old, compiler, _only_mutating)
     mutations = spec.get("mutations") or ()
     if not mutations:
         errors.append(required("spec.mutations", "mutations must contain at least one item"))
     for i, mutation in enumerate(mutations):
-        _mutation(errors, mutation, f"spec.mutations[{i}]")
+        _mutation(errors, mutation, f"spec.mutations[{i}]", compiler)
     reinvocation = spec.get("reinvocationPolicy")
     if not reinvocation:
         errors.append(required("spec.reinvocationPolicy"))
@@ -71,7 +80,43 @@ def validate_mutating_policy(policy: Obj) -> ErrorList:
     return errors
 
 
-def _common(errors: ErrorList, spec: Obj) -> None:
+class _Compiler:
+    """Compiles the expressions of one policy; the compiler behind is made when it is needed."""
+
+    def __init__(self, spec: Obj, *, composition: bool) -> None:
+        self._spec = spec
+        self._composition = composition
+        self._made: PolicyCompiler | None = None
+
+    @property
+    def compiler(self) -> PolicyCompiler:
+        if self._made is None:
+            self._made = self._make(self._composition)
+        return self._made
+
+    def condition(self, text: str) -> Expression:
+        """A match condition, which has no variables."""
+        return self._make(False).condition(text)
+
+    def _make(self, composition: bool) -> PolicyCompiler:
+        from pilothouse.apis.admissionregistration.expressions import PolicyCompiler
+
+        has_params = self._spec.get("paramKind") is not None
+        return PolicyCompiler(has_params=has_params, composition=composition)
+
+
+def _report(errors: ErrorList, expression: Expression, path: str, value: str = "") -> None:
+    if expression.problem:
+        errors.append(invalid(path, value or expression.text, expression.problem))
+
+
+def _common(
+    errors: ErrorList,
+    spec: Obj,
+    old: Obj | None,
+    compiler: _Compiler,
+    check_constraints: Callable[[ErrorList, Obj, str], None] | None = None,
+) -> None:
     failure = spec.get("failurePolicy")
     if failure is None:
         errors.append(required("spec.failurePolicy"))
@@ -86,9 +131,18 @@ def _common(errors: ErrorList, spec: Obj) -> None:
         validate_match_resources(errors, constraints, "spec.matchConstraints")
         if not constraints.get("resourceRules"):
             errors.append(required("spec.matchConstraints.resourceRules"))
-    validate_match_conditions(errors, spec.get("matchConditions") or (), "spec.matchConditions")
+        if check_constraints is not None:
+            check_constraints(errors, constraints, "spec.matchConstraints")
+    if old is None or not _same_conditions(spec, old.get("spec") or {}):
+        conditions = spec.get("matchConditions") or ()
+        validate_match_conditions(errors, conditions, "spec.matchConditions", compiler.condition)
     for i, variable in enumerate(spec.get("variables") or ()):
-        _variable(errors, variable, f"spec.variables[{i}]")
+        _variable(errors, variable, f"spec.variables[{i}]", compiler)
+
+
+def _same_conditions(spec: Obj, old: Obj) -> bool:
+    """Nothing has changed that could make match conditions wrong."""
+    return all((spec.get(f) or None) == (old.get(f) or None) for f in _CONDITIONS)
 
 
 def _param_kind(errors: ErrorList, kind: Obj, path: str) -> None:
@@ -115,32 +169,45 @@ def _param_kind(errors: ErrorList, kind: Obj, path: str) -> None:
         errors.append(invalid(f"{path}.kind", name, message))
 
 
-def _variable(errors: ErrorList, variable: Obj, path: str) -> None:
+def _variable(errors: ErrorList, variable: Obj, path: str, compiler: _Compiler) -> None:
     name = variable.get("name") or ""
     if not name.strip():
         errors.append(required(f"{path}.name", "name is not specified"))
-    elif not _IDENTIFIER.fullmatch(name):
+    elif not _IDENTIFIER.fullmatch(name) or name in _RESERVED:
         errors.append(invalid(f"{path}.name", name, "must be a valid CEL identifier"))
-    if not (variable.get("expression") or "").strip():
+    text = variable.get("expression") or ""
+    if not text.strip():
         errors.append(required(f"{path}.expression", "expression is not specified"))
+    else:
+        expression = compiler.compiler.add_variable(name, text)
+        _report(errors, expression, f"{path}.expression")
 
 
-def _validation(errors: ErrorList, validation: Obj, path: str) -> None:
-    if not (validation.get("expression") or "").strip():
+def _validation(errors: ErrorList, validation: Obj, path: str, compiler: _Compiler) -> None:
+    text = validation.get("expression") or ""
+    if not text.strip():
         errors.append(required(f"{path}.expression", "expression is not specified"))
-    for field in ("messageExpression", "message"):
-        text = validation.get(field) or ""
-        if text and not text.strip():
-            errors.append(invalid(f"{path}.{field}", text, "must be non-empty if specified"))
+    else:
+        _report(errors, compiler.compiler.condition(text), f"{path}.expression")
+    text = validation.get("messageExpression") or ""
+    if text and not text.strip():
+        at = f"{path}.messageExpression"
+        errors.append(invalid(at, text, "must be non-empty if specified"))
+    elif text:
+        _report(errors, compiler.compiler.message(text), f"{path}.messageExpression")
     message = validation.get("message") or ""
-    if "\n" in message.strip() or "\r" in message.strip():
+    if message and not message.strip():
+        errors.append(invalid(f"{path}.message", message, "must be non-empty if specified"))
+    elif "\n" in message.strip() or "\r" in message.strip():
         errors.append(invalid(f"{path}.message", message, "must not contain line breaks"))
     reason = validation.get("reason")
     if reason is not None and reason not in _REASONS:
         errors.append(not_supported(f"{path}.reason", reason, _REASONS))
 
 
-def _audit_annotations(errors: ErrorList, annotations: list[Obj], policy: str) -> None:
+def _audit_annotations(
+    errors: ErrorList, annotations: list[Obj], policy: str, compiler: _Compiler
+) -> None:
     path = "spec.auditAnnotations"
     if len(annotations) > _MAX_AUDIT_ANNOTATIONS:
         message = f"must not have more than {_MAX_AUDIT_ANNOTATIONS} auditAnnotations"
@@ -159,6 +226,9 @@ def _audit_annotations(errors: ErrorList, annotations: list[Obj], policy: str) -
         elif len(value.encode()) > _MAX_VALUE_EXPRESSION:
             message = f"must not exceed {_MAX_VALUE_EXPRESSION} bytes in length"
             errors.append(required(f"{at}.valueExpression", message))
+        else:
+            expression = compiler.compiler.audit_annotation(value)
+            _report(errors, expression, f"{at}.valueExpression", annotation["valueExpression"])
         if key in seen:
             errors.append(duplicate(f"{at}.key", key))
         seen.add(key)
@@ -172,7 +242,7 @@ def _only_mutating(errors: ErrorList, resources: Obj, path: str) -> None:
                 errors.append(not_supported(at, operation, _MUTATING_OPERATIONS))
 
 
-def _mutation(errors: ErrorList, mutation: Obj, path: str) -> None:
+def _mutation(errors: ErrorList, mutation: Obj, path: str, compiler: _Compiler) -> None:
     kind = mutation.get("patchType") or ""
     fields = {"JSONPatch": "jsonPatch", "ApplyConfiguration": "applyConfiguration"}
     if not kind:
@@ -189,9 +259,18 @@ def _mutation(errors: ErrorList, mutation: Obj, path: str) -> None:
         elif of_kind == kind and found is None:
             message = f"must be specified when patchType is {kind}"
             errors.append(required(f"{path}.{field}", message))
-        elif found is not None and not (found.get("expression") or "").strip():
-            message = "expression is not specified"
-            errors.append(required(f"{path}.{field}.expression", message))
+        elif found is not None:
+            _patch(errors, found, of_kind, f"{path}.{field}.expression", compiler)
+
+
+def _patch(errors: ErrorList, patch: Obj, kind: str, path: str, compiler: _Compiler) -> None:
+    text = (patch.get("expression") or "").strip()
+    if not text:
+        errors.append(required(path))
+    elif kind == "JSONPatch":
+        _report(errors, compiler.compiler.json_patch(text), path)
+    else:
+        _report(errors, compiler.compiler.apply_configuration(text), path)
 
 
 def validate_binding(binding: Obj, *, mutating: bool) -> ErrorList:

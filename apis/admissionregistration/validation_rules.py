@@ -11,16 +11,22 @@ from pilothouse.apis.meta.errors import add_all, duplicate, invalid, not_support
 from pilothouse.apis.meta.errors import too_many as too_many_error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from pilothouse.apimachinery.fieldpath import ErrorList
     from pilothouse.apimachinery.object import Obj
+    from pilothouse.apis.admissionregistration.expressions import Expression
 
 OPERATIONS = ("*", "CONNECT", "CREATE", "DELETE", "UPDATE")
 FAILURE_POLICIES = ("Fail", "Ignore")
 MATCH_POLICIES = ("Equivalent", "Exact")
 _SCOPES = ("*", "Cluster", "Namespaced")
 _MAX_CONDITIONS = 64
+_STATIC_SUFFIX = ".static.k8s.io"
+_STATIC = (
+    f'names ending with "{_STATIC_SUFFIX}" are reserved for static manifest-based configurations '
+    "and cannot be managed via the API"
+)
 _FORM = "; desired format: https://host[/path]"
 
 
@@ -83,14 +89,25 @@ def _resources(errors: ErrorList, resources: Sequence[str], path: str) -> None:
         errors.append(invalid(path, resources, message))
 
 
-def validate_match_conditions(errors: ErrorList, conditions: Sequence[Obj], path: str) -> None:
+def validate_match_conditions(
+    errors: ErrorList,
+    conditions: Sequence[Obj],
+    path: str,
+    compile_condition: Callable[[str], Expression] | None = None,
+) -> None:
+    """``compile_condition`` finds what is wrong with an expression."""
     if len(conditions) > _MAX_CONDITIONS:
         errors.append(too_many_error(path, len(conditions), _MAX_CONDITIONS))
     seen: set[str] = set()
     for i, condition in enumerate(conditions):
         at, name = f"{path}[{i}]", condition.get("name") or ""
-        if not (condition.get("expression") or "").strip():
+        text = (condition.get("expression") or "").strip()
+        if not text:
             errors.append(required(f"{at}.expression"))
+        elif compile_condition is not None:
+            problem = compile_condition(text).problem
+            if problem:
+                errors.append(invalid(f"{at}.expression", text, problem))
         if not name:
             errors.append(required(f"{at}.name"))
             continue
@@ -184,3 +201,14 @@ def _service_path(errors: ErrorList, value: str, path: str) -> None:
             continue
         for message in names.is_dns1123_subdomain(step):
             errors.append(invalid(path, value, f"segment[{i}]: {message}"))
+
+
+def static_suffix_errors(obj: Obj) -> ErrorList:
+    """Of a new object: some names are kept for configuration that does not come by the API."""
+    name = (obj.get("metadata") or {}).get("name") or ""
+    return [invalid("metadata.name", name, _STATIC)] if name.endswith(_STATIC_SUFFIX) else []
+
+
+def static_suffix_warnings(obj: Obj) -> list[str]:
+    name = (obj.get("metadata") or {}).get("name") or ""
+    return [f"metadata.name: {_STATIC}"] if name.endswith(_STATIC_SUFFIX) else []

@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from pilothouse.apiserver.admission.order import ORDER, RBAC_ESCALATION, Row
+from pilothouse.apiserver.admission.order import ORDER, POLICY_PARAM_ACCESS, RBAC_ESCALATION, Row
 from pilothouse.apiserver.admission.plugin import (
     CONFIGURATION,
     LIMIT_RANGES,
@@ -195,7 +195,7 @@ def build_admission(
         priority_classes=ObjectIndex(listers, PRIORITY_CLASSES),
         hooks=AdmissionHooks(authorizer=authorizer),
     )
-    chain = AdmissionChain([*enabled_rows(config), RBAC_ESCALATION], admission)
+    chain = AdmissionChain([*enabled_rows(config), RBAC_ESCALATION, POLICY_PARAM_ACCESS], admission)
     for resource in CONFIGURATION:
         admission.configuration[resource] = ObjectIndex(listers, resource)
         listers.subscribe(resource, lambda *_: chain.forget_interests())

@@ -147,9 +147,21 @@ ORDER: tuple[Row, ...] = (
     _on("NodeDeclaredFeatureValidator", "", ""),
     _on("PodResizeValidator", "pod_resize", "UPDATE", "pods", ("resize",)),
     # Webhooks, policies, quota and deny stand last, so that they see what the others did.
-    _on("MutatingAdmissionPolicy", "", ""),
+    _on(
+        "MutatingAdmissionPolicy",
+        "mutating_admission_policy",
+        "CREATE UPDATE CONNECT",
+        "",
+        None,
+    ),
     _on("MutatingAdmissionWebhook", "mutating_webhook", _ANY, "", None),
-    _on("ValidatingAdmissionPolicy", "", ""),
+    _on(
+        "ValidatingAdmissionPolicy",
+        "validating_admission_policy",
+        "CREATE UPDATE DELETE CONNECT",
+        "",
+        None,
+    ),
     _on("ValidatingAdmissionWebhook", "validating_webhook", _ANY, "", None),
     _on("ResourceQuota", "resource_quota", "CREATE UPDATE", "", ("", "resize", "status")),
     _off("AlwaysDeny"),
@@ -163,3 +175,14 @@ RBAC_ESCALATION = _on(
     "rolebindings.rbac.authorization.k8s.io clusterrolebindings.rbac.authorization.k8s.io",
 )
 """Not a plugin that a flag can turn off; runs last of the mutating phase."""
+
+POLICY_PARAM_ACCESS = _on(
+    "PolicyParamAccess",
+    "policy_param_access",
+    "CREATE UPDATE",
+    "validatingadmissionpolicies.admissionregistration.k8s.io "
+    "validatingadmissionpolicybindings.admissionregistration.k8s.io "
+    "mutatingadmissionpolicies.admissionregistration.k8s.io "
+    "mutatingadmissionpolicybindings.admissionregistration.k8s.io",
+)
+"""Likewise; runs last of the validating phase."""

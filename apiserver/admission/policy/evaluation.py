@@ -9,14 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pilothouse.cel.interfaces import Budget, EvaluationError
+from pilothouse.cel.interfaces import Budget, CostLimitExceeded, EvaluationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from pilothouse.apimachinery.object import Obj
     from pilothouse.apis.admissionregistration.expressions import Expression
-    from pilothouse.cel.interfaces import AuthorizerLike
+    from pilothouse.cel.interfaces import AuthorizerLike, Program
 
 PER_CALL_LIMIT = 1_000_000
 """What one expression may cost."""
@@ -91,16 +91,10 @@ class Variables(dict[str, Any]):
             raise EvaluationError(
                 f'composited variable "{name}" fails to compile: {expression.problem}'
             )
-        before, self.spent = self.spent, 0
-        budget = Budget(PER_CALL_LIMIT)
-        try:
-            value = expression.program.evaluate(self._activation, budget)
-        except EvaluationError as error:
-            raise EvaluationError(
-                f'composited variable "{name}" fails to evaluate: {error}'
-            ) from error
-        finally:
-            self.spent += before + cost_of(budget)
+        value, error, cost = evaluated(expression.program, self._activation)
+        self.spent += cost
+        if error:
+            raise EvaluationError(f'composited variable "{name}" fails to evaluate: {error}')
         self[name] = value
         return value
 
@@ -111,8 +105,17 @@ class Variables(dict[str, Any]):
         return self[name] if name in self._expressions else default
 
 
-def cost_of(budget: Budget) -> int:
-    return PER_CALL_LIMIT - budget.remaining
+def evaluated(program: Program, activation: Mapping[str, Any]) -> tuple[Any, str, int]:
+    """(value, error, cost) of one expression."""
+    budget = Budget(PER_CALL_LIMIT)
+    value, error = None, ""
+    try:
+        value = program.evaluate(activation, budget)
+    except CostLimitExceeded as exceeded:
+        return None, str(exceeded), PER_CALL_LIMIT + 1
+    except EvaluationError as failed:
+        error = str(failed)
+    return value, error, PER_CALL_LIMIT - budget.remaining
 
 
 class Scope:
@@ -151,13 +154,10 @@ class Scope:
         variables = self._variables
         if variables is not None:
             variables.spent = 0
-        budget = Budget(PER_CALL_LIMIT)
-        try:
-            result = Evaluation(expression.program.evaluate(self._activation, budget))
-        except EvaluationError as error:
-            text = f"expression '{expression.text}' resulted in error: {error}"
-            result = Evaluation(None, text)
-        cost = cost_of(budget)
+        value, error, cost = evaluated(expression.program, self._activation)
+        result = Evaluation(value)
+        if error:
+            result = Evaluation(None, f"expression '{expression.text}' resulted in error: {error}")
         return result, cost if variables is None else cost + variables.spent
 
 
