@@ -63,6 +63,13 @@ class Aggregator:
         ]
         self._autoregister = AutoRegister(self._server, self._client, self._current, names)
         self._autoregister.start()
+        self._server.tasks.start(self._ensure_role(), "metrics-reader")
+
+    async def _ensure_role(self) -> None:
+        from pilothouse.apiserver.aggregator.metrics.group import ensure_role
+
+        with self._server.activity.work("metrics-reader"):
+            await ensure_role(self._client)
 
     def stop(self) -> None:
         for part in (self._autoregister, self._availability, self._discovery):

@@ -199,6 +199,8 @@ class ContainerStats:
     memory_working_set_bytes: int
     memory_usage_bytes: int
     rootfs_used_bytes: int = 0
+    cpu_usage_nanocores: int | None = None
+    """The rate of now, from runtimes that know it."""
 
 
 @dataclass(frozen=True, slots=True)

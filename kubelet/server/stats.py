@@ -19,6 +19,7 @@ from pilothouse.kubelet.config import KubeletConfig
 from pilothouse.kubelet.runtime.errors import RuntimeFailure
 from pilothouse.kubelet.runtime.interfaces import ContainerStats, ContainerStatus
 from pilothouse.kubelet.server.interfaces import KubeletHost, Response
+from pilothouse.kubelet.server.simulated_usage import simulated_usage
 
 NANO = 1e9
 
@@ -43,12 +44,15 @@ async def sample(host: KubeletHost) -> tuple[list[Sample], bool]:
         for pod in host.pods()
         for status in host.cache.get(pod["metadata"]["uid"]).running
     ]
+    simulated = not (await host.runtime.info()).capabilities.real_processes
     results = await asyncio.gather(
         *(host.runtime.container_stats(status.id) for _, status in wanted), return_exceptions=True
     )
     samples, failed = [], False
     for (pod, status), result in zip(wanted, results, strict=True):
         if isinstance(result, ContainerStats):
+            if simulated:
+                result = simulated_usage(pod, status, result)
             samples.append(Sample(pod, status, result))
         elif isinstance(result, (RuntimeFailure, OSError)):
             failed = True
@@ -67,7 +71,11 @@ async def summary(host: KubeletHost, *, only_cpu_and_memory: bool = False) -> Ob
     by_pod: dict[str, list[Sample]] = {}
     for one in samples:
         by_pod.setdefault(one.pod["metadata"]["uid"], []).append(one)
-    node = {"nodeName": host.config.node_name, "startTime": _boot_time(), **_node_usage(now)}
+    usage = _node_usage(now)
+    if not (await host.runtime.info()).capabilities.real_processes:
+        # Nothing of what the machine does is this node's.
+        usage = {"cpu": _cpu(samples, now), "memory": _memory(samples, now)}
+    node = {"nodeName": host.config.node_name, "startTime": _boot_time(), **usage}
     if not only_cpu_and_memory:
         node["fs"] = _filesystem(host.config.root_dir, now)
         node["runtime"] = {"imageFs": node["fs"]}
@@ -80,9 +88,6 @@ async def summary(host: KubeletHost, *, only_cpu_and_memory: bool = False) -> Ob
 def _pod_stats(group: list[Sample], now: str, only_cpu_and_memory: bool) -> Obj:
     pod = group[0].pod
     metadata = pod["metadata"]
-    cpu = sum(one.stats.cpu_usage_core_nanoseconds for one in group)
-    working_set = sum(one.stats.memory_working_set_bytes for one in group)
-    usage = sum(one.stats.memory_usage_bytes for one in group)
     stats: Obj = {
         "podRef": {
             "name": metadata["name"], "namespace": metadata.get("namespace", ""),
@@ -90,8 +95,8 @@ def _pod_stats(group: list[Sample], now: str, only_cpu_and_memory: bool) -> Obj:
         },
         "startTime": (pod.get("status") or {}).get("startTime"),
         "containers": [_container_stats(one, now, only_cpu_and_memory) for one in group],
-        "cpu": {"time": now, "usageCoreNanoSeconds": cpu},
-        "memory": {"time": now, "workingSetBytes": working_set, "usageBytes": usage},
+        "cpu": _cpu(group, now),
+        "memory": _memory(group, now),
     }  # fmt: skip
     if not only_cpu_and_memory:
         used = sum(one.stats.rootfs_used_bytes for one in group)
@@ -103,16 +108,30 @@ def _container_stats(one: Sample, now: str, only_cpu_and_memory: bool) -> Obj:
     stats: Obj = {
         "name": one.status.name,
         "startTime": format_time(datetime.fromtimestamp(one.status.started_at, UTC)),
-        "cpu": {"time": now, "usageCoreNanoSeconds": one.stats.cpu_usage_core_nanoseconds},
-        "memory": {
-            "time": now,
-            "workingSetBytes": one.stats.memory_working_set_bytes,
-            "usageBytes": one.stats.memory_usage_bytes,
-        },
+        "cpu": _cpu([one], now),
+        "memory": _memory([one], now),
     }
     if not only_cpu_and_memory:
         stats["rootfs"] = {"time": now, "usedBytes": one.stats.rootfs_used_bytes}
     return stats
+
+
+def _cpu(group: list[Sample], now: str) -> Obj:
+    used = sum(one.stats.cpu_usage_core_nanoseconds for one in group)
+    cpu: Obj = {"time": now, "usageCoreNanoSeconds": used}
+    rates = [one.stats.cpu_usage_nanocores for one in group]
+    known = [rate for rate in rates if rate is not None]
+    if len(known) == len(rates):
+        cpu["usageNanoCores"] = sum(known)
+    return cpu
+
+
+def _memory(group: list[Sample], now: str) -> Obj:
+    return {
+        "time": now,
+        "workingSetBytes": sum(one.stats.memory_working_set_bytes for one in group),
+        "usageBytes": sum(one.stats.memory_usage_bytes for one in group),
+    }
 
 
 def _node_usage(now: str) -> Obj:

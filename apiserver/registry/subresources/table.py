@@ -1,7 +1,8 @@
 """Which handler serves a sub-resource, and the kinds that have a handler instead of a store.
 
 A handler is ``async def handle(server, request, served) -> Response`` in the named module (or
-the function after the colon). It runs after authorization and after the verb was found allowed.
+the function after the colon); a name with dots is a module elsewhere. It runs after
+authorization and after the verb was found allowed.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ _BY_RESOURCE: dict[tuple[str, str, str], str] = {
     ("", "serviceaccounts", "token"): "token_request",
     ("", "services", "proxy"): "service_proxy",
     ("certificates.k8s.io", "certificatesigningrequests", "approval"): "approval",
+    ("metrics.k8s.io", "nodes", ""): "pilothouse.apiserver.aggregator.metrics.serving:handle",
+    ("metrics.k8s.io", "pods", ""): "pilothouse.apiserver.aggregator.metrics.serving:handle",
     ("authentication.k8s.io", "selfsubjectreviews", ""): "review",
     ("authentication.k8s.io", "tokenreviews", ""): "review",
     ("authorization.k8s.io", "localsubjectaccessreviews", ""): "review",
@@ -63,5 +66,6 @@ def _find(group: str, resource: str, subresource: str) -> Handler | None:
             return None
         raise LookupError(f"no handler for {resource}.{group}/{subresource}")
     module, _, function = target.partition(":")
-    handler: Handler = getattr(import_module(f"{_PACKAGE}.{module}"), function or "handle")
+    path = module if "." in module else f"{_PACKAGE}.{module}"
+    handler: Handler = getattr(import_module(path), function or "handle")
     return handler
