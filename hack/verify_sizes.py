@@ -9,10 +9,7 @@ from pathlib import Path
 
 FILE_LINES = 500
 FUNCTION_LINES = 60
-EXCEPTIONS: dict[str, str] = {
-    "tests/apiserver/storage/cacher/test_cacher.py": "one fixture, many short tests",
-    "tests/kubelet/runtime/inside.py:recovery": "one story of a node, told in order",
-}
+EXCEPTIONS: dict[str, str] = {}
 
 
 def main() -> int:

@@ -20,6 +20,7 @@ from pilothouse.kubelet.images.store import ImageStore
 from pilothouse.kubelet.network.namespaces import create_netns, run_in_netns
 from pilothouse.kubelet.network.node_network import prepare_node_namespace
 from pilothouse.kubelet.runtime import testing
+from pilothouse.kubelet.runtime.interfaces import ContainerStatus
 from pilothouse.kubelet.runtime.oci import OCIRuntime
 from pilothouse.kubelet.runtime.shim_client import ShimConfig
 
@@ -89,6 +90,32 @@ async def finish(runtime: OCIRuntime, images: LocalImageService, directory: str)
         print("LOG", log.read().replace("\n", "\\n"), flush=True)
 
 
+async def go_on(env: testing.ContractEnvironment, survivor: ContainerStatus, shared: str) -> None:
+    """What a shim that has started again does for containers of the one before."""
+    runtime = env.runtime
+    assert (await runtime.exec_sync(survivor.id, ["hostname"], 5))[0] == b"pod-1\n"
+    with open(survivor.log_path) as log:  # noqa: ASYNC230
+        size = len(log.read())
+        async with asyncio.timeout(10):
+            while not log.read():
+                await runtime.exec_sync(survivor.id, ["sleep", "0.05"], 5)
+    assert size
+    second = await env.container(survivor.sandbox_id, name="again", log_path="again/0.log")
+    await runtime.start_container(second)
+    address = (await runtime.pod_sandbox_status(survivor.sandbox_id)).ips[0]
+    out = (await runtime.exec_sync(second, ["ip", "addr", "show", "eth0"], 5))[0].decode()
+    assert f" {address}/24 " in out, out
+    fresh = await env.sandbox()
+    assert (await runtime.pod_sandbox_status(fresh)).ips[0] != address
+    joined = await env.container(shared, name="two", log_path="two/0.log")
+    await runtime.start_container(joined)
+    listing = ["sh", "-c", "cat /proc/[0-9]*/cmdline"]
+    assert b"/pause" in (await runtime.exec_sync(joined, listing, 5))[0]
+    async with env.ending(survivor.id) as status:
+        await runtime.stop_container(survivor.id, 0.1)
+    assert (status[0].exit_code, status[0].reason) == (255, "Unknown")
+
+
 async def recovery(directory: str, cgroup: str) -> None:
     """A kubelet that starts again finds its shim; a shim that starts again finds its pods."""
     runtime, images = await make(directory, cgroup)
@@ -130,27 +157,7 @@ async def recovery(directory: str, cgroup: str) -> None:
     print("PASS shim", flush=True)
 
     env.runtime = runtime
-    assert (await runtime.exec_sync(survivor, ["hostname"], 5))[0] == b"pod-1\n"
-    with open(before[survivor].log_path) as log:  # noqa: ASYNC230
-        size = len(log.read())
-        async with asyncio.timeout(10):
-            while not log.read():
-                await runtime.exec_sync(survivor, ["sleep", "0.05"], 5)
-    assert size
-    second = await env.container(before[survivor].sandbox_id, name="again", log_path="again/0.log")
-    await runtime.start_container(second)
-    address = (await runtime.pod_sandbox_status(before[survivor].sandbox_id)).ips[0]
-    out = (await runtime.exec_sync(second, ["ip", "addr", "show", "eth0"], 5))[0].decode()
-    assert f" {address}/24 " in out, out
-    fresh = await env.sandbox()
-    assert (await runtime.pod_sandbox_status(fresh)).ips[0] != address
-    joined = await env.container(shared, name="two", log_path="two/0.log")
-    await runtime.start_container(joined)
-    listing = ["sh", "-c", "cat /proc/[0-9]*/cmdline"]
-    assert b"/pause" in (await runtime.exec_sync(joined, listing, 5))[0]
-    async with env.ending(survivor) as status:
-        await runtime.stop_container(survivor, 0.1)
-    assert (status[0].exit_code, status[0].reason) == (255, "Unknown")
+    await go_on(env, before[survivor], shared)
     print("PASS afterwards", flush=True)
     await images_2.close()
     await finish(runtime, images, directory)
