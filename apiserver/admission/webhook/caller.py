@@ -154,12 +154,7 @@ class Caller:
         if match is None or hook.conditions is None:
             return match
         obj, old = await versions.of(match.kind)
-        activation: dict[str, Any] = {
-            "object": obj,
-            "oldObject": old,
-            "request": admission_request(attributes, match),
-            "authorizer": RequestAuthorizer(self._context.hooks.authorizer, attributes.user),
-        }
+        activation = self._activation(attributes, match, obj, old)
         type_ = "admit" if self.mutating else "validate"
         labels = (hook.name, "webhook", type_, attributes.operation)
         try:
@@ -175,6 +170,30 @@ class Caller:
                 raise new_forbidden(resource, attributes.name, str(error)) from error
         self.metrics.condition_exclusions.inc(*labels)
         return None
+
+    def _activation(
+        self, attributes: Attributes, match: Match, obj: Obj | None, old: Obj | None
+    ) -> dict[str, Any]:
+        """The variables of match conditions."""
+        from pilothouse.cel.kubernetes import request_resource_check
+
+        request = admission_request(attributes, match)
+        authorizer = RequestAuthorizer(self._context.hooks.authorizer, attributes.user)
+        return {
+            "object": obj,
+            "oldObject": old,
+            "namespaceObject": None,
+            "request": request,
+            "authorizer": authorizer,
+            "authorizer.requestResource": request_resource_check(
+                authorizer,
+                group=match.resource.group,
+                resource=match.resource.resource,
+                subresource=attributes.subresource,
+                namespace=request.get("namespace", ""),
+                name=attributes.name,
+            ),
+        }
 
     async def ask(
         self, hook: Hook, attributes: Attributes, match: Match, versions: Versions

@@ -77,7 +77,7 @@ def metrics_of(registry: Registry | None) -> WebhookMetrics:
     metrics = WebhookMetrics()
     if registry is not None:
         for name, metric in vars(metrics).items():
-            known = registry.find(metric.name)
+            known = registry.get(metric.name)
             if known is None:
                 registry.add(metric)
             else:

@@ -1,15 +1,10 @@
-"""CEL of webhooks' matchConditions, checked when a configuration is written.
-
-Only what no environment could understand is refused here: which variables and functions an
-expression may use is known where webhooks are called.
-"""
+"""CEL of webhooks' matchConditions, checked when a configuration is written."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from pilothouse.apimachinery.fieldpath import Path, invalid
-from pilothouse.apiserver.apiextensions.cel import syntax_error
 
 if TYPE_CHECKING:
     from pilothouse.apimachinery.fieldpath import ErrorList
@@ -23,10 +18,11 @@ def expression_errors(obj: Obj, old: Obj | None = None) -> ErrorList:
     for path, condition in _conditions(obj):
         expression = condition.get("expression") or ""
         if expression.strip() and expression not in known:
-            problem = syntax_error(expression)
-            if problem is not None:
-                detail = f"compilation failed: {problem}"
-                errors.append(invalid(Path(path).child("expression"), expression, detail))
+            from pilothouse.apiserver.admission.webhook.conditions import compile_condition
+
+            problem = compile_condition(expression)
+            if isinstance(problem, str):
+                errors.append(invalid(Path(path).child("expression"), expression, problem))
     return errors
 
 
