@@ -86,6 +86,37 @@ CERTIFICATE_SIGNING_REQUESTS = _resource(
     "CertificateSigningRequest",
     namespaced=False,
 )
+CSI_DRIVERS = _resource("storage.k8s.io", "v1", "csidrivers", "CSIDriver", namespaced=False)
+CSI_STORAGE_CAPACITIES = _resource(
+    "storage.k8s.io", "v1", "csistoragecapacities", "CSIStorageCapacity"
+)
+VOLUME_ATTACHMENTS = _resource(
+    "storage.k8s.io", "v1", "volumeattachments", "VolumeAttachment", namespaced=False
+)
+IP_ADDRESSES = _resource("networking.k8s.io", "v1", "ipaddresses", "IPAddress", namespaced=False)
+SERVICE_CIDRS = _resource(
+    "networking.k8s.io", "v1", "servicecidrs", "ServiceCIDR", namespaced=False
+)
+DEVICE_CLASSES = _resource(
+    "resource.k8s.io", "v1", "deviceclasses", "DeviceClass", namespaced=False
+)
+DEVICE_TAINT_RULES = _resource(
+    "resource.k8s.io", "v1", "devicetaintrules", "DeviceTaintRule", namespaced=False
+)
+STORAGE_VERSION_MIGRATIONS = _resource(
+    "storagemigration.k8s.io",
+    "v1",
+    "storageversionmigrations",
+    "StorageVersionMigration",
+    namespaced=False,
+)
+RESOURCE_CLAIMS = _resource("resource.k8s.io", "v1", "resourceclaims", "ResourceClaim")
+RESOURCE_CLAIM_TEMPLATES = _resource(
+    "resource.k8s.io", "v1", "resourceclaimtemplates", "ResourceClaimTemplate"
+)
+RESOURCE_SLICES = _resource(
+    "resource.k8s.io", "v1", "resourceslices", "ResourceSlice", namespaced=False
+)
 CLUSTER_TRUST_BUNDLES = _resource(
     "certificates.k8s.io", "v1", "clustertrustbundles", "ClusterTrustBundle", namespaced=False
 )

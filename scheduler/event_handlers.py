@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from pilothouse.apimachinery.clock import Clock
 from pilothouse.apimachinery.object import Obj, name_of
@@ -25,20 +25,32 @@ class EventHandlers:
         cache: SchedulerCache,
         nominator: Nominator,
         *,
-        scheduler_name: str,
+        scheduler_names: Collection[str],
         clock: Clock,
         wake: Callable[[], None],
     ) -> None:
         self._queue = queue
         self._cache = cache
         self._nominator = nominator
-        self._scheduler_name = scheduler_name
+        self._scheduler_names = scheduler_names
         self._clock = clock
         self._wake = wake
 
     def attach(self, pods: SharedInformer, nodes: SharedInformer) -> None:
         nodes.add_handler(self.node_added, self.node_updated, self.node_deleted)
         pods.add_handler(self.pod_added, self.pod_updated, self.pod_deleted)
+
+    def attach_other(self, resource: str, informer: SharedInformer) -> None:
+        """Any other resource that plugins have registered for; ``resource`` is its kind."""
+
+        def event(action: Action, old: Obj | None, new: Obj | None) -> None:
+            self._move(ClusterEvent(resource, action), old, new)
+
+        informer.add_handler(
+            lambda obj: event(Action.ADD, None, obj),
+            lambda old, new: event(Action.UPDATE, old, new),
+            lambda obj: event(Action.DELETE, obj, None),
+        )
 
     # -- nodes ---------------------------------------------------------------------------
 
@@ -118,7 +130,7 @@ class EventHandlers:
 
     def _ours(self, pod: Obj) -> bool:
         name = pod["spec"].get("schedulerName") or "default-scheduler"
-        return name == self._scheduler_name and not _terminal(pod)
+        return name in self._scheduler_names and not _terminal(pod)
 
 
 def _assigned(pod: Obj) -> bool:

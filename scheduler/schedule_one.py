@@ -7,11 +7,12 @@ random choice among the best.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
 from pilothouse.scheduler.cache.node_info import NodeInfo
+from pilothouse.scheduler.extender import Extender, ExtenderError
 from pilothouse.scheduler.framework.interfaces import Code, CycleState, Status
 from pilothouse.scheduler.framework.pod_info import PodInfo
 from pilothouse.scheduler.framework.runtime import Diagnosis, Framework
@@ -56,16 +57,63 @@ class SchedulingAlgorithm:
     def schedule(self, pod: PodInfo, nodes: Sequence[NodeInfo]) -> Decision:
         state = CycleState()
         diagnosis = Diagnosis(len(nodes))
-        if not nodes:
-            return Decision("", diagnosis, state)
-        feasible = self._find_feasible(state, pod, nodes, diagnosis)
+        feasible = self._find_feasible(state, pod, nodes, diagnosis) if nodes else []
+        return self._choose(state, pod, diagnosis, feasible)
+
+    async def schedule_extended(
+        self, pod: PodInfo, nodes: Sequence[NodeInfo], extenders: Sequence[Extender]
+    ) -> Decision:
+        """As ``schedule``, with the extenders' verdicts and scores.
+
+        :raises ExtenderError: one that is not ignorable failed.
+        """
+        state = CycleState()
+        diagnosis = Diagnosis(len(nodes))
+        feasible = self._find_feasible(state, pod, nodes, diagnosis) if nodes else []
+        extra: dict[str, int] = {}
+        for extender in extenders:
+            if not feasible:
+                break
+            try:
+                feasible, refused = await extender.filter(pod, feasible)
+            except ExtenderError:
+                if not extender.config.ignorable:
+                    raise
+                continue
+            diagnosis.statuses |= refused
+            diagnosis.plugins.update(status.plugin for status in refused.values())
+        if len(feasible) > 1:
+            for extender in extenders:
+                extra = add_scores(extra, await self._priorities(extender, pod, feasible))
+        return self._choose(state, pod, diagnosis, feasible, extra)
+
+    @staticmethod
+    async def _priorities(
+        extender: Extender, pod: PodInfo, nodes: Sequence[NodeInfo]
+    ) -> dict[str, int]:
+        """One that can't be asked has no opinion (as upstream)."""
+        try:
+            return await extender.prioritize(pod, nodes)
+        except ExtenderError:
+            return {}
+
+    def _choose(
+        self,
+        state: CycleState,
+        pod: PodInfo,
+        diagnosis: Diagnosis,
+        feasible: Sequence[NodeInfo],
+        extra: Mapping[str, int] | None = None,
+    ) -> Decision:
         if not feasible:
             return Decision("", diagnosis, state)
         names = [node.name for node in feasible]
         if len(feasible) == 1:
             return Decision(names[0], diagnosis, state, names)
         scores = self._framework.run_scores(state, pod, feasible)
-        totals = [sum(column) for column in zip(*scores.values(), strict=True)]
+        if extra:
+            scores["extenders"] = [extra.get(name, 0) for name in names]
+        totals = [sum(column) for column in zip(*scores.values(), strict=True)] or [0] * len(names)
         best = max(totals)
         candidates = [name for name, total in zip(names, totals, strict=True) if total == best]
         return Decision(self._random.choice(candidates), diagnosis, state, names, scores)
@@ -137,3 +185,7 @@ class SchedulingAlgorithm:
             return count
         percentage = self._percentage or max(50 - count // 125, MIN_PERCENTAGE)
         return max(min(count * percentage // 100, count), MIN_FEASIBLE_NODES)
+
+
+def add_scores(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+    return {name: one.get(name, 0) + other.get(name, 0) for name in {**one, **other}}

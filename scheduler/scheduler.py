@@ -17,21 +17,30 @@ from pilothouse.apimachinery.object import Obj, condition_of
 from pilothouse.apimachinery.timefmt import format_time
 from pilothouse.componentbase.tasks import TaskOwner
 from pilothouse.kubeclient.interfaces import Environment
-from pilothouse.kubeclient.record import EventRecorder
-from pilothouse.kubeclient.resources import NAMESPACES, NODES, POD_DISRUPTION_BUDGETS, PODS
+from pilothouse.kubeclient.record_v1 import SeriesRecorder
+from pilothouse.kubeclient.resources import (
+    KIND_OF,
+    NAMESPACES,
+    NODES,
+    POD_DISRUPTION_BUDGETS,
+    PODS,
+)
 from pilothouse.scheduler.cache.cache import SchedulerCache
 from pilothouse.scheduler.config import SchedulerConfig
 from pilothouse.scheduler.event_handlers import EventHandlers
+from pilothouse.scheduler.extender import Extender, ExtenderError
+from pilothouse.scheduler.framework.handle import Handle
+from pilothouse.scheduler.framework.interfaces import Code, CycleState, Status
 from pilothouse.scheduler.framework.pod_info import PodInfo
 from pilothouse.scheduler.framework.runtime import Framework
+from pilothouse.scheduler.frameworks import Frameworks
+from pilothouse.scheduler.metrics import SchedulerMetrics
 from pilothouse.scheduler.plugins.default_preemption import DefaultPreemption, PreemptionHandle
-from pilothouse.scheduler.plugins.order import SCORE_WEIGHTS, default_plugins
 from pilothouse.scheduler.queueing.nominator import Nominator
 from pilothouse.scheduler.queueing.scheduling_queue import QueuedPod, SchedulingQueue
 from pilothouse.scheduler.schedule_one import Decision, SchedulingAlgorithm
 
 log = logging.getLogger(__name__)
-NOTE_LENGTH = 1024
 CYCLES_PER_TURN = 16
 """After so many cycles the loop lets others run."""
 
@@ -42,73 +51,116 @@ class Scheduler:
     name = "scheduler"
 
     def __init__(self, env: Environment, config: SchedulerConfig | None = None) -> None:
+        """:raises ValueError: the configuration cannot work."""
         self.config = config or SchedulerConfig()
         self._env = env
         self._client = env.client
         self._clock = env.clock
         self._activity = env.activity
-        self.recorder = EventRecorder(
-            env.client,
-            self.config.scheduler_name,
-            clock=env.clock,
-            random=env.random,
-            activity=env.activity,
-        )
-        preemption = DefaultPreemption()
-        plugins = default_plugins(env.client, self._namespace_labels)
-        self.framework = Framework([*plugins, preemption], SCORE_WEIGHTS)
         self.cache = SchedulerCache()
         self.nominator = Nominator()
-        self.queue = SchedulingQueue(self.framework.may_help, self.framework.gate)
-        self.algorithm = SchedulingAlgorithm(
-            self.framework, env.random, self.nominator, self.config.percentage_of_nodes_to_score
-        )
         self._pods = env.informers.informer(PODS)
         self._nodes = env.informers.informer(NODES)
         self._budgets = env.informers.informer(POD_DISRUPTION_BUDGETS)
         self._namespaces = env.informers.informer(NAMESPACES)
-        preemption.handle = PreemptionHandle(
-            env.client,
-            self.recorder,
-            env.clock,
-            env.random,
-            self.nominator,
-            self.framework,
-            self.algorithm.passes,
-            self.cache.nodes,
-            self._budgets.list,
-        )
+        self._handle = Handle(
+            env.client, env.informers, env.clock, env.random, env.activity, self.cache.nodes,
+            self._namespace_labels,
+        )  # fmt: skip
+        self.extenders = [Extender(config) for config in self.config.extenders]
+        self.frameworks = Frameworks(self.config.with_ignored_resources(), self._handle)
+        self.queue = SchedulingQueue(
+            self.frameworks.may_help, self.frameworks.gate,
+            self.config.pod_initial_backoff, self.config.pod_max_backoff,
+        )  # fmt: skip
+        self.algorithms = {f.name: self._algorithm(f) for f in self.frameworks.values()}
+        self.recorders = {
+            name: SeriesRecorder(env.client, name, clock=env.clock, activity=env.activity)
+            for name in self.frameworks
+        }
+        for framework in self.frameworks.values():
+            self._arm_preemption(framework)
+        self.metrics = SchedulerMetrics(self.queue.counts, lambda: len(self.cache.nodes()))
         self._tasks = TaskOwner("scheduler", self._crashed)
         self._bindings = asyncio.Semaphore(self.config.parallel_bindings)
         self._work = asyncio.Event()
         self._timer: TimerHandle | None = None
         self._crash = ""
+        self._loop: asyncio.Task[Any] | None = None
+
+    def _algorithm(self, framework: Framework) -> SchedulingAlgorithm:
+        percentages = {
+            p.scheduler_name: p.percentage_of_nodes_to_score for p in self.config.profiles
+        }
+        percentage = percentages[framework.name] or self.config.percentage_of_nodes_to_score
+        return SchedulingAlgorithm(framework, self._env.random, self.nominator, percentage)
+
+    def _arm_preemption(self, framework: Framework) -> None:
+        for plugin in framework.plugins:
+            if isinstance(plugin, DefaultPreemption):
+                plugin.handle = PreemptionHandle(
+                    self._client,
+                    self.recorders[framework.name],
+                    self._clock,
+                    self._env.random,
+                    self.nominator,
+                    framework,
+                    self.algorithms[framework.name].passes,
+                    self.cache.nodes,
+                    self._budgets.list,
+                    lambda victims: self.metrics.preempted(victims),
+                )
 
     # -- life ----------------------------------------------------------------------------
 
     async def start(self) -> None:
+        """Returns when pods are scheduled, or, with leader election, when it stands for
+        election."""
+        if self.config.leader_elect:
+            from pilothouse.scheduler.leading import lead
+
+            self._tasks.start(
+                lead(self._env, self.config, self._begin, self._halt), "leader-election"
+            )
+        else:
+            await self._begin()
+
+    async def _begin(self) -> None:
         handlers = EventHandlers(
             self.queue,
             self.cache,
             self.nominator,
-            scheduler_name=self.config.scheduler_name,
+            scheduler_names=frozenset(self.frameworks),
             clock=self._clock,
             wake=self._wake,
         )
+        # Volumes first: a pod's first try should find its claims.
+        wanted = self.frameworks.resources()
+        for informer in self._handle.used:
+            kind = KIND_OF[informer.resource]
+            if kind in wanted:
+                handlers.attach_other(kind, informer)
         handlers.attach(self._pods, self._nodes)
         self._activity.add_probe("scheduler", lambda: self.queue.has_active)
         self._env.informers.start()
-        await self._env.informers.wait_synced(
-            (self._pods, self._nodes, self._budgets, self._namespaces)
-        )
-        self._tasks.start(self._run(), "loop")
+        needed = (self._pods, self._nodes, self._budgets, self._namespaces)
+        await self._env.informers.wait_synced((*needed, *self._handle.used))
+        self._loop = self._tasks.start(self._run(), "loop")
+
+    def _halt(self) -> None:
+        """No more decisions: another one leads."""
+        if self._loop is not None:
+            self._loop.cancel()
 
     async def stop(self) -> None:
         self._activity.remove_probe("scheduler")
         if self._timer is not None:
             self._timer.cancel()
         await self._tasks.close()
-        await self.recorder.close()
+        for recorder in self.recorders.values():
+            await recorder.close()
+        for extender in self.extenders:
+            await extender.close()
 
     def _namespace_labels(self, name: str) -> Mapping[str, str]:
         namespace = self._namespaces.get(name)
@@ -116,6 +168,10 @@ class Scheduler:
 
     def health(self) -> str | None:
         return self._crash or None
+
+    def metrics_text(self) -> str:
+        """Prometheus' text format."""
+        return self.metrics.text()
 
     def _crashed(self, task: str, error: BaseException) -> None:
         self._crash = f"{task}: {error!r}"
@@ -162,56 +218,105 @@ class Scheduler:
     async def _cycle(self, queued: QueuedPod) -> None:
         pod = queued.pod
         if pod.deleting:
-            self.recorder.event(
-                pod.obj,
-                "Warning",
-                "FailedScheduling",
-                f"skip schedule deleting pod: {pod.key}",
-            )
+            self._tell(pod, "Warning", "FailedScheduling", "Scheduling",
+                       f"skip schedule deleting pod: {pod.key}")  # fmt: skip
             self.queue.done(pod.uid)
             return
         if self.cache.is_assumed(pod.uid):
             self.queue.done(pod.uid)
             return
-        decision = self.algorithm.schedule(pod, self.cache.nodes())
-        if decision.node:
-            self.cache.assume(pod, decision.node)
-            self.nominator.remove(pod.uid)
-            await self._bindings.acquire()
-            self._activity.begin("binding")
-            self._tasks.start(self._bind(queued, decision.node), f"bind {pod.key}")
-        else:
-            await self._did_not_fit(queued, decision)
+        queued.started = self._clock.monotonic()
+        framework = self.frameworks.of(pod)
+        decision = await self._decide(framework, pod)
+        self.metrics.algorithm_seconds.observe(self._clock.monotonic() - queued.started)
+        if not decision.node:
+            await self._did_not_fit(framework, queued, decision)
+            return
+        self.cache.assume(pod, decision.node)
+        status = framework.reserve(decision.state, pod, decision.node)
+        if status is not None:
+            self.cache.forget(pod)
+            await self._refused(queued, status)
+            return
+        self.nominator.remove(pod.uid)
+        await self._bindings.acquire()
+        self._activity.begin("binding")
+        self._tasks.start(self._bind(framework, queued, decision), f"bind {pod.key}")
+
+    async def _decide(self, framework: Framework, pod: PodInfo) -> Decision:
+        algorithm = self.algorithms[framework.name]
+        interested = [e for e in self.extenders if e.is_interested(pod)]
+        if interested:
+            return await algorithm.schedule_extended(pod, self.cache.nodes(), interested)
+        return algorithm.schedule(pod, self.cache.nodes())
+
+    def _tell(self, pod: PodInfo, type_: str, reason: str, action: str, note: str) -> None:
+        recorder = self.recorders[self.frameworks.of(pod).name]
+        recorder.event(pod.obj, None, type_, reason, action, note)
 
     # -- binding -------------------------------------------------------------------------
 
-    async def _bind(self, queued: QueuedPod, node: str) -> None:
-        pod = queued.pod
+    async def _bind(self, framework: Framework, queued: QueuedPod, decision: Decision) -> None:
+        pod, node = queued.pod, decision.node
+        bound = False
         try:
-            await self.framework.binder.bind(pod, node)
-        except (StatusError, OSError) as error:
-            self.cache.forget(pod)
-            if is_not_found(error):
+            status = await framework.pre_bind(decision.state, pod, node)
+            if status is None:
+                await self._write_binding(framework, pod, node)
+                bound = True
+            else:
+                self._take_back(framework, decision.state, pod, node)
+                await self._refused(queued, status)
+        except (StatusError, ExtenderError, OSError) as error:
+            self._take_back(framework, decision.state, pod, node)
+            if isinstance(error, StatusError) and is_not_found(error):
                 self.queue.done(pod.uid)
             else:
                 reason = f'binding rejected: running Bind plugin "DefaultBinder": {error}'
                 await self._failed(queued, frozenset(), "SchedulerError", reason)
-        else:
-            self.queue.done(pod.uid)
-            self.recorder.event(
-                pod.obj, "Normal", "Scheduled", f"Successfully assigned {pod.key} to {node}"
-            )
         finally:
             self._bindings.release()
+            if bound:
+                self._bound(framework, queued, decision)
             self._activity.end("binding")
+
+    def _bound(self, framework: Framework, queued: QueuedPod, decision: Decision) -> None:
+        pod, now = queued.pod, self._clock.monotonic()
+        self.queue.done(pod.uid)
+        self.metrics.attempted("scheduled", framework.name, now - queued.started)
+        self.metrics.scheduled(queued.attempts, now - queued.first_added)
+        framework.post_bind(decision.state, pod, decision.node)
+        note = f"Successfully assigned {pod.key} to {decision.node}"
+        self._tell(pod, "Normal", "Scheduled", "Binding", note)
+
+    async def _write_binding(self, framework: Framework, pod: PodInfo, node: str) -> None:
+        for extender in self.extenders:
+            if extender.config.bind_verb and extender.is_interested(pod):
+                await extender.bind(pod, node)
+                return
+        await framework.binder.bind(pod, node)
+
+    def _take_back(self, framework: Framework, state: CycleState, pod: PodInfo, node: str) -> None:
+        framework.unreserve(state, pod, node)
+        self.cache.forget(pod)
+
+    async def _refused(self, queued: QueuedPod, status: Status) -> None:
+        """By a plugin, after a node was found."""
+        if status.code is Code.ERROR:
+            await self._failed(queued, frozenset(), "SchedulerError", status.message)
+        else:
+            plugins = frozenset((status.plugin,))
+            await self._failed(queued, plugins, "Unschedulable", status.message)
 
     # -- failure -------------------------------------------------------------------------
 
-    async def _did_not_fit(self, queued: QueuedPod, decision: Decision) -> None:
+    async def _did_not_fit(
+        self, framework: Framework, queued: QueuedPod, decision: Decision
+    ) -> None:
         diagnosis = decision.diagnosis
         nominated = ""
         if diagnosis.all_nodes:
-            for plugin in self.framework.post_filters:
+            for plugin in framework.post_filters:
                 nominated, message = await plugin.post_filter(
                     decision.state, queued.pod, diagnosis.statuses
                 )
@@ -243,8 +348,10 @@ class Scheduler:
         # No node at all: only a new node can help, whatever plugin would have refused.
         self.queue.park(queued, plugins or _any_plugin(reason), self._clock.monotonic())
         self._wake()
-        note = message if len(message) <= NOTE_LENGTH else f"{message[: NOTE_LENGTH - 4]} ..."
-        self.recorder.event(pod.obj, "Warning", "FailedScheduling", note)
+        result = "unschedulable" if reason == "Unschedulable" else "error"
+        seconds = self._clock.monotonic() - queued.started
+        self.metrics.attempted(result, self.frameworks.of(pod).name, seconds)
+        self._tell(pod, "Warning", "FailedScheduling", "Scheduling", message)
         await self._write_failure(pod, reason, message, nominated)
 
     async def _write_failure(self, pod: PodInfo, reason: str, message: str, nominated: str) -> None:

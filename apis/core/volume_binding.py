@@ -74,9 +74,10 @@ def access_modes_match(claim: Obj, volume: Obj) -> bool:
 
 def is_delayed(storage_class: Obj | None) -> bool:
     """Whether claims of the class wait for a pod (and its node) before they are bound."""
-    return bool(storage_class) and (storage_class or {}).get(
-        "volumeBindingMode"
-    ) == WAIT_FOR_FIRST_CONSUMER
+    return (
+        bool(storage_class)
+        and (storage_class or {}).get("volumeBindingMode") == WAIT_FOR_FIRST_CONSUMER
+    )
 
 
 def is_bound_to(volume: Obj, claim: Obj) -> bool:
@@ -234,6 +235,4 @@ def ephemeral_claim_problem(pod: Obj, claim: Obj) -> str:
     owner = controller_of(claim)
     if namespace_of(claim) == namespace_of(pod) and owner and owner.get("uid") == uid_of(pod):
         return ""
-    return (
-        f"PVC {object_key(claim)} was not created for pod {object_key(pod)} (pod is not owner)"
-    )
+    return f"PVC {object_key(claim)} was not created for pod {object_key(pod)} (pod is not owner)"

@@ -260,7 +260,8 @@ class PersistentVolumeBinder(Controller):
         if policy == "Delete":
             await self._delete(volume)
         elif policy == "Recycle":
-            await self._fail(volume, "VolumeFailedRecycle", "No recycler plugin found for the volume!")
+            message = "No recycler plugin found for the volume!"
+            await self._fail(volume, "VolumeFailedRecycle", message)
         elif policy != "Retain":
             message = "Volume has unrecognized PersistentVolumeReclaimPolicy"
             await self._fail(volume, "VolumeUnknownReclaimPolicy", message)

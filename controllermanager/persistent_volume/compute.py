@@ -266,10 +266,8 @@ def _plan_half_bound(volume: Obj, claim: Obj) -> list[Intent]:
 
 def default_class_of(classes: Sequence[Obj]) -> str:
     """The newest of the classes that are marked as default, then the first by name."""
-    marked = [
-        c for c in classes
-        if "true" in (annotations_of(c).get(DEFAULT_CLASS), annotations_of(c).get(BETA_DEFAULT_CLASS))
-    ]  # fmt: skip
+    names = (DEFAULT_CLASS, BETA_DEFAULT_CLASS)
+    marked = [c for c in classes if any(annotations_of(c).get(n) == "true" for n in names)]
     if not marked:
         return ""
     newest = max(meta(c).get("creationTimestamp") or "" for c in marked)

@@ -144,6 +144,16 @@ def pick_node(nodes: Sequence[Obj], volumes: Sequence[Obj]) -> Obj | None:
     return min(usable, key=lambda n: (counts.get(name_of(n), 0), name_of(n)), default=None)
 
 
+def remove_directory(root: str, path: str, volume_name: str) -> bool:
+    """Whether a volume's directory is gone. Only what this provisioner has made is touched: a
+    user may have written anything into the object."""
+    path = os.path.normpath(path)
+    if not path.startswith(root + os.sep) or volume_name not in os.path.basename(path):
+        return True
+    shutil.rmtree(path, ignore_errors=True)
+    return not os.path.lexists(path)
+
+
 class LocalPathProvisioner(Controller):
     name = "local-path-provisioner-controller"
     max_retries = None
@@ -224,14 +234,11 @@ class LocalPathProvisioner(Controller):
         self.recorder.event(claim, "Warning", "ProvisioningFailed", message)
 
     async def _delete(self, volume: Obj) -> None:
-        path = os.path.normpath(get_nested(volume, "spec", "hostPath", "path", default=""))
-        # Only what this provisioner has made: a user may have written anything into the object.
-        if path.startswith(self._root + os.sep) and name_of(volume) in os.path.basename(path):
-            await asyncio.to_thread(shutil.rmtree, path, ignore_errors=True)
-            if os.path.lexists(path):
-                message = f"could not remove {path}"
-                self.recorder.event(volume, "Warning", "VolumeFailedDelete", message)
-                raise SyncError(message)
+        path = get_nested(volume, "spec", "hostPath", "path", default="")
+        if not await asyncio.to_thread(remove_directory, self._root, path, name_of(volume)):
+            message = f"could not remove {path}"
+            self.recorder.event(volume, "Warning", "VolumeFailedDelete", message)
+            raise SyncError(message)
         try:
             await self.client.delete(PERSISTENT_VOLUMES, name_of(volume))
         except StatusError as error:

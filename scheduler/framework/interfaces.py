@@ -2,8 +2,9 @@
 
 A plugin implements one or more of the protocols below, does one thing and knows no other
 plugin. Points run in upstream's order: PreEnqueue (when a pod enters the queue); PreFilter,
-Filter, PostFilter (only when no node is left), PreScore, Score; Bind.
-All but PostFilter and Bind are synchronous and pure: they read pod, node and the cycle's state.
+Filter, PostFilter (only when no node is left), PreScore, Score; Reserve, Permit; PreBind, Bind,
+PostBind. All but PostFilter, PreBind and Bind are synchronous: they read pod, node and the cycle's
+state and change nothing else (Reserve may keep what it has promised).
 """
 
 from __future__ import annotations
@@ -114,6 +115,36 @@ class NormalizeScore(Protocol):
     def normalize(self, state: CycleState, pod: PodInfo, scores: list[int]) -> None:
         """Changes ``scores`` in place to 0..MAX_NODE_SCORE."""
         ...
+
+
+@runtime_checkable
+class ReservePlugin(Protocol):
+    """Told of the decision before anything is written, and when it is taken back."""
+
+    def reserve(self, state: CycleState, pod: PodInfo, node_name: str) -> Status | None: ...
+
+    def unreserve(self, state: CycleState, pod: PodInfo, node_name: str) -> None:
+        """Must be safe without a ``reserve`` before."""
+        ...
+
+
+@runtime_checkable
+class PermitPlugin(Protocol):
+    def permit(self, state: CycleState, pod: PodInfo, node_name: str) -> Status | None:
+        """The last word before the binding starts."""
+        ...
+
+
+@runtime_checkable
+class PreBindPlugin(Protocol):
+    async def pre_bind(self, state: CycleState, pod: PodInfo, node_name: str) -> Status | None:
+        """What must be done first (volumes); a Status calls the binding off."""
+        ...
+
+
+@runtime_checkable
+class PostBindPlugin(Protocol):
+    def post_bind(self, state: CycleState, pod: PodInfo, node_name: str) -> None: ...
 
 
 @runtime_checkable

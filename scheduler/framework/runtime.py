@@ -5,7 +5,7 @@ The methods' results are collected in :class:`Diagnosis` for events, preemption 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,17 +18,35 @@ from pilothouse.scheduler.framework.interfaces import (
     EnqueueExtensions,
     FilterPlugin,
     NormalizeScore,
+    PermitPlugin,
+    PostBindPlugin,
     PostFilterPlugin,
+    PreBindPlugin,
     PreEnqueuePlugin,
     PreFilterExtensions,
     PreFilterPlugin,
     PreScorePlugin,
+    ReservePlugin,
     ScorePlugin,
     Status,
 )
 from pilothouse.scheduler.framework.pod_info import PodInfo
 
 SKIPPED_FILTERS = "framework/skipped filters"
+POINTS: dict[str, type] = {
+    "preEnqueue": PreEnqueuePlugin,
+    "preFilter": PreFilterPlugin,
+    "filter": FilterPlugin,
+    "postFilter": PostFilterPlugin,
+    "preScore": PreScorePlugin,
+    "score": ScorePlugin,
+    "reserve": ReservePlugin,
+    "permit": PermitPlugin,
+    "preBind": PreBindPlugin,
+    "bind": BindPlugin,
+    "postBind": PostBindPlugin,
+}
+"""Extension points by their names in a KubeSchedulerConfiguration."""
 
 
 @dataclass(slots=True)
@@ -61,16 +79,39 @@ class Diagnosis:
 class Framework:
     """One profile: the plugins of a scheduler, sorted by the points they implement."""
 
-    def __init__(self, plugins: Sequence[Any], weights: dict[str, int]) -> None:
-        self.pre_enqueue = [p for p in plugins if isinstance(p, PreEnqueuePlugin)]
-        self.pre_filters = [p for p in plugins if isinstance(p, PreFilterPlugin)]
-        self.filters = [p for p in plugins if isinstance(p, FilterPlugin)]
-        self.post_filters = [p for p in plugins if isinstance(p, PostFilterPlugin)]
-        self.pre_scores = [p for p in plugins if isinstance(p, PreScorePlugin)]
-        self.scores = [p for p in plugins if isinstance(p, ScorePlugin)]
+    def __init__(
+        self,
+        plugins: Sequence[Any],
+        weights: dict[str, int],
+        points: Mapping[str, Sequence[str]] | None = None,
+        name: str = "default-scheduler",
+    ) -> None:
+        """``points``: which plugins run at an extension point, in order; all that can by
+        default. ``name``: the profile's, that pods choose by ``schedulerName``."""
+        by_name = {str(p.name): p for p in plugins}
+
+        def at(point: str) -> list[Any]:
+            protocol = POINTS[point]
+            if points is None:
+                return [p for p in plugins if isinstance(p, protocol)]
+            chosen = (by_name[n] for n in points.get(point, ()))
+            return [p for p in chosen if isinstance(p, protocol)]
+
+        self.name = name
+        self.plugins = list(plugins)
+        self.pre_enqueue: list[PreEnqueuePlugin] = at("preEnqueue")
+        self.pre_filters: list[PreFilterPlugin] = at("preFilter")
+        self.filters: list[FilterPlugin] = at("filter")
+        self.post_filters: list[PostFilterPlugin] = at("postFilter")
+        self.pre_scores: list[PreScorePlugin] = at("preScore")
+        self.scores: list[ScorePlugin] = at("score")
+        self.reserves: list[ReservePlugin] = at("reserve")
+        self.permits: list[PermitPlugin] = at("permit")
+        self.pre_binds: list[PreBindPlugin] = at("preBind")
+        self.post_binds: list[PostBindPlugin] = at("postBind")
         self._normalizers = {id(p) for p in self.scores if isinstance(p, NormalizeScore)}
-        self.extensions = [p for p in plugins if isinstance(p, PreFilterExtensions)]
-        self.binder = next(p for p in plugins if isinstance(p, BindPlugin))
+        self.extensions = [p for p in self.pre_filters if isinstance(p, PreFilterExtensions)]
+        self.binder: BindPlugin = at("bind")[0]
         self.weights = weights
         self._events: dict[str, tuple[EventRegistration, ...]] = {
             str(plugin.name): tuple(plugin.events_to_register())
@@ -86,6 +127,10 @@ class Framework:
             if plugin.pre_enqueue(pod) is not None:
                 return str(plugin.name)  # type: ignore[attr-defined]
         return ""
+
+    def registered_resources(self) -> set[str]:
+        """Kinds whose events some plugin wants to hear of."""
+        return {r.resource for registrations in self._events.values() for r in registrations}
 
     def may_help(
         self, plugins: frozenset[str], pod: PodInfo, event: ClusterEvent, old: Any, new: Any
@@ -167,6 +212,37 @@ class Framework:
         for plugin in self.extensions:
             plugin.remove_pod(state, pod, other, node)
 
+    # -- reserving and binding ------------------------------------------------------------
+
+    def reserve(self, state: CycleState, pod: PodInfo, node_name: str) -> Status | None:
+        """Reserve, then Permit; a refusal takes all of it back."""
+        for plugin in self.reserves:
+            status = plugin.reserve(state, pod, node_name)
+            if status is not None:
+                self.unreserve(state, pod, node_name)
+                return _named(status, plugin, "Reserve")
+        for permit in self.permits:
+            status = permit.permit(state, pod, node_name)
+            if status is not None:
+                self.unreserve(state, pod, node_name)
+                return _named(status, permit, "Permit")
+        return None
+
+    def unreserve(self, state: CycleState, pod: PodInfo, node_name: str) -> None:
+        for plugin in reversed(self.reserves):
+            plugin.unreserve(state, pod, node_name)
+
+    async def pre_bind(self, state: CycleState, pod: PodInfo, node_name: str) -> Status | None:
+        for plugin in self.pre_binds:
+            status = await plugin.pre_bind(state, pod, node_name)
+            if status is not None:
+                return _named(status, plugin, "PreBind")
+        return None
+
+    def post_bind(self, state: CycleState, pod: PodInfo, node_name: str) -> None:
+        for plugin in self.post_binds:
+            plugin.post_bind(state, pod, node_name)
+
     # -- scoring -------------------------------------------------------------------------
 
     def run_scores(
@@ -189,3 +265,11 @@ class Framework:
             weight = self.weights.get(name, 1)
             result[name] = [score * weight for score in scores]
         return result
+
+
+def _named(status: Status, plugin: Any, point: str) -> Status:
+    """With the plugin's name; an error says at which point it happened."""
+    reasons = status.reasons
+    if status.code is Code.ERROR:
+        reasons = (f'running {point} plugin "{plugin.name}": {status.message}',)
+    return Status(status.code, reasons, plugin.name)

@@ -11,7 +11,7 @@ from pilothouse.apimachinery.errors import StatusError, is_not_found
 from pilothouse.apimachinery.object import Obj
 from pilothouse.apimachinery.timefmt import format_time
 from pilothouse.kubeclient.interfaces import Client, DeleteOptions
-from pilothouse.kubeclient.record import EventRecorder
+from pilothouse.kubeclient.record_v1 import SeriesRecorder
 from pilothouse.kubeclient.resources import PODS
 from pilothouse.scheduler.cache.node_info import NodeInfo
 from pilothouse.scheduler.framework.events import Action, EventRegistration
@@ -37,7 +37,7 @@ class PreemptionHandle:
     """What the plugin needs of the scheduler around it."""
 
     client: Client
-    recorder: EventRecorder
+    recorder: SeriesRecorder
     clock: Clock
     random: Random
     nominator: Nominator
@@ -45,12 +45,21 @@ class PreemptionHandle:
     passes: Passes
     nodes: Callable[[], Sequence[NodeInfo]]
     budgets: Callable[[], Sequence[Obj]]
+    preempted: Callable[[int], None] = lambda victims: None
+    """Told how many pods had to go."""
 
 
 class DefaultPreemption:
     name = "DefaultPreemption"
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        candidates_percent: int = MIN_CANDIDATES_PERCENT,
+        candidates_absolute: int = MIN_CANDIDATES,
+    ) -> None:
+        """At least so many nodes are looked at, when there are so many, before one is chosen."""
+        self._percent = candidates_percent
+        self._absolute = candidates_absolute
         self.handle: PreemptionHandle | None = None
         """Set by the scheduler before it starts."""
 
@@ -73,8 +82,8 @@ class DefaultPreemption:
         await self._evict(handle, pod, result)
         return result.node, ""
 
-    @staticmethod
     def _find(
+        self,
         handle: PreemptionHandle,
         state: CycleState,
         pod: PodInfo,
@@ -93,7 +102,7 @@ class DefaultPreemption:
                 hopeful.append(node)
         if not hopeful:
             return diagnosis
-        wanted = max(len(hopeful) * MIN_CANDIDATES_PERCENT // 100, MIN_CANDIDATES)
+        wanted = max(len(hopeful) * self._percent // 100, self._absolute)
         start = handle.random.randrange(len(hopeful))
         budgets = budgets_of(handle.budgets())
         candidates: list[Candidate] = []
@@ -108,6 +117,7 @@ class DefaultPreemption:
         return pick_candidate(candidates) if candidates else diagnosis
 
     async def _evict(self, handle: PreemptionHandle, pod: PodInfo, chosen: Candidate) -> None:
+        handle.preempted(len(chosen.victims))
         for victim in chosen.victims:
             await self._evict_one(handle, pod, victim, chosen.node)
         # Pods of lower priority that were promised this node must look for another.
@@ -143,6 +153,5 @@ class DefaultPreemption:
             if not is_not_found(error):
                 raise
             return
-        handle.recorder.event(
-            victim.obj, "Normal", "Preempted", f"Preempted by pod {pod.uid} on node {node}"
-        )
+        note = f"Preempted by pod {pod.uid} on node {node}"
+        handle.recorder.event(victim.obj, pod.obj, "Normal", "Preempted", "Preempting", note)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,8 +51,18 @@ class Counts:
 class InterPodAffinity:
     name = "InterPodAffinity"
 
-    def __init__(self, namespace_labels: NamespaceLabels) -> None:
+    def __init__(
+        self,
+        namespace_labels: NamespaceLabels,
+        hard_weight: int = HARD_AFFINITY_WEIGHT,
+        ignore_preferred_of_others: bool = False,
+        all_nodes: Callable[[], Sequence[NodeInfo]] | None = None,
+    ) -> None:
+        """``all_nodes``: of the cluster; scoring is only told of those where the pod fits."""
         self._namespace_labels = namespace_labels
+        self._hard_weight = hard_weight
+        self._ignore_preferred = ignore_preferred_of_others
+        self._all_nodes = all_nodes
 
     # -- filter --------------------------------------------------------------------------
 
@@ -133,16 +143,18 @@ class InterPodAffinity:
     ) -> Status | None:
         preferred = pod_terms(pod).preferred
         scores: Counter[Domain] = Counter()
-        for node in nodes:
+        if self._ignore_preferred and not preferred:
+            return SKIP
+        for node in nodes if self._all_nodes is None else self._all_nodes():
             for other in node.pods.values() if preferred else node.affinity_pods.values():
                 for weight, term in preferred:
                     if self._means(term, other):
                         _add(scores, term, node, weight)
                 if has_pod_affinity(other.obj):
                     theirs = pod_terms(other)
-                    for term in theirs.affinity:
+                    for term in theirs.affinity if self._hard_weight else ():
                         if self._means(term, pod):
-                            _add(scores, term, node, HARD_AFFINITY_WEIGHT)
+                            _add(scores, term, node, self._hard_weight)
                     for weight, term in theirs.preferred:
                         if self._means(term, pod):
                             _add(scores, term, node, weight)

@@ -19,35 +19,48 @@ from pilothouse.scheduler.framework.node_selector import NodeSelector, compile_t
 from pilothouse.scheduler.framework.pod_info import PodInfo
 
 REFUSAL = Status(Code.UNRESOLVABLE, ("node(s) didn't match Pod's node affinity/selector",))
+ENFORCED = Status(Code.UNRESOLVABLE, ("node(s) didn't match scheduler-enforced node affinity",))
 CONFLICT = Status(Code.UNRESOLVABLE, ("pod affinity terms conflict",))
 
 
 class NodeAffinity:
     name = "NodeAffinity"
 
+    def __init__(self, added: Obj | None = None) -> None:
+        """``added``: a NodeAffinity that all pods of the profile have besides their own."""
+        carrier = {"spec": {"affinity": {"nodeAffinity": added or {}}}}
+        self._added = _required(carrier)
+        self._added_preferred = _preferred(carrier)
+
     def pre_filter(
         self, state: CycleState, pod: PodInfo, nodes: Sequence[NodeInfo]
     ) -> Status | frozenset[str] | None:
         required = required_affinity(pod)
         if required.empty:
-            return SKIP
+            return SKIP if self._added.empty else None
         names = required.node_names
         if names is None:
             return None
         return frozenset(names) if names else CONFLICT
 
     def filter(self, state: CycleState, pod: PodInfo, node: NodeInfo) -> Status | None:
+        if not self._added.matches(node.name, node.labels):
+            return ENFORCED
         return None if required_affinity(pod).matches(node.name, node.labels) else REFUSAL
 
     def pre_score(
         self, state: CycleState, pod: PodInfo, nodes: Sequence[NodeInfo]
     ) -> Status | None:
-        return None if pod.memo("PreferredNodeAffinity", _preferred) else SKIP
+        own = pod.memo("PreferredNodeAffinity", _preferred)
+        return None if own or self._added_preferred else SKIP
 
     def score(self, state: CycleState, pod: PodInfo, node: NodeInfo) -> int:
         return sum(
             weight
-            for weight, matches in pod.memo("PreferredNodeAffinity", _preferred)
+            for weight, matches in (
+                *pod.memo("PreferredNodeAffinity", _preferred),
+                *self._added_preferred,
+            )
             if matches(node.name, node.labels)
         )
 

@@ -6,49 +6,26 @@ order (pkg/scheduler/apis/config/v1/default_plugins.go).
 
 from __future__ import annotations
 
-from typing import Any
-
-from pilothouse.kubeclient.interfaces import Client
-from pilothouse.scheduler.framework.affinity_terms import NamespaceLabels
-from pilothouse.scheduler.plugins.balanced_allocation import BalancedAllocation
-from pilothouse.scheduler.plugins.default_binder import DefaultBinder
-from pilothouse.scheduler.plugins.image_locality import ImageLocality
-from pilothouse.scheduler.plugins.inter_pod_affinity import InterPodAffinity
-from pilothouse.scheduler.plugins.node_affinity import NodeAffinity
-from pilothouse.scheduler.plugins.node_name import NodeName
-from pilothouse.scheduler.plugins.node_ports import NodePorts
-from pilothouse.scheduler.plugins.node_unschedulable import NodeUnschedulable
-from pilothouse.scheduler.plugins.priority_sort import PrioritySort
-from pilothouse.scheduler.plugins.resources_fit import ResourcesFit
-from pilothouse.scheduler.plugins.scheduling_gates import SchedulingGates
-from pilothouse.scheduler.plugins.taint_toleration import TaintToleration
-from pilothouse.scheduler.plugins.topology_spread import PodTopologySpread
-
-SCORE_WEIGHTS = {
-    "TaintToleration": 3,
-    "NodeAffinity": 2,
-    "PodTopologySpread": 2,
-    "InterPodAffinity": 2,
-    "NodeResourcesFit": 1,
-    "NodeResourcesBalancedAllocation": 1,
-    "ImageLocality": 1,
-}
-
-
-def default_plugins(client: Client, namespace_labels: NamespaceLabels) -> list[Any]:
-    """New instances for one scheduler."""
-    return [
-        SchedulingGates(),
-        PrioritySort(),
-        NodeUnschedulable(),
-        NodeName(),
-        TaintToleration(),
-        NodeAffinity(),
-        NodePorts(),
-        ResourcesFit(),
-        PodTopologySpread(),
-        InterPodAffinity(namespace_labels),
-        BalancedAllocation(),
-        ImageLocality(),
-        DefaultBinder(client),
-    ]
+DEFAULT_PLUGINS: tuple[tuple[str, int], ...] = (
+    ("SchedulingGates", 0),
+    ("PrioritySort", 0),
+    ("NodeName", 0),
+    ("NodeUnschedulable", 0),
+    ("TaintToleration", 3),
+    ("NodeAffinity", 2),
+    ("NodePorts", 0),
+    ("NodeResourcesFit", 1),
+    ("VolumeRestrictions", 0),
+    ("NodeVolumeLimits", 0),
+    ("VolumeBinding", 0),
+    ("VolumeZone", 0),
+    ("PodTopologySpread", 2),
+    ("InterPodAffinity", 2),
+    ("DefaultPreemption", 0),
+    ("NodeResourcesBalancedAllocation", 1),
+    ("ImageLocality", 1),
+    ("DefaultBinder", 0),
+)
+SCORING = frozenset(name for name, weight in DEFAULT_PLUGINS if weight)
+NEEDED = {"queueSort": "PrioritySort", "bind": "DefaultBinder"}
+"""Points at which there must be a plugin, with the default one."""

@@ -1,8 +1,10 @@
-"""NodeResourcesFit: what the pod requests must be left on the node; scores the least allocated."""
+"""NodeResourcesFit: what the pod requests must be left on the node; scores by one of three
+strategies (``LeastAllocated``, ``MostAllocated``, ``RequestedToCapacityRatio``)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from pilothouse.scheduler.cache.node_info import NodeInfo
@@ -10,12 +12,48 @@ from pilothouse.scheduler.framework.events import Action, EventRegistration
 from pilothouse.scheduler.framework.interfaces import MAX_NODE_SCORE, Code, CycleState, Status
 from pilothouse.scheduler.framework.pod_info import PodInfo, Requests, integer_requests
 
+Score = Callable[[int, int], int]
+"""(requested, capacity) -> 0..100"""
+MAX_RATIO_SCORE = 10
 TOO_MANY_PODS = "Too many pods"
 DEFAULT_PODS = 110
 
 
 class ResourcesFit:
     name = "NodeResourcesFit"
+
+    def __init__(
+        self,
+        resources: Sequence[tuple[str, int]] = (("cpu", 1), ("memory", 1)),
+        strategy: Score | None = None,
+        ignored: frozenset[str] = frozenset(),
+        ignored_groups: frozenset[str] = frozenset(),
+    ) -> None:
+        """``resources``: what is scored, with weights. ``ignored``: extended resources (by name,
+        or by the group before the slash) that don't have to be there."""
+        self._resources = tuple(resources)
+        self._strategy = strategy or least_allocated
+        self._plain = strategy is None and self._resources == (("cpu", 1), ("memory", 1))
+        self._ignored = ignored
+        self._ignored_groups = ignored_groups
+
+    @classmethod
+    def from_args(cls, args: Mapping[str, Any]) -> ResourcesFit:
+        """From NodeResourcesFitArgs. :raises ValueError: an unknown strategy."""
+        chosen = args.get("scoringStrategy") or {}
+        resources = [(r["name"], r.get("weight") or 1) for r in chosen.get("resources") or ()]
+        return cls(
+            resources or (("cpu", 1), ("memory", 1)),
+            _strategy(chosen),
+            frozenset(args.get("ignoredResources") or ()),
+            frozenset(args.get("ignoredResourceGroups") or ()),
+        )
+
+    def _is_ignored(self, resource: str) -> bool:
+        if not self._ignored and not self._ignored_groups:
+            return False
+        group, slash, _ = resource.partition("/")
+        return resource in self._ignored or bool(slash and group in self._ignored_groups)
 
     def filter(self, state: CycleState, pod: PodInfo, node: NodeInfo) -> Status | None:
         reasons: list[str] = []
@@ -24,7 +62,7 @@ class ResourcesFit:
         if len(node.pods) + 1 > allocatable.get("pods", 0):
             reasons.append(TOO_MANY_PODS)
         for resource, amount in pod.requests.items():
-            if amount == 0:
+            if amount == 0 or self._is_ignored(resource):
                 continue
             capacity = allocatable.get(resource, 0)
             if amount > capacity - requested.get(resource, 0):
@@ -36,7 +74,8 @@ class ResourcesFit:
         return Status(code, tuple(reasons))
 
     def score(self, state: CycleState, pod: PodInfo, node: NodeInfo) -> int:
-        """LeastAllocated over cpu and memory, weight one each."""
+        if not self._plain:
+            return self._weighted(pod, node)
         total = weight = 0
         for capacity, used in (
             (node.allocatable.get("cpu", 0), node.non_zero_cpu + pod.non_zero_cpu),
@@ -48,6 +87,24 @@ class ResourcesFit:
                     total += (capacity - used) * MAX_NODE_SCORE // capacity
         return total // weight if weight else 0
 
+    def _weighted(self, pod: PodInfo, node: NodeInfo) -> int:
+        """The weighted mean over the resources that the node has."""
+        total = weights = 0
+        for resource, weight in self._resources:
+            capacity = node.allocatable.get(resource, 0)
+            if resource == "cpu":
+                used = node.non_zero_cpu + pod.non_zero_cpu
+            elif resource == "memory":
+                used = node.non_zero_memory + pod.non_zero_memory
+            elif not pod.requests.get(resource):
+                continue
+            else:
+                used = node.requested.get(resource, 0) + pod.requests[resource]
+            if capacity:
+                total += self._strategy(used, capacity) * weight
+                weights += weight
+        return total // weights if weights else 0
+
     def events_to_register(self) -> Iterable[EventRegistration]:
         return (
             EventRegistration(
@@ -56,6 +113,48 @@ class ResourcesFit:
             EventRegistration("Pod", Action.UPDATE_POD_SCALE_DOWN),
             EventRegistration("Node", Action.ADD | Action.UPDATE_NODE_ALLOCATABLE, _node_changed),
         )
+
+
+def least_allocated(requested: int, capacity: int) -> int:
+    if requested > capacity:
+        return 0
+    return (capacity - requested) * MAX_NODE_SCORE // capacity
+
+
+def most_allocated(requested: int, capacity: int) -> int:
+    return min(requested, capacity) * MAX_NODE_SCORE // capacity
+
+
+def capacity_ratio(shape: Sequence[tuple[int, int]]) -> Score:
+    """Linear between the points (utilization in percent, score 0..100)."""
+    points = sorted(shape)
+
+    def score(requested: int, capacity: int) -> int:
+        used = 100 if requested > capacity else requested * 100 // capacity
+        if used <= points[0][0]:
+            return points[0][1]
+        for (x0, y0), (x1, y1) in pairwise(points):
+            if used <= x1:
+                return y0 + int((y1 - y0) * (used - x0) / (x1 - x0))
+        return points[-1][1]
+
+    return score
+
+
+def _strategy(chosen: Mapping[str, Any]) -> Score | None:
+    """None: the default one."""
+    kind = chosen.get("type") or "LeastAllocated"
+    if kind == "LeastAllocated":
+        return None
+    if kind == "MostAllocated":
+        return most_allocated
+    if kind == "RequestedToCapacityRatio":
+        shape = (chosen.get("requestedToCapacityRatio") or {}).get("shape") or ()
+        if not shape:
+            raise ValueError("at least one point must be specified")
+        scale = MAX_NODE_SCORE // MAX_RATIO_SCORE
+        return capacity_ratio([(p.get("utilization", 0), p.get("score", 0) * scale) for p in shape])
+    raise ValueError(f"scoring strategy {kind} is not supported")
 
 
 def _pod_freed(pod: PodInfo, old: Any, new: Any) -> bool:

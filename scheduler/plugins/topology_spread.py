@@ -1,13 +1,13 @@
 """PodTopologySpread: ``spec.topologySpreadConstraints``
-(pkg/scheduler/framework/plugins/podtopologyspread). Without constraints of its own a pod is not
-spread here: upstream's cluster-wide default constraints are left to the resource scores."""
+(pkg/scheduler/framework/plugins/podtopologyspread). A pod without constraints of its own gets the
+default ones (``default_spread``), meant for the pods of its Services and its owner."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from pilothouse.apimachinery.labels import (
@@ -19,6 +19,7 @@ from pilothouse.apimachinery.object import Obj
 from pilothouse.apis.core.tolerations import find_untolerated_taint
 from pilothouse.scheduler.cache.node_info import NodeInfo
 from pilothouse.scheduler.framework.events import Action, EventRegistration
+from pilothouse.scheduler.framework.handle import Handle
 from pilothouse.scheduler.framework.interfaces import (
     MAX_NODE_SCORE,
     SKIP,
@@ -27,12 +28,14 @@ from pilothouse.scheduler.framework.interfaces import (
     Status,
 )
 from pilothouse.scheduler.framework.pod_info import PodInfo
+from pilothouse.scheduler.plugins.default_spread import DefaultSpread
 from pilothouse.scheduler.plugins.node_affinity import required_affinity
 
 REASON = "node(s) didn't match pod topology spread constraints"
 REFUSAL = Status(Code.UNSCHEDULABLE, (REASON,))
 NO_LABEL = Status(Code.UNRESOLVABLE, (f"{REASON} (missing required label)",))
 HOSTNAME = "kubernetes.io/hostname"
+MAX_SELECTORS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,8 @@ class Constraint:
     selector: Selector
     affinity: bool
     taints: bool
+    text: str = ""
+    """The selector's, for caches."""
 
     def counts_node(self, pod: PodInfo, node: NodeInfo) -> bool:
         if self.affinity and not required_affinity(pod).matches(node.name, node.labels):
@@ -68,28 +73,76 @@ class Spread(list[Counter[str]]):
 
 @dataclass(frozen=True, slots=True)
 class Scoring:
+    constraints: Sequence[Constraint]
     counts: Spread
     weights: tuple[float, ...]
     ignored: frozenset[str]
     """Nodes that lack one of the labels."""
 
 
+@dataclass(slots=True)
+class MatchCounts:
+    """How many pods on a node a selector means, kept as long as the node does not change."""
+
+    known: dict[tuple[str, str], dict[str, tuple[NodeInfo, int, int]]] = field(default_factory=dict)
+
+    def on(self, pod: PodInfo, constraint: Constraint, node: NodeInfo) -> int:
+        key = (pod.namespace, constraint.text)
+        by_node = self.known.get(key)
+        if by_node is None:
+            if len(self.known) >= MAX_SELECTORS:
+                self.known.clear()
+            by_node = self.known[key] = {}
+        entry = by_node.get(node.name)
+        if entry is not None and entry[0] is node and entry[1] == node.generation:
+            return entry[2]
+        found = sum(constraint.counts_pod(pod, other) for other in node.pods.values())
+        by_node[node.name] = (node, node.generation, found)
+        return found
+
+
 class PodTopologySpread:
     name = "PodTopologySpread"
+
+    def __init__(
+        self,
+        defaults: DefaultSpread | None = None,
+        all_nodes: Callable[[], Sequence[NodeInfo]] | None = None,
+    ) -> None:
+        """``all_nodes``: of the cluster; scoring is only told of those where the pod fits."""
+        self._defaults = defaults
+        self._all_nodes = all_nodes
+        self._matches = MatchCounts()
+
+    @classmethod
+    def from_args(cls, handle: Handle, args: Mapping[str, Any]) -> PodTopologySpread:
+        return cls(DefaultSpread.from_args(handle, args), handle.nodes)
+
+    def _constraints(self, pod: PodInfo, *, soft_ones: bool) -> list[Constraint]:
+        own = soft(pod) if soft_ones else hard(pod)
+        if own or self._defaults is None or pod.obj["spec"].get("topologySpreadConstraints"):
+            return own
+        wanted = [c for c in self._defaults.constraints if _is_soft(c) == soft_ones]
+        selector = self._defaults.selector(pod) if wanted else None
+        if selector is None:
+            return []
+        return [_compile(pod.obj, c, selector) for c in wanted]
 
     # -- filter --------------------------------------------------------------------------
 
     def pre_filter(
         self, state: CycleState, pod: PodInfo, nodes: Sequence[NodeInfo]
     ) -> Status | frozenset[str] | None:
-        constraints = hard(pod)
+        constraints = self._constraints(pod, soft_ones=False)
         if not constraints:
             return SKIP
-        state[self.name] = count(pod, constraints, nodes)
+        state[self.name] = count(pod, constraints, nodes, self._matches)
+        state[f"{self.name}/constraints"] = tuple(constraints)
         return None
 
     def filter(self, state: CycleState, pod: PodInfo, node: NodeInfo) -> Status | None:
-        for constraint, counts in zip(hard(pod), state[self.name], strict=True):
+        constraints = state[f"{self.name}/constraints"]
+        for constraint, counts in zip(constraints, state[self.name], strict=True):
             value = node.labels.get(constraint.key)
             if value is None:
                 return NO_LABEL
@@ -110,7 +163,7 @@ class PodTopologySpread:
     def _change(
         self, state: CycleState, pod: PodInfo, other: PodInfo, node: NodeInfo, by: int
     ) -> None:
-        constraints = hard(pod)
+        constraints = state.get(f"{self.name}/constraints", ())
         if self.name not in state or any(c.key not in node.labels for c in constraints):
             return
         for constraint, counts in zip(constraints, state[self.name], strict=True):
@@ -122,18 +175,27 @@ class PodTopologySpread:
     def pre_score(
         self, state: CycleState, pod: PodInfo, nodes: Sequence[NodeInfo]
     ) -> Status | None:
-        constraints = soft(pod)
+        constraints = self._constraints(pod, soft_ones=True)
         if not constraints:
             return SKIP
+        # The system's defaults mean nodes without zones, too.
+        lenient = self._defaults is not None and self._defaults.system and not soft(pod)
         ignored = frozenset(
-            node.name for node in nodes if any(c.key not in node.labels for c in constraints)
+            node.name
+            for node in nodes
+            if not lenient and any(c.key not in node.labels for c in constraints)
         )
         left = [node for node in nodes if node.name not in ignored]
         weights = tuple(
             math.log((len(left) if c.key == HOSTNAME else domains(c.key, left)) + 2)
             for c in constraints
         )
-        state[f"{self.name}/scoring"] = Scoring(count(pod, constraints, nodes), weights, ignored)
+        everywhere = nodes if self._all_nodes is None else self._all_nodes()
+        # Pods of one node are counted when that node is scored.
+        wide = [c for c in constraints if c.key != HOSTNAME]
+        counted = iter(count(pod, wide, everywhere, self._matches, lenient=lenient))
+        counts = Spread(Counter() if c.key == HOSTNAME else next(counted) for c in constraints)
+        state[f"{self.name}/scoring"] = Scoring(constraints, counts, weights, ignored)
         return None
 
     def score(self, state: CycleState, pod: PodInfo, node: NodeInfo) -> int:
@@ -142,9 +204,17 @@ class PodTopologySpread:
             return -1
         total = 0.0
         for constraint, counts, weight in zip(
-            soft(pod), scoring.counts, scoring.weights, strict=True
+            scoring.constraints, scoring.counts, scoring.weights, strict=True
         ):
-            total += counts[node.labels[constraint.key]] * weight + constraint.max_skew - 1
+            value = node.labels.get(constraint.key)
+            if value is None:
+                continue
+            here = (
+                self._matches.on(pod, constraint, node)
+                if constraint.key == HOSTNAME
+                else counts[value]
+            )
+            total += here * weight + constraint.max_skew - 1
         return math.floor(total + 0.5)
 
     def normalize(self, state: CycleState, pod: PodInfo, scores: list[int]) -> None:
@@ -181,22 +251,30 @@ def soft(pod: PodInfo) -> list[Constraint]:
     return constraints
 
 
-def count(pod: PodInfo, constraints: Sequence[Constraint], nodes: Sequence[NodeInfo]) -> Spread:
-    """Over the nodes that have all the labels and are the constraint's business."""
+def count(
+    pod: PodInfo,
+    constraints: Sequence[Constraint],
+    nodes: Sequence[NodeInfo],
+    matches: MatchCounts,
+    *,
+    lenient: bool = False,
+) -> Spread:
+    """Over the nodes that have all the labels (``lenient``: any) and are the constraint's
+    business."""
     spread = Spread(Counter() for _ in constraints)
+    if not constraints:
+        return spread
     for node in nodes:
-        if any(c.key not in node.labels for c in constraints):
+        if not lenient and any(c.key not in node.labels for c in constraints):
             continue
         for constraint, counts in zip(constraints, spread, strict=True):
             if constraint.counts_node(pod, node):
-                counts[node.labels[constraint.key]] += sum(
-                    constraint.counts_pod(pod, other) for other in node.pods.values()
-                )
+                counts[node.labels.get(constraint.key, "")] += matches.on(pod, constraint, node)
     return spread
 
 
 def domains(key: str, nodes: Sequence[NodeInfo]) -> int:
-    return len({node.labels[key] for node in nodes})
+    return len({node.labels.get(key, "") for node in nodes})
 
 
 def _hard(pod: Obj) -> list[Constraint]:
@@ -215,21 +293,25 @@ def _is_soft(constraint: Obj) -> bool:
     return constraint.get("whenUnsatisfiable") == "ScheduleAnyway"
 
 
-def _compile(pod: Obj, constraint: Obj) -> Constraint:
+def _compile(pod: Obj, constraint: Obj, default: Selector | None = None) -> Constraint:
+    """``default``: whom a default constraint, which has no selector, is about."""
     labels = pod["metadata"].get("labels") or {}
-    selector = selector_from_label_selector(constraint.get("labelSelector"))
+    selector = default or selector_from_label_selector(constraint.get("labelSelector"))
     more = [
         Requirement(key, "in", [labels[key]])
         for key in constraint.get("matchLabelKeys") or ()
         if key in labels
     ]
+    selector = selector.add(*more) if more else selector
     return Constraint(
         constraint["topologyKey"],
         constraint.get("maxSkew", 1),
         constraint.get("minDomains") or 1,
-        selector.add(*more) if more else selector,
+        selector,
         constraint.get("nodeAffinityPolicy") != "Ignore",
         constraint.get("nodeTaintsPolicy") == "Honor",
+        # A selector for nothing and one for everything look alike.
+        f"{selector.nothing}/{selector}",
     )
 
 

@@ -44,13 +44,23 @@ class QueuedPod:
     """Who refused it in the last attempt; empty after an error."""
     backoff_until: float = 0.0
     parked_at: float = 0.0
+    started: float = 0.0
+    """When the last attempt began."""
     gated: bool = False
     missed: list[tuple[ClusterEvent, Any, Any]] = field(default_factory=list)
     """Events that came while it was in flight."""
 
 
 class SchedulingQueue:
-    def __init__(self, hints: Hints, gate: Gate) -> None:
+    def __init__(
+        self,
+        hints: Hints,
+        gate: Gate,
+        initial_backoff: float = INITIAL_BACKOFF,
+        max_backoff: float = MAX_BACKOFF,
+    ) -> None:
+        self._initial_backoff = initial_backoff
+        self._max_backoff = max_backoff
         self._hints = hints
         self._gate = gate
         self._active: dict[str, QueuedPod] = {}
@@ -194,9 +204,9 @@ class SchedulingQueue:
         else:
             self._unschedulable[queued.pod.uid] = queued
 
-    @staticmethod
-    def backoff_seconds(queued: QueuedPod) -> float:
-        return float(min(INITIAL_BACKOFF * 2 ** max(queued.attempts - 1, 0), MAX_BACKOFF))
+    def backoff_seconds(self, queued: QueuedPod) -> float:
+        doubled = self._initial_backoff * 2 ** max(queued.attempts - 1, 0)
+        return float(min(doubled, self._max_backoff))
 
     def move(self, event: ClusterEvent, old: Any, new: Any, now: float) -> None:
         """A cluster event: moves every unschedulable pod that it may help."""

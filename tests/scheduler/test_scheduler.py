@@ -12,7 +12,7 @@ from pilothouse.apimachinery.testing import FakeClock, make_node, make_pod
 from pilothouse.componentbase.activity import ActivityTracker
 from pilothouse.kubeclient.cache.factory import SharedInformerFactory
 from pilothouse.kubeclient.interfaces import Environment
-from pilothouse.kubeclient.resources import NODES, PODS
+from pilothouse.kubeclient.resources import EVENTS_V1, NODES, PODS
 from pilothouse.kubeclient.testing import FakeClient
 from pilothouse.scheduler.scheduler import Scheduler
 
@@ -62,7 +62,9 @@ class World:
         return str(found["spec"].get("nodeName") or "")
 
     def events(self) -> list[tuple[str, str, str]]:
-        return self.client.events()
+        """(type, reason, note) of the events.k8s.io events."""
+        found = self.client.objects(EVENTS_V1)
+        return [(e["type"], e["reason"], e["note"]) for e in found]
 
     async def settle(self) -> None:
         await self.activity.settle()
