@@ -8,7 +8,7 @@ from pilothouse.cel import ast, operators
 from pilothouse.cel.costs import call_cost, size, tenth
 from pilothouse.cel.interfaces import EvaluationError
 from pilothouse.cel.operators import no_overload
-from pilothouse.cel.schema_equality import equality_of
+from pilothouse.cel.schema_equality import addition_of, equality_of
 from pilothouse.cel.values import Optional, equals, type_name
 
 if TYPE_CHECKING:
@@ -77,6 +77,8 @@ class CallCompiler:
             call = _dispatcher(expr.function, overloads)
         elif expr.function[0].isalpha() and _guarded(chosen, expr.operands()):
             call = _dispatcher(expr.function, overloads)
+        if expr.function == "_+_":
+            call = addition_of(expr.args[0].type) or call
         if cost is not None:
             return _costly(parts, call, cost)
         if len(parts) == 1:
