@@ -58,8 +58,28 @@ class ServerConfig:
     requestheader_group_headers: tuple[str, ...] = ()
     requestheader_uid_headers: tuple[str, ...] = ()
     requestheader_extra_headers_prefix: tuple[str, ...] = ()
+    enable_bootstrap_token_auth: bool = False
+    authentication_config: str = ""
+    authentication_token_webhook_config_file: str = ""
+    authentication_token_webhook_cache_ttl: float = 120
+    authentication_token_webhook_version: str = "v1beta1"
+    oidc_issuer_url: str = ""
+    oidc_client_id: str = ""
+    oidc_username_claim: str = "sub"
+    oidc_username_prefix: str = ""
+    oidc_groups_claim: str = ""
+    oidc_groups_prefix: str = ""
+    oidc_required_claim: tuple[str, ...] = ()
+    oidc_signing_algs: tuple[str, ...] = ("RS256",)
+    oidc_ca_file: str = ""
     # authorization and admission
     authorization_mode: tuple[str, ...] = ("Node", "RBAC")
+    authorization_config: str = ""
+    authorization_policy_file: str = ""
+    authorization_webhook_config_file: str = ""
+    authorization_webhook_version: str = "v1beta1"
+    authorization_webhook_cache_authorized_ttl: float = 300
+    authorization_webhook_cache_unauthorized_ttl: float = 30
     enable_admission_plugins: tuple[str, ...] = ()
     disable_admission_plugins: tuple[str, ...] = ()
     # the cluster
@@ -176,7 +196,15 @@ _HELP = {
     "durability": "SQLite: normal survives a crash of the process, full one of the machine",
     "response_compression": "gzip answers over 128 KiB for clients that accept it",
     "event_ttl": "how long events are kept",
-    "authorization_mode": "Node, RBAC, AlwaysAllow, AlwaysDeny; comma-separated, in order",
+    "authorization_mode": "Node, RBAC, ABAC, Webhook, AlwaysAllow, AlwaysDeny; in this order",
+    "authorization_config": "file with the chain of authorizers; instead of --authorization-mode",
+    "authorization_policy_file": "policies, one JSON object a line, for mode ABAC",
+    "authorization_webhook_config_file": "kubeconfig of the service that mode Webhook asks",
+    "authentication_config": "file with the issuers of JWTs to trust; instead of --oidc-*",
+    "authentication_token_webhook_config_file": "kubeconfig of the service that reviews tokens",
+    "enable_bootstrap_token_auth": "Secrets of type bootstrap.kubernetes.io/token log nodes in",
+    "oidc_issuer_url": "OpenID issuer whose tokens log people in; https only",
+    "oidc_client_id": "the audience that its tokens must have",
 }
 _DURATIONS = frozenset(
     (
@@ -186,6 +214,9 @@ _DURATIONS = frozenset(
         "etcd_compaction_interval",
         "event_ttl",
         "service_account_max_token_expiration",
+        "authentication_token_webhook_cache_ttl",
+        "authorization_webhook_cache_authorized_ttl",
+        "authorization_webhook_cache_unauthorized_ttl",
         "audit_log_batch_max_wait",
         "audit_webhook_batch_max_wait",
         "audit_webhook_initial_backoff",
@@ -262,6 +293,13 @@ def from_args(args: argparse.Namespace) -> ServerConfig:
         given[each.name] = value
     if "storage" not in given:
         given["storage"] = "etcd" if given.get("etcd_servers") else "sqlite"
+    if given.get("authorization_config") and any(
+        name == "authorization_mode" or name.startswith("authorization_webhook_") for name in given
+    ):
+        raise ValueError(
+            "--authorization-config can not be specified when --authorization-mode or "
+            "--authorization-webhook-* flags are defined"
+        )
     config = ServerConfig(**given)
     config.validate()
     return config

@@ -152,8 +152,12 @@ class APIServer:
             self.registry, self.storage, context, writes=measured_storage(self)
         )
         self.registry.add(*kinds.served())
-        self.authorizer = build_authorizer(config, listers)
-        authenticator = build_authenticator(config, listers, self.clock)
+        self.authorizer = build_authorizer(
+            config, listers, clock=self.clock, random=self.random, tasks=self.tasks
+        )
+        authenticator = build_authenticator(
+            config, listers, self.clock, random=self.random, tasks=self.tasks
+        )
         self.admission = build_admission(config, context, authorizer=self.authorizer)
         self.admission.hooks.registry = self.registry
         self.admission.hooks.webhooks = self._webhooks

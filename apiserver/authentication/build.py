@@ -7,6 +7,7 @@ configuration does not have counts as unset.
 from __future__ import annotations
 
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 from pilothouse.apiserver.authentication.jws import KeySet
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from pilothouse.apimachinery.clock import Clock
     from pilothouse.apiserver.admission.interfaces import Listers
     from pilothouse.apiserver.authentication.request_header import RequestHeaderAuthenticator
+    from pilothouse.componentbase.tasks import TaskOwner
 
 DEFAULT_ISSUER = "https://kubernetes.default.svc.cluster.local"
 
@@ -50,7 +52,15 @@ def flag_list(config: Any, name: str) -> tuple[str, ...]:
     return tuple(str(part).strip() for part in parts if str(part).strip())
 
 
-def build_authenticator(config: Any, listers: Listers, clock: Clock) -> ClusterAuthenticator:
+def build_authenticator(
+    config: Any,
+    listers: Listers,
+    clock: Clock,
+    *,
+    random: Random | None = None,
+    tasks: TaskOwner | None = None,
+) -> ClusterAuthenticator:
+    """``tasks``: where keys are fetched and changed files read. :raises OSError, ValueError."""
     # Tokens are checked against these synchronously: their caches start now.
     for resource in (SERVICE_ACCOUNTS, PODS, SECRETS, NODES):
         listers.list(resource)
@@ -64,6 +74,12 @@ def build_authenticator(config: Any, listers: Listers, clock: Clock) -> ClusterA
         tokens.append(TokenFile.load(token_file))
     accepted = (*issuers, LEGACY_ISSUER)
     tokens.append(ServiceAccountTokens(keys, accepted, audiences, listers, clock))
+    if getattr(config, "enable_bootstrap_token_auth", False):
+        from pilothouse.apiserver.authentication.bootstrap import BootstrapTokens
+
+        tokens.append(BootstrapTokens(listers, clock))
+    if getattr(config, "authentication_token_webhook_config_file", ""):
+        tokens.append(_webhook(config, audiences, clock, random or Random()))
     request_header = _request_header(config, clock)
     anonymous = getattr(config, "anonymous_auth", None)
     authenticator = ClusterAuthenticator(
@@ -76,6 +92,19 @@ def build_authenticator(config: Any, listers: Listers, clock: Clock) -> ClusterA
     authenticator.issuers = issuers
     authenticator.api_audiences = audiences
     return authenticator
+
+
+def _webhook(
+    config: Any, audiences: Sequence[str], clock: Clock, random: Random
+) -> TokenAuthenticator:
+    from pilothouse.apiserver.authentication.review_client import ReviewClient
+    from pilothouse.apiserver.authentication.token_cache import CachedTokenAuthenticator
+    from pilothouse.apiserver.authentication.webhook import WebhookTokens
+
+    client = ReviewClient(config.authentication_token_webhook_config_file, clock, random)
+    ttl = config.authentication_token_webhook_cache_ttl
+    tokens = WebhookTokens(client, config.authentication_token_webhook_version, audiences)
+    return CachedTokenAuthenticator(tokens, clock, success_ttl=ttl, failure_ttl=ttl)
 
 
 def key_set(config: Any) -> KeySet:

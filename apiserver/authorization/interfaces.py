@@ -31,10 +31,17 @@ class AuthorizationAttributes:
     name: str = ""
     path: str = ""
     field_selector: str = ""
-    """As the request gave it; only the node authorizer reads it (pods of one's own node)."""
+    """As the request gave it: requirements that a text can't say are left out (that asks for
+    more). The node authorizer (pods of one's own node) and webhooks read it."""
+    label_selector: str = ""
+    """The same for labels; only webhooks read it."""
 
 
 class Authorizer(Protocol):
     def authorize(self, attributes: AuthorizationAttributes) -> tuple[Decision, str]:
-        """The decision and the reason for it. Synchronous: works on informer caches only."""
+        """The decision and the reason for it. Synchronous: works on informer caches only.
+
+        With an authorizer that must be asked over the network (``remote.py``) what is not yet
+        known is not allowed here: whoever may wait uses ``remote.resolve``.
+        """
         ...

@@ -31,6 +31,9 @@ class UnionAuthorizer:
     Members of system:masters may do everything, before any authorizer is asked.
     """
 
+    remote = False
+    """Whether an answer may have to be fetched (``remote.py``)."""
+
     def __init__(self, authorizers: Sequence[RuleAuthorizer]) -> None:
         self.authorizers = tuple(authorizers)
 

@@ -27,7 +27,7 @@ from pilothouse.apiserver.endpoints import (
     watch,
 )
 from pilothouse.apiserver.endpoints import list as list_
-from pilothouse.apiserver.filters.authorization import authorize
+from pilothouse.apiserver.filters.authorization import authorize, authorize_remotely
 from pilothouse.apiserver.registry.subresources.table import find_handler
 from pilothouse.apiserver.request.context import Response
 from pilothouse.apiserver.request.info import path_segment_errors
@@ -92,6 +92,7 @@ class APIHandler:
 
     def __init__(self, server: Server) -> None:
         self.server = server
+        self._remote: bool = getattr(server.authorizer, "remote", False)
         self.routes: dict[str, Route] = {}
         """Exact non-resource paths."""
         self.prefixes: list[tuple[str, Route]] = []
@@ -102,7 +103,10 @@ class APIHandler:
     async def handle(self, request: Request) -> Response:
         """:raises StatusError: whatever is refused; ``handler_chain`` answers it."""
         info = request.info
-        authorize(self.server.authorizer, request)
+        if self._remote:
+            await authorize_remotely(self.server.authorizer, request)
+        else:
+            authorize(self.server.authorizer, request)
         if self.aggregated is not None:
             forwarded = self.aggregated(request)
             if forwarded is not None:

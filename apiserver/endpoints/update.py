@@ -10,7 +10,7 @@ from pilothouse.apiserver.endpoints.body import decode
 from pilothouse.apiserver.endpoints.negotiation import negotiate
 from pilothouse.apiserver.endpoints.options import manager_name, parse_write_options
 from pilothouse.apiserver.endpoints.responses import entry_response
-from pilothouse.apiserver.filters.authorization import attributes_of, check
+from pilothouse.apiserver.filters.authorization import attributes_of, check_remotely
 from pilothouse.apiserver.registry.before import ensure_namespace
 from pilothouse.apiserver.registry.interpret import OPTIMISTIC_LOCK
 from pilothouse.apiserver.registry.write import Write
@@ -51,10 +51,11 @@ def new_write(
     if not served.namespaced and served.resource.name != "namespaces":
         namespace = ""
 
-    def authorize_create() -> None:
+    async def authorize_create() -> None:
         from dataclasses import replace
 
-        check(server.authorizer, replace(attributes_of(request), verb="create"))
+        question = replace(attributes_of(request), verb="create")
+        await check_remotely(server.authorizer, question)
 
     return Write(
         served,

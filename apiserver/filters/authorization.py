@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from pilothouse.apimachinery.errors import StatusError, new_forbidden
+from pilothouse.apimachinery.errors import StatusError, new_forbidden, new_internal_error
 from pilothouse.apimachinery.schema import GroupResource
 from pilothouse.apiserver.authorization.interfaces import AuthorizationAttributes, Decision
 
@@ -35,6 +35,7 @@ def attributes_of(request: Request) -> AuthorizationAttributes:
         info.name,
         info.path,
         info.field_selector,
+        info.label_selector,
     )
 
 
@@ -48,6 +49,32 @@ def authorize(authorizer: Authorizer, request: Request) -> None:
         request.audit_annotations["authorization.k8s.io/reason"] = reason
     if decision is not Decision.ALLOW:
         raise forbidden(attributes, reason)
+
+
+async def authorize_remotely(authorizer: Authorizer, request: Request) -> None:
+    """The same when an authorizer may have to be asked over the network (``remote`` is true)."""
+    from pilothouse.apiserver.authorization.remote import resolve
+
+    attributes = attributes_of(request)
+
+    def decide(view: Any) -> tuple[Decision, str, str]:
+        decision, reason = view.authorize(attributes)
+        return decision, reason, view.error
+
+    decision, reason, error = await resolve(authorizer, decide)
+    if decision is Decision.ALLOW:
+        return
+    if error:
+        path = _quoted(request.path)
+        raise new_internal_error(f"Internal Server Error: {path}: {_sanitized(error)}")
+    raise forbidden(attributes, reason)
+
+
+async def check_remotely(authorizer: Authorizer, attributes: AuthorizationAttributes) -> None:
+    """``check`` for callers that may wait; works with any authorizer."""
+    from pilothouse.apiserver.authorization.remote import resolve
+
+    await resolve(authorizer, lambda view: check(view, attributes))
 
 
 def check(authorizer: Authorizer, attributes: AuthorizationAttributes) -> None:

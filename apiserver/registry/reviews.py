@@ -57,12 +57,16 @@ async def create_review(
         source = services.authenticator
         return await authentication.token_review(obj, source.tokens, source.api_audiences)
 
+    from pilothouse.apiserver.authorization.remote import resolve
     from pilothouse.apiserver.registry.authorization import reviews as authorization
 
-    if name == "subjectaccessreviews":
-        return authorization.subject_access_review(obj, services.authorizer)
-    if name == "localsubjectaccessreviews":
-        return authorization.local_subject_access_review(obj, services.authorizer, namespace)
-    if name == "selfsubjectaccessreviews":
-        return authorization.self_subject_access_review(obj, services.authorizer, user)
-    return authorization.self_subject_rules_review(obj, services.authorizer, user)
+    def review(authorizer: Any) -> Obj:
+        if name == "subjectaccessreviews":
+            return authorization.subject_access_review(obj, authorizer)
+        if name == "localsubjectaccessreviews":
+            return authorization.local_subject_access_review(obj, authorizer, namespace)
+        if name == "selfsubjectaccessreviews":
+            return authorization.self_subject_access_review(obj, authorizer, user)
+        return authorization.self_subject_rules_review(obj, authorizer, user)
+
+    return await resolve(services.authorizer, review)

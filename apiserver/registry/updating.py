@@ -50,12 +50,11 @@ Mode = Literal["main", "status", "other"]
 """Which hooks an update runs; ``other`` is a sub-resource that brings its own strategy."""
 Mutate = Callable[[Obj | None], Obj]
 _CONFLICT_RETRIES = 200
-# Go prints the unsigned zero in hexadecimal.
 _MUST_BE_SPECIFIED = FieldError(
     "FieldValueInvalid",
     "metadata.resourceVersion",
     BAD_VALUE_OMITTED,
-    "0x0: must be specified for an update",
+    "0: must be specified for an update",
 )
 
 
@@ -132,7 +131,7 @@ class Update:
         store, write = self.store, self.write
         obj = self.mutate(None)
         if write.authorize_create is not None:
-            write.authorize_create()
+            await write.authorize_create()
         metadata = obj["metadata"]
         metadata.pop("resourceVersion", None)
         wipe_system_fields(metadata)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pilothouse.apiserver.admission.interfaces import Attributes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from pilothouse.apimachinery.object import Obj
     from pilothouse.apimachinery.schema import GroupVersionKind
@@ -31,7 +31,7 @@ class Write:
     options: Obj = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     audit_annotations: dict[str, str] = field(default_factory=dict)
-    authorize_create: Callable[[], None] | None = None
+    authorize_create: Callable[[], Awaitable[None]] | None = None
     """Asked before an update or apply creates. :raises StatusError: 403."""
     kind: GroupVersionKind | None = None
     """What admission is told when a sub-resource's kind is not the resource's."""

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 from pilothouse.apiserver.admission.plugin import Plugin, refuse
 from pilothouse.apiserver.authorization.escalation import only_gc_fields_differ
 from pilothouse.apiserver.authorization.interfaces import AuthorizationAttributes, Decision
+from pilothouse.apiserver.authorization.remote import resolve
 from pilothouse.componentbase.der import ORGANIZATION, pem_blocks, read_request_subject
 
 if TYPE_CHECKING:
     from pilothouse.apiserver.admission.interfaces import Attributes
+    from pilothouse.apiserver.authorization.interfaces import Authorizer
     from pilothouse.apiserver.request.context import UserInfo
 
 CLIENT_SIGNER = "kubernetes.io/kube-apiserver-client"
@@ -19,11 +21,14 @@ _GROUP = "certificates.k8s.io"
 
 
 class _SignerPlugin(Plugin):
-    def authorized(self, user: UserInfo, verb: str, signer: str) -> bool:
+    async def authorized(self, user: UserInfo, verb: str, signer: str) -> bool:
         """For the signer itself or for its whole domain (certauthorization)."""
         authorizer = self.context.hooks.authorizer
         if authorizer is None:
             return True
+        return await resolve(authorizer, lambda view: self._may(view, user, verb, signer))
+
+    def _may(self, authorizer: Authorizer, user: UserInfo, verb: str, signer: str) -> bool:
         domain = signer.partition("/")[0]
         for name in (signer, f"{domain}/*"):
             attributes = AuthorizationAttributes(
@@ -37,7 +42,7 @@ class _SignerPlugin(Plugin):
 class CertificateApproval(_SignerPlugin):
     async def validate(self, attributes: Attributes) -> None:
         signer = ((attributes.old_obj or {}).get("spec") or {}).get("signerName") or ""
-        if not self.authorized(attributes.user, "approve", signer):
+        if not await self.authorized(attributes.user, "approve", signer):
             reason = f'user not permitted to approve requests with signerName "{signer}"'
             raise refuse(attributes, reason)
 
@@ -49,7 +54,7 @@ class CertificateSigning(_SignerPlugin):
         if all(status.get(f) == old_status.get(f) for f in ("certificate", "conditions")):
             return
         signer = (old.get("spec") or {}).get("signerName") or ""
-        if not self.authorized(attributes.user, "sign", signer):
+        if not await self.authorized(attributes.user, "sign", signer):
             reason = f'user not permitted to sign requests with signerName "{signer}"'
             raise refuse(attributes, reason)
 
@@ -62,7 +67,7 @@ class ClusterTrustBundleAttest(_SignerPlugin):
             return
         if old is not None and only_gc_fields_differ(bundle, old):
             return
-        if not self.authorized(attributes.user, "attest", signer):
+        if not await self.authorized(attributes.user, "attest", signer):
             reason = f'user not permitted to attest for signerName "{signer}"'
             raise refuse(attributes, reason)
 

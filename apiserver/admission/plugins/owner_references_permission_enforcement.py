@@ -8,10 +8,12 @@ from pilothouse.apimachinery.object import meta
 from pilothouse.apimachinery.schema import GroupKind, parse_api_version
 from pilothouse.apiserver.admission.plugin import Plugin, refuse
 from pilothouse.apiserver.authorization.interfaces import AuthorizationAttributes, Decision
+from pilothouse.apiserver.authorization.remote import resolve
 
 if TYPE_CHECKING:
     from pilothouse.apimachinery.object import Obj
     from pilothouse.apiserver.admission.interfaces import Attributes
+    from pilothouse.apiserver.authorization.interfaces import Authorizer
 
 _UNDELETABLE = "cannot set an ownerRef on a resource you can't delete"
 _UNFINALIZABLE = (
@@ -22,10 +24,13 @@ _UNFINALIZABLE = (
 
 class OwnerReferencesPermissionEnforcement(Plugin):
     async def validate(self, attributes: Attributes) -> None:
-        obj, old = attributes.obj, attributes.old_obj
         authorizer = self.context.hooks.authorizer
-        if obj is None or authorizer is None:
-            return
+        if attributes.obj is not None and authorizer is not None:
+            await resolve(authorizer, lambda view: self._check(view, attributes))
+
+    def _check(self, authorizer: Authorizer, attributes: Attributes) -> None:
+        obj, old = attributes.obj, attributes.old_obj
+        assert obj is not None
         if (attributes.resource.resource, attributes.subresource) == ("pods", "status"):
             return
         references = meta(obj).get("ownerReferences") or []
@@ -47,13 +52,18 @@ class OwnerReferencesPermissionEnforcement(Plugin):
             if decision is not Decision.ALLOW:
                 raise refuse(attributes, f"{_UNDELETABLE}: {reason}, <nil>")
         for reference in _newly_blocking(references, old_references):
-            self._check_owner(attributes, reference)
+            self._check_owner(authorizer, attributes, reference)
 
     def _may_finalize(
-        self, attributes: Attributes, group: str, resource: str, namespace: str, name: str
+        self,
+        authorizer: Authorizer,
+        attributes: Attributes,
+        group: str,
+        resource: str,
+        *,
+        namespace: str,
+        name: str,
     ) -> tuple[bool, str]:
-        authorizer = self.context.hooks.authorizer
-        assert authorizer is not None
         question = AuthorizationAttributes(
             attributes.user,
             "update",
@@ -67,8 +77,8 @@ class OwnerReferencesPermissionEnforcement(Plugin):
         decision, reason = authorizer.authorize(question)
         return decision is Decision.ALLOW, reason
 
-    def _check_owner(self, attributes: Attributes, reference: Obj) -> None:
-        if self._may_finalize(attributes, "*", "*", "", "*")[0]:
+    def _check_owner(self, authorizer: Authorizer, attributes: Attributes, reference: Obj) -> None:
+        if self._may_finalize(authorizer, attributes, "*", "*", namespace="", name="*")[0]:
             return
         lookup = self.context.hooks.resources_for_kind
         api_version, kind = reference.get("apiVersion") or "", reference.get("kind") or ""
@@ -85,7 +95,12 @@ class OwnerReferencesPermissionEnforcement(Plugin):
             namespace = attributes.namespace if namespaced else ""
             name = reference.get("name") or ""
             allowed, reason = self._may_finalize(
-                attributes, resource.group, resource.resource, namespace, name
+                authorizer,
+                attributes,
+                resource.group,
+                resource.resource,
+                namespace=namespace,
+                name=name,
             )
             if not allowed:
                 raise refuse(attributes, f"{_UNFINALIZABLE}: {reason}, <nil>")

@@ -8,6 +8,7 @@ from pilothouse.apimachinery.errors import new_bad_request, new_invalid
 from pilothouse.apimachinery.fieldpath import ErrorList, Path, invalid, required
 from pilothouse.apimachinery.schema import GroupKind
 from pilothouse.apiserver.authorization.interfaces import AuthorizationAttributes, Decision
+from pilothouse.apiserver.authorization.selectors import field_selector_text, label_selector_text
 from pilothouse.apiserver.request.context import UserInfo
 
 if TYPE_CHECKING:
@@ -28,13 +29,19 @@ def _user_of(spec: Obj) -> UserInfo:
 
 def attributes_of(user: UserInfo, spec: Obj) -> AuthorizationAttributes:
     """The question that a review's spec puts."""
+    return _attributes(user, spec)[0]
+
+
+def _attributes(user: UserInfo, spec: Obj) -> tuple[AuthorizationAttributes, list[str]]:
+    """The question, and which of its parts could not be read."""
     asked = spec.get("resourceAttributes")
     if asked is None:
         path = spec.get("nonResourceAttributes") or {}
-        return AuthorizationAttributes(
-            user, path.get("verb") or "", resource_request=False, path=path.get("path") or ""
-        )
-    return AuthorizationAttributes(
+        verb, where = path.get("verb") or "", path.get("path") or ""
+        return AuthorizationAttributes(user, verb, resource_request=False, path=where), []
+    fields, field_problem = field_selector_text(asked.get("fieldSelector") or {})
+    labels, label_problem = label_selector_text(asked.get("labelSelector") or {})
+    attributes = AuthorizationAttributes(
         user,
         asked.get("verb") or "",
         group=asked.get("group") or "",
@@ -43,30 +50,24 @@ def attributes_of(user: UserInfo, spec: Obj) -> AuthorizationAttributes:
         subresource=asked.get("subresource") or "",
         namespace=asked.get("namespace") or "",
         name=asked.get("name") or "",
-        field_selector=_field_selector(asked.get("fieldSelector") or {}),
+        field_selector=fields,
+        label_selector=labels,
     )
-
-
-def _field_selector(selector: Obj) -> str:
-    """As text; requirements that a field selector cannot say are left out, which asks for
-    more and is therefore safe."""
-    if raw := selector.get("rawSelector"):
-        return str(raw)
-    signs = {"In": "=", "NotIn": "!="}
-    return ",".join(
-        f"{requirement.get('key')}{signs[requirement['operator']]}{requirement['values'][0]}"
-        for requirement in selector.get("requirements") or ()
-        if requirement.get("operator") in signs and len(requirement.get("values") or ()) == 1
-    )
+    return attributes, [problem for problem in (field_problem, label_problem) if problem]
 
 
 def _decide(obj: Obj, authorizer: Authorizer, user: UserInfo) -> Obj:
-    decision, reason = authorizer.authorize(attributes_of(user, obj.get("spec") or {}))
+    attributes, problems = _attributes(user, obj.get("spec") or {})
+    decision, reason = authorizer.authorize(attributes)
     status: Obj = {"allowed": decision is Decision.ALLOW}
     if decision is Decision.DENY:
         status["denied"] = True
     if reason:
         status["reason"] = reason
+    if failed := getattr(authorizer, "error", ""):
+        problems.insert(0, failed)
+    if problems:
+        status["evaluationError"] = "; ".join(problems)
     return {**obj, "status": status}
 
 

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 
 from pilothouse.apimachinery.errors import StatusError, new_bad_request
 from pilothouse.apimachinery.schema import GroupVersionKind
-from pilothouse.apiserver.filters.authorization import attributes_of, check
+from pilothouse.apiserver.filters.authorization import attributes_of, check_remotely
 from pilothouse.apiserver.registry.subresources.pods import container_of, live_pod, node_of
 from pilothouse.apiserver.registry.write import Write
 from pilothouse.apiserver.request.context import Response
@@ -45,7 +45,8 @@ async def _stream(
         raise new_bad_request("dryRun is not supported")
     if request.info.verb != "create":
         # A WebSocket comes as a GET; it still needs the right to create (since v1.35).
-        check(server.authorizer, replace(attributes_of(request), verb="create"))
+        question = replace(attributes_of(request), verb="create")
+        await check_remotely(server.authorizer, question)
     pod = await live_pod(request, served)
     await admit_connect(server, request, served, kind, _options(request.query, kind))
     target, query = kubelet_target(pod, path, request.query)

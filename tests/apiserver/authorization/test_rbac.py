@@ -224,5 +224,5 @@ def test_unknown_mode(listers: DictListers) -> None:
     class Config:
         authorization_mode = ("Magic",)
 
-    with pytest.raises(ValueError, match='unknown authorization mode "Magic"'):
+    with pytest.raises(ValueError, match='authorization-mode "Magic" is not a valid mode'):
         build_authorizer(Config(), listers)
