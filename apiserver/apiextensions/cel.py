@@ -1,15 +1,12 @@
 """x-kubernetes-validations: rules of a schema, evaluated after everything else has passed.
 
-Needs the package ``cel-expr-python`` (cel-cpp), which is imported when the first rule is
-compiled; :func:`problem` says why a rule can't be enforced here, so that whoever writes such a
-CRD is told. A :class:`RuleNode` stands for a node of the schema that has rules at or below it.
+A :class:`RuleNode` stands for a node of the schema that has rules at or below it. Rules are
+compiled (``rule_compilation.py``) when the first object gets to them; all rules for one object
+draw on one budget.
 """
 
 from __future__ import annotations
 
-import re
-from functools import lru_cache
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -23,183 +20,107 @@ from pilothouse.apimachinery.fieldpath import (
     invalid,
     required,
 )
+from pilothouse.apiserver.apiextensions.rule_compilation import RULES, compile_node, syntax_error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pilothouse.apimachinery.fieldpath import ErrorList
+    from pilothouse.apiserver.apiextensions.rule_compilation import CompiledRule
+    from pilothouse.cel.interfaces import Budget, Program
+    from pilothouse.cel.schema_types import Declared
 
-RULES = "x-kubernetes-validations"
+__all__ = ["RULES", "RuleNode", "compile_rules", "syntax_error"]
+
 _Schema = dict[str, Any]
-_OLD_SELF = re.compile(r"\boldSelf\b")
-_STRINGS = re.compile(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"", re.DOTALL)
-_NO_KEY = re.compile(r'Key not found in map : "?(.*?)"?$')
-_NOT_INSTALLED = "the package cel-expr-python is not installed"
-_FOREIGN = re.compile(r"undeclared reference to|found no matching overload")
-_TIMES = ("date-time", "datetime", "date", "duration")
-_TIME_FUNCTIONS = re.compile(r"\b(timestamp|duration|get[A-Z]\w+)\(")
+_MAX_MESSAGE = 5 * 1024
 _NOTHING = object()
+_OUT_OF_BUDGET = (
+    "validation failed due to running out of cost budget, no further validation rules will be run"
+)
 
 
-class RuleError(Exception):
-    """A rule can't be compiled; ``syntax`` when it never could."""
-
-    def __init__(self, text: str, *, syntax: bool) -> None:
-        super().__init__(text)
-        self.syntax = syntax
+class _Stop(Exception):
+    """No further rule is evaluated."""
 
 
-@lru_cache(maxsize=1)
-def _environment() -> Any:
-    """The one CEL environment: immutable, shared by all clusters of the process."""
-    try:
-        cel = import_module("cel_expr_python.cel")
-        ext_bindings, ext_math, ext_optional, ext_strings = (
-            import_module(f"cel_expr_python.ext.ext_{name}")
-            for name in ("bindings", "math", "optional", "strings")
-        )
-    except ImportError:
-        return None
-    from pilothouse.apiserver.apiextensions.cel_library import extension
+class _Walk:
+    """One validation: what has been found, and what may still be spent."""
 
-    anything = cel.Type.DYN
-    return cel.NewEnv(
-        variables={
-            "self": anything,
-            "oldSelf": anything,
-            "__old": anything,
-            "__has_old": cel.Type.BOOL,
-        },
-        extensions=[
-            extension(cel),
-            ext_strings.ExtStrings(),
-            ext_optional.ExtOptional(),
-            ext_math.ExtMath(),
-            ext_bindings.ExtBindings(),
-        ],
-    )
+    __slots__ = ("budget", "found")
 
-
-@lru_cache(maxsize=1024)
-def _program(expression: str) -> Any:
-    """:raises RuleError."""
-    environment = _environment()
-    if environment is None:
-        raise RuleError(_NOT_INSTALLED, syntax=False)
-    try:
-        return environment.compile(expression)
-    except RuntimeError as error:
-        text = str(error).removeprefix("INVALID_ARGUMENT: ").removesuffix(" [INVALID_ARGUMENT]")
-        raise RuleError(text, syntax=not _FOREIGN.search(text)) from None
-
-
-def uses_old_self(expression: str) -> bool:
-    return _OLD_SELF.search(_STRINGS.sub("''", expression)) is not None
-
-
-def problem(rule: dict[str, Any], schema: _Schema | None = None) -> RuleError | None:
-    """Why ``rule`` or its messageExpression does not compile, or is not enforced."""
-    for key in ("rule", "messageExpression"):
-        expression = rule.get(key)
-        if expression and expression.strip():
-            try:
-                _program(_expression(rule, expression))
-            except RuleError as error:
-                return error
-    if schema is not None and _TIME_FUNCTIONS.search(rule.get("rule") or "") and has_times(schema):
-        return RuleError("values with the format of a time are text", syntax=False)
-    return None
-
-
-def syntax_error(expression: str) -> str | None:
-    """Why ``expression`` is CEL in no environment; None when it may be."""
-    try:
-        _program(expression)
-    except RuleError as error:
-        return str(error) if error.syntax else None
-    return None
-
-
-def _expression(rule: dict[str, Any], expression: str) -> str:
-    if rule.get("optionalOldSelf") and uses_old_self(expression):
-        old = "__has_old ? optional.of(__old) : optional.none()"
-        return f"cel.bind(oldSelf, {old}, {expression}\n)"
-    return expression
-
-
-class _Rule:
-    __slots__ = ("detail", "expression", "message", "optional", "path", "reason", "transition")
-
-    def __init__(self, rule: dict[str, Any]) -> None:
-        text = rule["rule"]
-        self.optional = bool(rule.get("optionalOldSelf"))
-        self.transition = uses_old_self(text)
-        self.expression = _expression(rule, text)
-        message = rule.get("messageExpression") or ""
-        self.message = _expression(rule, message) if message.strip() else ""
-        self.detail = (rule.get("message") or "").strip() or f"failed rule: {text.strip()}"
-        self.reason = rule.get("reason") or "FieldValueInvalid"
-        self.path = _normalized(rule.get("fieldPath") or "")
-
-
-def _normalized(path: str) -> str:
-    path = re.sub(r"\['((?:\\'|[^'])*)'\]", lambda m: "." + m[1].replace("\\'", "'"), path)
-    return path.removeprefix(".")
+    def __init__(self, budget: Budget) -> None:
+        self.budget = budget
+        self.found: ErrorList = []
 
 
 class RuleNode:
     """Rules of one node, and the nodes below."""
 
-    __slots__ = ("additional", "convert", "items", "keys", "properties", "rules", "times", "type")
+    __slots__ = (
+        "_compiled",
+        "_root",
+        "_schema",
+        "additional",
+        "items",
+        "keys",
+        "properties",
+        "type",
+    )
 
-    def __init__(self, schema: _Schema) -> None:
-        self.rules = [_Rule(rule) for rule in schema.get(RULES) or () if rule.get("rule")]
+    def __init__(self, schema: _Schema, *, root: bool) -> None:
+        self._schema: _Schema | None = schema if schema.get(RULES) else None
+        self._root = root
+        self._compiled: tuple[list[CompiledRule], Declared | None] | None = None
         self.type: str = schema.get("type") or ""
-        self.convert = converter(schema) if self.rules else None
-        self.times = bool(self.rules) and has_times(schema)
         self.properties: dict[str, RuleNode] = {}
         for key, field in (schema.get("properties") or {}).items():
-            node = compile_rules(field)
+            node = _below(field)
             if node is not None:
                 self.properties[key] = node
         additional, items = schema.get("additionalProperties"), schema.get("items")
-        self.additional = compile_rules(additional) if isinstance(additional, dict) else None
-        self.items = compile_rules(items) if isinstance(items, dict) else None
+        self.additional = _below(additional) if isinstance(additional, dict) else None
+        self.items = _below(items) if isinstance(items, dict) else None
         self.keys: tuple[str, ...] = ()
         if schema.get("x-kubernetes-list-type") == "map":
             self.keys = tuple(schema.get("x-kubernetes-list-map-keys") or ())
 
     @property
     def empty(self) -> bool:
-        return not (self.rules or self.properties or self.additional or self.items)
+        return not (self._schema or self.properties or self.additional or self.items)
 
-    def errors(self, value: Any, old: Any, load: Callable[[], _Schema | None]) -> ErrorList:
-        found: ErrorList = []
-        self._walk(value, _NOTHING if old is None else old, False, Path(), found)
-        return found
+    def errors(self, value: Any, old: Any) -> ErrorList:
+        """Of ``value``, which was ``old`` (None: it is new)."""
+        from pilothouse.cel.costs import RUNTIME_BUDGET
+        from pilothouse.cel.interfaces import Budget
 
-    def _walk(self, value: Any, old: Any, same: bool, path: Path, found: ErrorList) -> None:
+        walk = _Walk(Budget(RUNTIME_BUDGET))
+        try:
+            self._walk(value, _NOTHING if old is None else old, False, Path(), walk)
+        except _Stop:
+            pass
+        return walk.found
+
+    def _walk(self, value: Any, old: Any, same: bool, path: Path, walk: _Walk) -> None:
         """``same``: a part around this one that has an old value has not changed."""
         if value is None:
             return
         if old is not _NOTHING:
             same = value == old
-        if self.rules:
-            self._evaluate(value, old, same, path, found)
+        if self._schema is not None:
+            self._evaluate(value, old, same, path, walk)
         if isinstance(value, dict):
             for key, node in self.properties.items():
                 if key in value:
                     before = old.get(key, _NOTHING) if isinstance(old, dict) else _NOTHING
-                    node._walk(value[key], before, same, path.child(key), found)
+                    node._walk(value[key], before, same, path.child(key), walk)
             if self.additional is not None:
                 for key, item in value.items():
                     before = old.get(key, _NOTHING) if isinstance(old, dict) else _NOTHING
-                    self.additional._walk(item, before, same, path.key(key), found)
+                    self.additional._walk(item, before, same, path.key(key), walk)
         elif isinstance(value, list) and self.items is not None:
             known = self._by_key(old)
             for index, item in enumerate(value):
                 before = known.get(self._key(item), _NOTHING) if known else _NOTHING
-                self.items._walk(item, before, same, path.index(index), found)
+                self.items._walk(item, before, same, path.index(index), walk)
 
     def _by_key(self, old: Any) -> dict[bytes, Any]:
         if not self.keys or not isinstance(old, list):
@@ -210,36 +131,68 @@ class RuleNode:
         values = [item.get(key) if isinstance(item, dict) else None for key in self.keys]
         return orjson.dumps(values)
 
-    def _evaluate(self, value: Any, old: Any, same: bool, path: Path, found: ErrorList) -> None:
-        convert = self.convert or _as_is
+    def _evaluate(self, value: Any, old: Any, same: bool, path: Path, walk: _Walk) -> None:
+        assert self._schema is not None
+        if self._compiled is None:
+            self._compiled = compile_node(self._schema, root=self._root)
+        rules, declared = self._compiled
+        convert = None if declared is None else declared.convert
         has_old = old is not _NOTHING and old is not None
-        data: dict[str, Any] = {"self": convert(value)}
-        data["oldSelf"] = data["__old"] = convert(old) if has_old else None
-        data["__has_old"] = has_old
-        for rule in self.rules:
-            if rule.transition and not has_old and not rule.optional:
+        seen = value if convert is None else convert(value)
+        before = old if convert is None or not has_old else convert(old)
+        data: dict[str, Any] = {"self": seen}
+        if has_old:
+            data["oldSelf"] = before
+        for rule in rules:
+            if walk.budget.remaining <= 0:
+                walk.found.append(invalid(path, self.type, _OUT_OF_BUDGET))
+                raise _Stop
+            if rule.error:
+                walk.found.append(invalid(path, self.type, f"rule compile error: {rule.error}"))
                 continue
-            try:
-                result = _program(rule.expression).eval(data=data)
-            except RuleError:
-                continue  # its CRD was accepted with a warning that says so
-            if _is_true(result):
+            if rule.program is None or (rule.transition and not has_old and not rule.optional):
                 continue
-            text = _error_text(result)
-            if self.times and "overload" in text:
+            used = {"self": seen, "oldSelf": _optional(before, has_old)} if rule.optional else data
+            if self._holds(rule, rule.program, used, path, walk):
                 continue
-            if text:
-                shown = rule.detail.removeprefix("failed rule: ")
-                detail = f"{text} evaluating rule: {shown}"
-                found.append(invalid(path, self.type, detail))
-            elif rule.transition or not same:
-                found.append(self._failure(rule, value, data, path))
+            error = self._failure(rule, value, data, path, walk.budget)
+            if rule.transition or not same:
+                walk.found.append(error)
 
-    def _failure(self, rule: _Rule, value: Any, data: dict[str, Any], path: Path) -> FieldError:
+    def _holds(
+        self, rule: CompiledRule, program: Program, data: dict[str, Any], path: Path, walk: _Walk
+    ) -> bool:
+        """Whether there is nothing to say of the rule; errors are said here."""
+        from pilothouse.cel.interfaces import CostLimitExceeded, EvaluationError
+
+        try:
+            return program.evaluate(data, walk.budget) is True
+        except CostLimitExceeded as error:
+            text = _OUT_OF_BUDGET
+            if walk.budget.remaining >= 0:
+                text = (
+                    f"'{error}': no further validation rules will be run due to call cost exceeds "
+                    f"limit for rule: {rule.shown}"
+                )
+            walk.found.append(invalid(path, self.type, text))
+            raise _Stop from None
+        except EvaluationError as error:
+            text = f"{error} evaluating rule: {rule.shown}"
+            if str(error).startswith("no such overload"):
+                text = (
+                    f"'{error}': call arguments did not match a supported operator, function or "
+                    f"macro signature for rule: {rule.shown}"
+                )
+            walk.found.append(invalid(path, self.type, text))
+            return True
+
+    def _failure(
+        self, rule: CompiledRule, value: Any, data: dict[str, Any], path: Path, budget: Budget
+    ) -> FieldError:
         where = path.child(rule.path) if rule.path else path
         detail = rule.detail
-        if rule.message:
-            detail = _message(rule.message, data) or detail
+        if rule.message is not None:
+            detail = _message(rule.message, data, budget) or detail
         if rule.reason == "FieldValueForbidden":
             return forbidden(where, detail)
         if rule.reason == "FieldValueRequired":
@@ -250,113 +203,32 @@ class RuleNode:
         return invalid(where, shown, detail)
 
 
-def compile_rules(schema: _Schema) -> RuleNode | None:
-    """The rules at and below a node; None when there are none."""
-    node = RuleNode(schema)
+def _below(schema: _Schema) -> RuleNode | None:
+    return compile_rules(schema, root=bool(schema.get("x-kubernetes-embedded-resource")))
+
+
+def compile_rules(schema: _Schema, *, root: bool) -> RuleNode | None:
+    """The rules at and below a node; None when there are none. ``root``: values are whole
+    resources, with metadata."""
+    node = RuleNode(schema, root=root)
     return None if node.empty else node
 
 
-def _is_true(result: Any) -> bool:
-    return result.plain_value() is True
+def _optional(old: Any, has_old: bool) -> Any:
+    from pilothouse.cel.values import NONE, Optional
+
+    return Optional(old) if has_old else NONE
 
 
-def _error_text(result: Any) -> str:
-    if "ERROR" not in str(result.type()):
-        return ""
-    text = str(result.plain_value())
-    missing = _NO_KEY.search(text)
-    if missing:
-        return f"no such key: {missing[1]}"
-    text = text.partition(": ")[2] or text
-    return "division by zero" if text == "divide by zero" else text
+def _message(program: Program, data: dict[str, Any], budget: Budget) -> str:
+    """What the rule's messageExpression says; empty when that is no message."""
+    from pilothouse.cel.interfaces import EvaluationError
 
-
-def _message(expression: str, data: dict[str, Any]) -> str:
     try:
-        value = _program(expression).eval(data=data).plain_value()
-    except (RuleError, RuntimeError):
+        value = program.evaluate(data, budget)
+    except EvaluationError:
         return ""
-    if not isinstance(value, str) or not value.strip() or "\n" in value:
+    if not isinstance(value, str):
         return ""
-    return value.strip()
-
-
-# How values look to rules: names that are no CEL identifiers are escaped.
-
-_RESERVED = frozenset(
-    "true false null in as break const continue else for function if import let loop package "
-    "namespace return var void while".split()
-)
-
-
-def escape(name: str) -> str | None:
-    """A property's name in rules; None: it can't be written."""
-    if name in _RESERVED:
-        return f"__{name}__"
-    escaped = (
-        name.replace("__", "__underscores__")
-        .replace(".", "__dot__")
-        .replace("-", "__dash__")
-        .replace("/", "__slash__")
-    )
-    return escaped if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", escaped) else None
-
-
-def _as_is(value: Any) -> Any:
-    return value
-
-
-def converter(schema: _Schema) -> Callable[[Any], Any] | None:
-    """The function from JSON to what rules see; None when that is the same."""
-    items, additional = schema.get("items"), schema.get("additionalProperties")
-    if isinstance(items, dict):
-        return _each(converter(items))
-    if isinstance(additional, dict):
-        inner = converter(additional)
-        if inner is None:
-            return None
-        return lambda value: (
-            {key: inner(item) for key, item in value.items()} if isinstance(value, dict) else value
-        )
-    names: dict[str, str | None] = {}
-    below: dict[str, Callable[[Any], Any]] = {}
-    for key, field in (schema.get("properties") or {}).items():
-        escaped = escape(key)
-        if escaped != key:
-            names[key] = escaped
-        function = converter(field)
-        if function is not None:
-            below[key] = function
-    return _fields(names, below) if names or below else None
-
-
-def _each(inner: Callable[[Any], Any] | None) -> Callable[[Any], Any] | None:
-    if inner is None:
-        return None
-    return lambda value: [inner(item) for item in value] if isinstance(value, list) else value
-
-
-def _fields(
-    names: dict[str, str | None], below: dict[str, Callable[[Any], Any]]
-) -> Callable[[Any], Any]:
-    def convert(value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        result: dict[str, Any] = {}
-        for key, item in value.items():
-            name = names.get(key, key)
-            if name is not None:
-                result[name] = below[key](item) if key in below else item
-        return result
-
-    return convert
-
-
-def has_times(schema: _Schema) -> bool:
-    """Some string at or below is a time or a duration, which are text to the engine's Python
-    interface: rules that compute with them can't be enforced."""
-    if schema.get("type") == "string":
-        return schema.get("format") in _TIMES
-    below = [schema.get("items"), schema.get("additionalProperties")]
-    below += (schema.get("properties") or {}).values()
-    return any(isinstance(each, dict) and has_times(each) for each in below)
+    text = value.strip()
+    return "" if "\n" in text or len(text.encode()) > _MAX_MESSAGE else text

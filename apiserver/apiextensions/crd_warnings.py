@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pilothouse.apimachinery.fieldpath import format_value
-from pilothouse.apiserver.apiextensions import cel
 from pilothouse.apiserver.apiextensions.crd_validation import schemas
 from pilothouse.apiserver.apiextensions.formats import known_format
 from pilothouse.apiserver.apiextensions.structural import subschemas
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def warnings(crd: Obj, old: Obj | None) -> list[str]:
-    """Upstream's, and rules that can't be enforced; what ``old`` had already is not told again."""
+    """Upstream's; what ``old`` had already is not told again."""
     before = set(_all(old)) if old is not None else set()
     return [text for text in _all(crd) if text not in before]
 
@@ -23,13 +22,12 @@ def warnings(crd: Obj, old: Obj | None) -> list[str]:
 def _all(crd: Obj) -> list[str]:
     formats: list[str] = []
     sets: set[str] = set()
-    rules: list[str] = []
     for schema in schemas(crd["spec"]):
-        _collect(schema, formats, sets, rules)
-    return [*formats, *sorted(sets), *dict.fromkeys(rules)]
+        _collect(schema, formats, sets)
+    return [*formats, *sorted(sets)]
 
 
-def _collect(schema: dict[str, Any], formats: list[str], sets: set[str], rules: list[str]) -> None:
+def _collect(schema: dict[str, Any], formats: list[str], sets: set[str]) -> None:
     name = schema.get("format")
     if name and not known_format(name, schema.get("type") or ""):
         formats.append(f"unrecognized format {format_value(name)}")
@@ -41,10 +39,5 @@ def _collect(schema: dict[str, Any], formats: list[str], sets: set[str], rules: 
                 f"x-kubernetes-list-type: set for items of type {shown} is not supported by "
                 "server-side apply or CEL validation rules"
             )
-    for rule in schema.get(cel.RULES) or ():
-        problem = cel.problem(rule, schema)
-        if problem is not None and not problem.syntax:
-            reason = str(problem).partition("\n")[0]
-            rules.append(f"rule {format_value(rule['rule'])} is not enforced: {reason}")
     for each in subschemas(schema):
-        _collect(each, formats, sets, rules)
+        _collect(each, formats, sets)

@@ -59,9 +59,9 @@ def _errors(schema: _Schema, path: Path, *, pruned: bool) -> ErrorList:
         if check is not None and not check(default):
             found = explain(schema, default, str(path))
     if not found:
-        rules = compile_rules(schema)
+        rules = compile_rules(schema, root=bool(schema.get(EMBEDDED)))
         if rules is not None:
-            broken = rules.errors(default, None, lambda: schema)
+            broken = rules.errors(default, None)
             found = [invalid(path, each.bad_value, each.detail) for each in broken]
     return errors + found
 

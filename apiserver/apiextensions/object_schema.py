@@ -65,7 +65,7 @@ class _Parts:
         self.status = compile_check(status) if isinstance(status, dict) else None
         self.unique = compile_unique(schema)
         self.embedded = has_embedded(schema)
-        self.rules: RuleNode | None = compile_rules(schema)
+        self.rules: RuleNode | None = compile_rules(schema, root=True)
         self.raw = schema if self.embedded else None
 
 
@@ -174,7 +174,7 @@ class ObjectSchema(CustomType):
             return []
         if any(error.reason in _BLOCKING for error in before):
             return [_NOT_CHECKED]
-        return rules.errors(obj, old, self._load)
+        return rules.errors(obj, old)
 
 
 def _go_type(value: Any) -> str:

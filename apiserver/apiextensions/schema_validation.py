@@ -11,7 +11,17 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pilothouse.apimachinery.fieldpath import forbidden, invalid, not_supported, required
-from pilothouse.apiserver.apiextensions import cel
+from pilothouse.apiserver.apiextensions.rule_compilation import (
+    RULES,
+    compile_node,
+    uses_old_self,
+)
+from pilothouse.apiserver.apiextensions.rule_costs import (
+    RULE_LIMIT,
+    RuleContext,
+    TotalCost,
+    exceeded,
+)
 
 if TYPE_CHECKING:
     from pilothouse.apimachinery.fieldpath import ErrorList, Path
@@ -82,16 +92,18 @@ class _Place:
     in_meta: bool = False
     no_defaults: str = ""
     uncorrelated: Path | None = None
-    rules: bool = True
-    """False inside of junctors, where rules are not looked at."""
+    context: RuleContext | None = None
+    """None inside of junctors, where rules are not looked at."""
 
 
 def schema_errors(schema: _Schema, path: Path, options: Options, *, rules: bool) -> ErrorList:
     """``rules``: x-kubernetes-validations are compiled (the schema is structural)."""
     errors: ErrorList = []
     rule_errors: ErrorList = []
-    _walk(schema, path, options, _Place(root=True, rules=rules), errors, rule_errors)
-    return errors + (rule_errors if not errors else [])
+    total = TotalCost()
+    context = RuleContext(schema, total) if rules else None
+    _walk(schema, path, options, _Place(root=True, context=context), errors, rule_errors)
+    return errors + (rule_errors + total.errors(path) if not errors else [])
 
 
 def root_status_errors(schema: _Schema, path: Path) -> ErrorList:
@@ -138,8 +150,9 @@ def _walk(
             below = replace(below, in_meta=True)
             if place.root:
                 below = replace(below, no_defaults=f"in top-level {key}")
+        below = _with_context(below, field, key)
         _walk(field, path.child("properties").key(key), options, below, errors, rules)
-    junctor = replace(inner, rules=False)
+    junctor = replace(inner, context=None)
     if isinstance(schema.get("not"), dict):
         _walk(schema["not"], path.child("not"), options, junctor, errors, rules)
     for key in ("allOf", "oneOf", "anyOf"):
@@ -153,8 +166,13 @@ def _walk(
             _walk(each, path.child("dependencies").key(key), options, junctor, errors, rules)
     _extensions(schema, path, options, errors)
     _rule_shapes(schema, path, errors)
-    if place.rules and len(errors) == before:
-        _rule_expressions(schema, path, place, rules)
+    if place.context is not None and len(errors) == before:
+        _rule_expressions(schema, path, place, place.context, rules)
+
+
+def _with_context(place: _Place, schema: _Schema, step: str) -> _Place:
+    context = place.context
+    return place if context is None else replace(place, context=context.child(schema, step))
 
 
 def _additional(
@@ -176,6 +194,7 @@ def _additional(
         if place.in_meta:
             reason = "inside additionalProperties applying to object metadata"
             place = replace(place, no_defaults=reason)
+        place = _with_context(place, additional, "@element")
         _walk(additional, where, options, place, errors, rules)
 
 
@@ -194,6 +213,7 @@ def _items(
         place = replace(place, uncorrelated=path)
     where = path.child("items")
     if isinstance(items, dict):
+        place = _with_context(place, items, "@element")
         _walk(items, where, options, place, errors, rules)
     else:
         for i, each in enumerate(items):
@@ -332,8 +352,8 @@ def map_key_errors(schema: _Schema, path: Path) -> ErrorList:
 
 
 def _rule_shapes(schema: _Schema, path: Path, errors: ErrorList) -> None:
-    for i, rule in enumerate(schema.get(cel.RULES) or ()):
-        where = path.child(cel.RULES).index(i)
+    for i, rule in enumerate(schema.get(RULES) or ()):
+        where = path.child(RULES).index(i)
         text, message = rule.get("rule") or "", rule.get("message") or ""
         expression, field = rule.get("messageExpression") or "", rule.get("fieldPath") or ""
         if not text.strip():
@@ -361,24 +381,41 @@ def _rule_shapes(schema: _Schema, path: Path, errors: ErrorList) -> None:
                 errors.append(invalid(at, field, "must be a valid path"))
 
 
-def _rule_expressions(schema: _Schema, path: Path, place: _Place, errors: ErrorList) -> None:
-    for i, rule in enumerate(schema.get(cel.RULES) or ()):
-        where = path.child(cel.RULES).index(i)
-        problem = cel.problem(rule)
-        if problem is not None and problem.syntax:
-            shown = _go_rule(rule)
-            errors.append(invalid(where.child("rule"), shown, f"compilation failed: {problem}"))
-        if cel.uses_old_self(rule.get("rule") or ""):
-            if place.uncorrelated is not None:
+def _rule_expressions(
+    schema: _Schema, path: Path, place: _Place, context: RuleContext, errors: ErrorList
+) -> None:
+    if not schema.get(RULES):
+        return
+    declared = context.declared()
+    compiled_rules, _ = compile_node(schema, root=place.root, declared=declared, costs=True)
+    for i, (rule, compiled) in enumerate(zip(schema[RULES], compiled_rules, strict=True)):
+        where = path.child(RULES).index(i)
+        at, message_at = where.child("rule"), where.child("messageExpression")
+        cost = context.expression_cost(compiled.cost)
+        if cost > RULE_LIMIT:
+            errors.append(forbidden(at, exceeded("estimated rule cost", cost, RULE_LIMIT)))
+        context.total.add(at, cost)
+        shown = _go_rule(rule)
+        if compiled.error:
+            errors.append(invalid(at, shown, compiled.error))
+        if compiled.message_error:
+            errors.append(invalid(message_at, shown, compiled.message_error))
+        elif compiled.message is not None:
+            cost = compiled.message_cost
+            if cost > RULE_LIMIT:
+                detail = exceeded("estimated messageExpression cost", cost, RULE_LIMIT)
+                errors.append(forbidden(message_at, detail))
+            context.total.add(message_at, cost)
+        if compiled.transition or (compiled.error and uses_old_self(rule.get("rule") or "")):
+            if place.uncorrelated is not None and compiled.transition:
                 detail = (
                     "oldSelf cannot be used on the uncorrelatable portion of the schema within "
                     f"{place.uncorrelated}"
                 )
-                errors.append(invalid(where.child("rule"), rule["rule"], detail))
+                errors.append(invalid(at, rule["rule"], detail))
         elif rule.get("optionalOldSelf") is not None:
             detail = "may not be set if oldSelf is not used in rule"
-            at = where.child("optionalOldSelf")
-            errors.append(invalid(at, rule["optionalOldSelf"], detail))
+            errors.append(invalid(where.child("optionalOldSelf"), rule["optionalOldSelf"], detail))
 
 
 def _go_rule(rule: dict[str, Any]) -> dict[str, Any]:

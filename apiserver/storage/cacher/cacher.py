@@ -272,6 +272,8 @@ class Cacher:
             if self._embedded is not None and self._ready:
                 return
             revision = await self._storage.current_revision()
+            if not self._ready:  # the watch has ended meanwhile
+                await self.ensure_ready()
         if self.revision >= revision and self._ready:
             return
         await self._wait_for(revision, timeout)
