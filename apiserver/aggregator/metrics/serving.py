@@ -13,7 +13,7 @@ from pilothouse.apimachinery.fields import parse_field_selector
 from pilothouse.apimachinery.labels import parse_selector
 from pilothouse.apimachinery.quantity import Quantity
 from pilothouse.apimachinery.schema import GroupResource
-from pilothouse.apimachinery.timefmt import format_time
+from pilothouse.apimachinery.timefmt import format_duration, format_time
 from pilothouse.apiserver.aggregator.metrics.usage import ContainerKey
 from pilothouse.apiserver.endpoints.negotiation import negotiate
 from pilothouse.apiserver.endpoints.responses import object_response
@@ -188,12 +188,11 @@ def _head(server: Server, obj: Obj, time: Any, window: float) -> Obj:
     head["creationTimestamp"] = format_time(server.clock.now())
     if metadata.get("labels"):
         head["labels"] = dict(metadata["labels"])
-    return {"metadata": head, "timestamp": format_time(time), "window": go_seconds(window)}
-
-
-def go_seconds(seconds: float) -> str:
-    """A Go duration, to the millisecond: ``14.05s``."""
-    return f"{round(seconds, 3):g}s" if seconds < 60 else f"{int(seconds // 60)}m{seconds % 60:g}s"
+    return {
+        "metadata": head,
+        "timestamp": format_time(time),
+        "window": format_duration(round(window, 3)),
+    }
 
 
 def quantities(usage: Usage) -> Obj:

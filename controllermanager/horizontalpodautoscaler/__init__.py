@@ -1,0 +1,1 @@
+"""Scales workloads by their metrics (pkg/controller/podautoscaler)."""
