@@ -24,6 +24,10 @@ MAX_USER_AGENT = 1024
 _STATUS_FIELDS = ("status", "message", "reason", "details", "code")
 
 
+_PATCHES = "patch.webhook.admission.k8s.io/"
+"""Annotations of mutating webhooks' patches."""
+
+
 class Record:
     """What is known about one request so far."""
 
@@ -129,7 +133,12 @@ class Record:
         event["requestReceivedTimestamp"] = received
         event["stageTimestamp"] = received if stage == REQUEST_RECEIVED else format_micro_time(now)
         if self.annotations:
-            event["annotations"] = dict(sorted(self.annotations.items()))
+            shown = sorted(self.annotations.items())
+            if self.level < Level.REQUEST:
+                # They quote the request's body.
+                shown = [item for item in shown if not item[0].startswith(_PATCHES)]
+            if shown:
+                event["annotations"] = dict(shown)
         return event
 
 

@@ -123,6 +123,8 @@ async def _attempt(
 
 
 async def _admit(store: Store, write: Write, live: Obj) -> None:
+    if write.subresource:
+        return  # an eviction, which has been admitted as what it is
     attributes = write.attributes("DELETE", None, live)
     await store.admission.admit(attributes)
     await store.admission.validate(attributes)

@@ -163,18 +163,16 @@ class Update:
             _restore_status(obj, live)
         if not self.managed:
             store.update_managed_fields(write, live, obj)
-        attributes = write.attributes("UPDATE", store.to_storage(write, obj), old)
-        attributes.redecode = store.redecode
-        await store.admission.admit(attributes)
-        assert attributes.obj is not None
-        obj = attributes.obj
+        obj = await _admit(store, write, store.to_storage(write, obj), old)
         dedup_owner_references(obj, write.warnings, after_admission=True)
         kind, status = store.served.gvk.group_kind, self.mode == "status"
         before_update(hooks, store.context, kind, obj, old, write.warnings, status=status)
         if store.strategy.has_status:
             fill_status(obj, store.served.schema)
         obj = field_manager.ignore_timestamps(obj, old)
-        await store.admission.validate(write.attributes("UPDATE", obj, old))
+        view = write.view
+        shown = (obj, old) if view is None else (view.show(obj), view.show(old))
+        await store.admission.validate(write.attributes("UPDATE", *shown))
         return obj
 
     def _check_resource_version(self, metadata: Obj, existing: Entry) -> None:
@@ -196,6 +194,19 @@ class Update:
             kind = GroupKind(resource.group, resource.resource)
             raise new_invalid(kind, name, [_MUST_BE_SPECIFIED])
         metadata["resourceVersion"] = str(existing.revision)
+
+
+async def _admit(store: Store, write: Write, obj: Obj, old: Obj) -> Obj:
+    """Mutating admission. :raises StatusError: refused."""
+    view = write.view
+    if view is None:
+        attributes = write.attributes("UPDATE", obj, old)
+        attributes.redecode = store.redecode
+    else:
+        attributes = write.attributes("UPDATE", view.show(obj), view.show(old))
+    await store.admission.admit(attributes)
+    assert attributes.obj is not None
+    return attributes.obj if view is None else view.take(obj, attributes.obj)
 
 
 def _restore_status(obj: Obj, live: Obj) -> None:

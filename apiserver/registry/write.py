@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from pilothouse.apiserver.admission.interfaces import Attributes
 
@@ -15,6 +15,16 @@ if TYPE_CHECKING:
     from pilothouse.apiserver.admission.interfaces import Operation
     from pilothouse.apiserver.registry.resources import ServedResource
     from pilothouse.apiserver.request.context import UserInfo
+
+
+class View(Protocol):
+    """A sub-resource's own form of its parent (a Scale)."""
+
+    def show(self, parent: Obj) -> Obj: ...
+
+    def take(self, parent: Obj, shown: Obj) -> Obj:
+        """``parent`` with what admission has made of its form."""
+        ...
 
 
 @dataclass(slots=True)
@@ -35,6 +45,8 @@ class Write:
     """Asked before an update or apply creates. :raises StatusError: 403."""
     kind: GroupVersionKind | None = None
     """What admission is told when a sub-resource's kind is not the resource's."""
+    view: View | None = None
+    """As what admission sees the objects of such a sub-resource."""
 
     def attributes(self, operation: Operation, obj: Obj | None, old: Obj | None) -> Attributes:
         name = self.name

@@ -67,11 +67,13 @@ async def _bind(
         manager=manager_name(options, request.headers.get("user-agent", "")),
         options=options.wire("CreateOptions"),
         warnings=request.warnings,
+        audit_annotations=request.audit_annotations,
         kind=_KIND,
     )
     attributes = write.attributes("CREATE", binding, None)
     await server.admission.admit(attributes)
     await server.admission.validate(attributes)
+    binding = attributes.obj or binding
     now = format_time(server.clock.now())
     await pods.store.write_through(write, lambda pod: assigned(pod, binding, now, pods))
     status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}

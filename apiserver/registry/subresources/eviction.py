@@ -46,9 +46,7 @@ async def handle(server: Server, request: Request, served: ServedResource) -> Re
     own = eviction["metadata"].get("name")
     if own and own != info.name:
         raise new_bad_request("name in URL does not match name in Eviction object")
-    delete = dict(eviction.get("deleteOptions") or {})
-    if options.dry_run and not delete.get("dryRun"):
-        delete["dryRun"] = ["All"]
+    delete = _delete_options(eviction, options.dry_run)
     assert request.user is not None
     write = Write(
         served,
@@ -60,13 +58,23 @@ async def handle(server: Server, request: Request, served: ServedResource) -> Re
         manager=manager_name(options, request.headers.get("user-agent", "")),
         options=options.wire("CreateOptions"),
         warnings=request.warnings,
+        audit_annotations=request.audit_annotations,
         kind=_KIND,
     )
     attributes = write.attributes("CREATE", eviction, None)
     await server.admission.admit(attributes)
     await server.admission.validate(attributes)
+    if attributes.obj is not eviction:
+        delete = _delete_options(attributes.obj or {}, options.dry_run)
     await Evictor(server, served, write, delete).evict()
     return object_response(request, dict(_SUCCESS), 201)
+
+
+def _delete_options(eviction: Obj, dry_run: bool) -> Obj:
+    delete = dict(eviction.get("deleteOptions") or {})
+    if dry_run and not delete.get("dryRun"):
+        delete["dryRun"] = ["All"]
+    return delete
 
 
 class Evictor:

@@ -149,6 +149,23 @@ async def _patch(server: Server, request: Request, served: ServedResource) -> Re
     return await _write(server, request, served, options, wanted, "PatchOptions")
 
 
+class _ScaleView:
+    """What admission sees of a workload when its scale is written."""
+
+    def __init__(self, served: ServedResource) -> None:
+        self._served = served
+
+    def show(self, parent: Obj) -> Obj:
+        return scale_of(parent, self._served)
+
+    def take(self, parent: Obj, shown: Obj) -> Obj:
+        replicas = (shown.get("spec") or {}).get("replicas") or 0
+        path = _path(_paths(self._served), "specReplicasPath")
+        if get_nested(parent, *path) != replicas:
+            set_nested(parent, *path, value=replicas)
+        return parent
+
+
 def _check(scale: Obj, request: Request) -> None:
     ensure_namespace(scale["metadata"], request.info.namespace)
     check_name(scale, request.info.name)
@@ -167,6 +184,7 @@ async def _write(
     kind: str,
 ) -> Response:
     write = new_write(server, request, served, options, kind)
+    write.kind, write.view = KIND, _ScaleView(served)
     paths = _paths(served)
 
     def mutate(live: Obj | None) -> Obj:

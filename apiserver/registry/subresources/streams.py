@@ -47,9 +47,11 @@ async def _stream(
         # A WebSocket comes as a GET; it still needs the right to create (since v1.35).
         question = replace(attributes_of(request), verb="create")
         await check_remotely(server.authorizer, question)
+    options = connect_options(request.query, kind)
+    admitted = await admit_connect(server, request, served, kind, options)
     pod = await live_pod(request, served)
-    await admit_connect(server, request, served, kind, _options(request.query, kind))
-    target, query = kubelet_target(pod, path, request.query)
+    asked = request.query if admitted == options else _as_query(admitted)
+    target, query = kubelet_target(pod, path, asked)
     node = node_of(pod)
     if request.upgrade is None:
         raise new_bad_request("Upgrade request required")
@@ -85,35 +87,47 @@ def kubelet_target(pod: Obj, path: str, query: Query) -> tuple[str, str]:
         ports = [port for value in query.get("ports", ()) for port in value.split(",") if port]
         return target, urlencode([("port", ",".join(ports))]) if ports else ""
     container = container_of(pod, (query.get("container") or [""])[0])
-    flags = _options(query, "PodExecOptions")
-    params = [(name, "1") for option, name in _FLAGS if flags[option]]
+    params = [(name, "1") for option, name in _FLAGS if _flag(query, option)]
     if path == "exec":
         params += [("command", part) for part in query.get("command", ())]
     return f"{target}/{container}", urlencode(params)
 
 
-def _options(query: Query, kind: str) -> Obj:
+def _flag(query: Query, name: str) -> bool:
+    values = query.get(name)
+    return bool(values) and values is not None and values[0].lower() not in ("false", "0")
+
+
+def connect_options(query: Query, kind: str) -> Obj:
+    """The options object of ``kind`` that the query stands for, as admission sees it."""
     options: Obj = {"kind": kind, "apiVersion": "v1"}
-    for option, _ in _FLAGS:
-        values = query.get(option)
-        options[option] = (
-            bool(values)
-            and values is not None
-            and values[0].lower()
-            not in (
-                "false",
-                "0",
-            )
-        )
-    options["container"] = (query.get("container") or [""])[0]
-    options["command"] = query.get("command", [])
+    if kind == "PodPortForwardOptions":
+        texts = [text for value in query.get("ports", ()) for text in value.split(",")]
+        ports = [int(text) for text in texts if text.isdigit()]
+        return options | {"ports": ports} if ports else options
+    options |= {name: True for name, _ in _FLAGS if _flag(query, name)}
+    container = (query.get("container") or [""])[0]
+    if container:
+        options["container"] = container
+    if kind == "PodExecOptions":
+        options["command"] = query.get("command", [])
     return options
+
+
+def _as_query(options: Obj) -> Query:
+    """The other way, for options that admission has changed."""
+    query: Query = {name: ["true"] for name, _ in _FLAGS if options.get(name)}
+    if options.get("container"):
+        query["container"] = [options["container"]]
+    query["command"] = list(options.get("command") or ())
+    query["ports"] = [str(port) for port in options.get("ports") or ()]
+    return query
 
 
 async def admit_connect(
     server: Server, request: Request, served: ServedResource, kind: str, options: Obj
-) -> None:
-    """CONNECT admission. :raises StatusError: refused."""
+) -> Obj:
+    """CONNECT admission; returns the options, which it may change. :raises StatusError: refused."""
     info = request.info
     assert request.user is not None
     write = Write(
@@ -123,8 +137,11 @@ async def admit_connect(
         request.user,
         subresource=info.subresource,
         warnings=request.warnings,
+        audit_annotations=request.audit_annotations,
         kind=GroupVersionKind("", "v1", kind),
     )
-    attributes = write.attributes("CONNECT", {"metadata": {}, **options}, None)
+    options = {"kind": kind, "apiVersion": "v1", **options}
+    attributes = write.attributes("CONNECT", options, None)
     await server.admission.admit(attributes)
     await server.admission.validate(attributes)
+    return attributes.obj or options
