@@ -131,7 +131,8 @@ def new_invalid(kind: GroupKind, name: str, errors: Iterable[FieldError]) -> Sta
     details: dict[str, Any] = {"name": name} if name else {}
     if kind.group:
         details["group"] = kind.group
-    details["kind"] = kind.kind
+    if kind.kind:
+        details["kind"] = kind.kind
     if causes:
         details["causes"] = causes
     texts = list(dict.fromkeys(str(e) for e in listed))
@@ -194,6 +195,11 @@ def new_unsupported_media_type(supported: Iterable[str]) -> StatusError:
         f"{', '.join(supported)}"
     )
     return StatusError(415, "UnsupportedMediaType", message)
+
+
+def new_generic(code: int, reason: str, message: str) -> StatusError:
+    """What upstream's router, which knows no resource, answers: empty details."""
+    return StatusError(code, reason, message, {})
 
 
 def new_not_acceptable(supported: Iterable[str]) -> StatusError:

@@ -103,7 +103,7 @@ def apply(
     Parts of both may stand in the result. Defaults are the caller's business.
 
     :raises ApplyConflict: unless ``force``.
-    :raises StatusError: the applied object does not fit (400).
+    :raises StatusError: the applied object does not fit (500).
     """
     _check_version(applied, api_version)
     base = live if live is not None else {}
@@ -116,9 +116,8 @@ def apply(
         applier = _Applier(base, applied, schema, reset_set(reset_fields))
         result, managers, changed = _apply_with_upgrade(applier, managers, name, api_version, force)
     except TypedError as error:
-        raise errors.new_bad_request(
-            f"failed to create typed patch object ({_describe(applied)}): {error}"
-        ) from None
+        text = f"failed to create typed patch object ({_describe(applied)}): {error}"
+        raise errors.StatusError(500, "", text) from None  # upstream has no status for it
     mine = managers.get(name)
     if changed and mine is not None:
         managers[name] = Managed(mine.fields, mine.api_version, stamp)

@@ -108,6 +108,8 @@ def _load(body: bytes, as_yaml: bool, check_repeated: bool) -> tuple[Any, str]:
         from pilothouse.apiserver.codec.json_syntax import has_repeated_keys
 
         if has_repeated_keys(body):
+            if as_yaml:
+                return _load_yaml(body)
             value = _load_odd_json(body)
     return value, ""
 
@@ -157,7 +159,7 @@ def _decode_text(
         value, yaml_error = _load(body, media_type == YAML, strict)
     except _BodyError as error:
         if media_type == YAML:
-            raise
+            raise _BodyError(str(error).removeprefix(_CONVERTING)) from None
         raise _BodyError(f"{_PARSE_ERROR}: {error}") from None
     gvk = _kind_of(value)
     default_schema = schema_for(default_gvk)
@@ -169,7 +171,7 @@ def _decode_text(
     schema = _schema_of(gvk, default_gvk, schema_for)
     errors: list[str] | None = [] if strict else None
     if yaml_error and errors is not None:
-        errors.append(yaml_error)
+        errors.append(yaml_error.removeprefix(_CONVERTING))
     try:
         obj = coerce({} if value is None else value, schema, errors)
     except CoercionError as error:
@@ -275,7 +277,9 @@ def _with_kind(obj: Obj, gvk: GroupVersionKind) -> Obj:
     }
 
 
-_YAML_PREFIX = "error converting YAML to JSON: yaml: unmarshal errors:\n"
+_CONVERTING = "error converting YAML to JSON: "
+"""In errors of patches, not in those of objects."""
+_YAML_PREFIX = "yaml: unmarshal errors:\n"
 
 
 def _warnings(errors: list[str]) -> list[str]:

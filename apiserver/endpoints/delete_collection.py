@@ -14,9 +14,18 @@ from pilothouse.apiserver.endpoints.responses import object_response
 from pilothouse.apiserver.endpoints.table import encoded
 
 if TYPE_CHECKING:
+    from pilothouse.apimachinery.object import Obj
     from pilothouse.apiserver.endpoints.handler import Server
     from pilothouse.apiserver.registry.resources import ServedResource
     from pilothouse.apiserver.request.context import Request, Response
+
+
+def _item(obj: Obj, served: ServedResource) -> Obj:
+    """Items of a list of a built-in kind don't repeat what they are."""
+    if not served.resource.custom:
+        obj.pop("kind", None)
+        obj.pop("apiVersion", None)
+    return obj
 
 
 async def handle(server: Server, request: Request, served: ServedResource) -> Response:
@@ -32,7 +41,7 @@ async def handle(server: Server, request: Request, served: ServedResource) -> Re
     if request.local:
         items = [entry.obj for entry in entries]
     else:
-        items = [orjson.loads(encoded(served, entry)) for entry in entries]
+        items = [_item(orjson.loads(encoded(served, entry)), served) for entry in entries]
     metadata = {"resourceVersion": str(found.revision)}
     if found.continue_token:
         metadata["continue"] = found.continue_token

@@ -110,7 +110,8 @@ def parse_version(text: str) -> int:
     try:
         return parse_revision(text)
     except ValueError as error:
-        raise new_bad_request(f'{RV_PATH}: Invalid value: "{text}": {error}') from error
+        text = f'invalid resource version: {RV_PATH}: Invalid value: "{text}": {error}'
+        raise new_bad_request(text) from error
 
 
 def _single(
@@ -147,7 +148,7 @@ async def _continued(
     try:
         start, revision = decode_continue(options.continue_token, prefix)
     except InvalidContinue as error:
-        raise new_bad_request(str(error)) from error
+        raise new_bad_request(f"invalid continue token: {error}") from error
     if revision != LATEST:
         return await _exact(served, prefix, revision, start, options, predicate)
     cacher = served.store.cacher

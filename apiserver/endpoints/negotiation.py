@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
-from pilothouse.apimachinery.errors import new_not_acceptable
+from pilothouse.apimachinery.errors import new_generic, new_not_acceptable
 
 JSON = "application/json"
 YAML = "application/yaml"
@@ -90,6 +90,18 @@ def _choose(clause: _Clause, media_type: str, stream: bool) -> Negotiated | None
     if group != "meta.k8s.io" or version not in _META_VERSIONS or kind not in _TRANSFORMS:
         return None
     return Negotiated(media_type, kind, version, pretty)
+
+
+@lru_cache(maxsize=512)
+def check_route(accept: str, collection: bool) -> None:
+    """What upstream's router wants of a request for a built-in resource before anything else: a
+    media type by its name, or ``*/*``. :raises StatusError: 406."""
+    offered = (*SUPPORTED, *SUPPORTED_STREAMS) if collection else SUPPORTED
+    types = [part.partition(";")[0].strip() for part in accept.split(",")]
+    if accept and not any(kind == "*/*" or kind in offered for kind in types):
+        listed = ", ".join(offered)
+        text = f"406: Not Acceptable\n\nAvailable representations: {listed}"
+        raise new_generic(406, "NotAcceptable", text)
 
 
 @lru_cache(maxsize=512)

@@ -28,7 +28,11 @@ if TYPE_CHECKING:
 META = "meta.k8s.io"
 NOT_OLDER_THAN, EXACT = "NotOlderThan", "Exact"
 _FIELD_VALIDATION = ("", "Ignore", "Strict", "Warn")
-_POLICIES = ("Background", "Foreground", "Orphan", "nil")
+_FIELD_LABEL_ERRORS = {
+    "Job": 'field label "{0}" not supported for Job',
+    "ResourceSlice": ("field label not supported for resource.k8s.io/v1, Kind=ResourceSlice: {0}"),
+}
+_POLICIES = ("Foreground", "Background", "Orphan", "nil")
 
 
 def parse_bool(query: Query, name: str) -> bool | None:
@@ -88,7 +92,7 @@ def parse_list_options(request: Request, served: ServedResource) -> ListOptions:
         resource_version=_value(query, "resourceVersion"),
         match=_value(query, "resourceVersionMatch"),
         timeout_seconds=parse_int(query, "timeoutSeconds"),
-        limit=parse_int(query, "limit") or 0,
+        limit=max(parse_int(query, "limit") or 0, 0),
         continue_token=_value(query, "continue"),
         send_initial_events=parse_bool(query, "sendInitialEvents"),
     )
@@ -125,7 +129,8 @@ def _field_selector(text: str, served: ServedResource) -> FieldSelector | None:
         if field == "metadata.namespace":
             continue
         if strategy.selectable_fields or served.resource.custom:
-            raise new_bad_request(f"field label not supported: {field}")
+            text = _FIELD_LABEL_ERRORS.get(served.resource.kind, "field label not supported: {0}")
+            raise new_bad_request(text.format(field))
         raise new_bad_request(
             f'"{field}" is not a known field selector: only "metadata.name", "metadata.namespace"'
         )
@@ -178,8 +183,8 @@ def _watch_errors(options: ListOptions) -> ErrorList:
             errors.append(forbidden(path, detail))
         if match != NOT_OLDER_THAN:
             errors.append(not_supported(path, match, (NOT_OLDER_THAN,)))
-        if options.continue_token:
-            errors.append(forbidden(path, f"{path} is forbidden when continue is provided"))
+    if options.continue_token:
+        errors.append(forbidden(path, f"{path} is forbidden when continue is provided"))
     return errors
 
 

@@ -15,6 +15,7 @@ from pilothouse.apimachinery.errors import (
     StatusError,
     new_bad_request,
     new_conflict,
+    new_generic,
     new_invalid,
     new_not_found,
     new_request_entity_too_large,
@@ -84,6 +85,8 @@ def patch_type_of(request: Request, *, custom: bool) -> str:
     """:raises StatusError: 415."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip()
     supported = _CUSTOM if custom else _BUILT_IN
+    if media_type not in supported and not custom:
+        raise new_generic(415, "UnsupportedMediaType", "415: Unsupported Media Type")
     if media_type not in supported:
         raise new_unsupported_media_type(supported)
     return media_type
@@ -93,10 +96,13 @@ def load_patch(request: Request, patch_type: str, options: WriteOptions) -> Any:
     """The patch as a JSON value. :raises StatusError: 400."""
     if request.obj is not None:
         return request.obj
+    if patch_type == APPLY_PATCH and not request.body.strip():
+        return {}
     strict = options.field_validation != "Ignore"
     media_type = "application/yaml" if patch_type == APPLY_PATCH else "application/json"
     try:
-        value, repeated = load_value(request.body, media_type, check_repeated=False)
+        check = strict and patch_type == APPLY_PATCH
+        value, repeated = load_value(request.body, media_type, check_repeated=check)
     except StatusError as error:
         if patch_type != APPLY_PATCH:
             raise new_bad_request("invalid JSON patch") from error
@@ -286,7 +292,8 @@ def applied(
         try:
             obj = coerce(obj, served.schema)
         except CoercionError as error:
-            raise new_bad_request(f"failed to create typed patch object: {error}") from error
+            text = f"failed to create typed patch object: {error}"
+            raise StatusError(500, "", text) from error
         if live is None and obj["metadata"].get("uid"):
             raise new_conflict(
                 served.group_resource,
@@ -305,19 +312,10 @@ def applied(
 
 def _check_applied(patch: Obj, served: ServedResource) -> None:
     """:raises StatusError: 400, upstream's texts."""
-    if not patch.get("apiVersion") or not patch.get("kind"):
-        what = "apiVersion" if not patch.get("apiVersion") else "kind"
-        raise new_bad_request(f"invalid object type: missing {what}")
-    if patch["apiVersion"] != served.api_version:
-        raise new_bad_request(
-            f"Incorrect version specified in apply patch. Specified patch version: "
-            f"{patch['apiVersion']}, expected: {served.api_version}"
-        )
-    if patch["kind"] != served.gvk.kind:
-        raise new_bad_request(
-            f'{patch["kind"]} in version "{served.gvk.version}" cannot be handled as a '
-            f"{served.gvk.kind}"
-        )
+    version, kind = patch.get("apiVersion") or "", patch.get("kind") or ""
+    if version != served.api_version or kind != served.gvk.kind:
+        shown = version if "/" in version else f"/{version}"
+        raise new_bad_request(f"invalid object type: {shown}, Kind={kind}")
     metadata = patch.get("metadata")
     if metadata is not None and not isinstance(metadata, dict):
         raise new_bad_request("failed to create typed patch object: .metadata: expected map")

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from pilothouse.apimachinery.errors import StatusError
-from pilothouse.apiserver.endpoints.list import parse_version
 from pilothouse.apiserver.endpoints.negotiation import JSON, Negotiated, negotiate
 from pilothouse.apiserver.endpoints.options import parse_list_options
 from pilothouse.apiserver.endpoints.table import (
@@ -32,6 +31,7 @@ from pilothouse.apiserver.endpoints.table import (
 from pilothouse.apiserver.registry.interpret import interpret
 from pilothouse.apiserver.request.context import Response
 from pilothouse.apiserver.storage.errors import StorageError
+from pilothouse.apiserver.storage.versioner import invalid_version, parse_revision
 from pilothouse.componentbase.serving.interfaces import frame
 
 if TYPE_CHECKING:
@@ -83,7 +83,10 @@ async def open_watch(
 ) -> CacheWatcher:
     """The cache's watcher, started as resourceVersion and sendInitialEvents say."""
     cacher = served.store.cacher
-    revision = parse_version(options.resource_version)
+    try:
+        revision = parse_revision(options.resource_version)
+    except ValueError as error:  # upstream has no status for it
+        raise invalid_version(options.resource_version, error) from error
     initial = bool(options.send_initial_events)
     if options.send_initial_events is None and not revision:
         initial = True

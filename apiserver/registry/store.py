@@ -37,7 +37,7 @@ from pilothouse.apiserver.registry.deletion import delete, delete_collection
 from pilothouse.apiserver.registry.interpret import interpret
 from pilothouse.apiserver.registry.updating import Update, write_through
 from pilothouse.apiserver.storage.errors import KeyExists, OutcomeUnknown, StorageError
-from pilothouse.apiserver.storage.versioner import encode, parse_revision, splice
+from pilothouse.apiserver.storage.versioner import encode, invalid_version, parse_revision, splice
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -119,7 +119,7 @@ class Store:
         except StorageError as error:
             raise interpret(error, "get", self.resource, "") from error
         except ValueError as error:
-            raise new_bad_request(str(error)) from error
+            raise invalid_version(resource_version, error) from error
 
     async def live(self, key: str) -> Entry | None:
         """The object to start a read-modify-write from: cached, so possibly stale with etcd."""

@@ -78,9 +78,11 @@ def _fields(token: str) -> dict[str, Any]:
     except (ValueError, binascii.Error) as error:
         raise InvalidContinue(f"{_INVALID}: illegal base64 data") from error
     try:
-        fields = json.loads(text)
+        from pilothouse.apiserver.codec.json_syntax import loads
+
+        fields = loads(text)
     except (ValueError, RecursionError) as error:
-        raise InvalidContinue(f"{_INVALID}: invalid character in token") from error
+        raise InvalidContinue(f"{_INVALID}: {error}") from error
     if not isinstance(fields, dict):
         raise InvalidContinue(f"{_INVALID}: json: cannot unmarshal into continueToken")
     return fields

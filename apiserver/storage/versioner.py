@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from pilothouse.apimachinery.errors import StatusError
+
 if TYPE_CHECKING:
     from pilothouse.apimachinery.object import Obj
 
@@ -65,6 +67,11 @@ def encode(obj: Obj) -> bytes:
         head["metadata"] = metadata
     head.update((key, item) for key, item in obj.items() if key not in head)
     return orjson.dumps(head)
+
+
+def invalid_version(text: str, error: ValueError) -> StatusError:
+    """What a GET or WATCH answers to what ``parse_revision`` refuses: upstream has no status."""
+    return StatusError(500, "", f'resourceVersion: Invalid value: "{text}": {error}')
 
 
 def parse_revision(resource_version: str) -> int:

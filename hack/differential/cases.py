@@ -135,9 +135,7 @@ def namespace(name: str) -> list[Case]:
             {"metadata": {"name": name, "labels": {"differential": "yes"}}},
             look=False,
         ),
-        Case(
-            "account", "POST", f"/api/v1/namespaces/{name}/serviceaccounts", account, look=False
-        ),
+        Case("account", "POST", f"/api/v1/namespaces/{name}/serviceaccounts", account, look=False),
     ]
 
 

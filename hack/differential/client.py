@@ -37,7 +37,7 @@ class Connection:
         sent = self._headers | (headers or {})
         data: bytes | None = None
         if body is not None:
-            data = body.encode() if isinstance(body, str) else json.dumps(body).encode()
+            data = body.encode() if isinstance(body, str) else _compact(body)
             sent.setdefault("Content-Type", "application/json")
         self._http.request(method, path, data, sent)
         answer = self._http.getresponse()
@@ -78,6 +78,10 @@ class Connection:
             answer["type"] = form
         answer["body"] = normal(raw) if raw is not None else normal(data.decode(errors="replace"))
         return answer, raw
+
+
+def _compact(body: Any) -> bytes:
+    return json.dumps(body, separators=(",", ":")).encode()
 
 
 def _is_watch(path: str) -> bool:

@@ -10,6 +10,9 @@ RECORDED = Path(__file__).parents[2] / "tests" / "differential" / "recorded"
 KNOWN = RECORDED.parent / "known.json"
 
 
+ABSENT = "(absent)"
+
+
 def save(group: str, answers: dict[str, Any]) -> None:
     """One line a request, so that a new recording shows what changed."""
     lines = (
@@ -36,20 +39,32 @@ def differences(theirs: Any, ours: Any, path: str = "") -> list[str]:
     if isinstance(theirs, dict) and isinstance(ours, dict):
         found = []
         for key in sorted(theirs.keys() | ours.keys()):
-            found += differences(theirs.get(key), ours.get(key), f"{path}.{key}")
+            at = f"{path}.{key}"
+            found += differences(theirs.get(key, ABSENT), ours.get(key, ABSENT), at)
         return found
-    if isinstance(theirs, list) and isinstance(ours, list) and len(theirs) == len(ours):
+    same_length = isinstance(theirs, list) and isinstance(ours, list) and len(theirs) == len(ours)
+    if same_length and not path.endswith(".causes"):
         found = []
         for index, (one, two) in enumerate(zip(theirs, ours, strict=True)):
             found += differences(one, two, f"{path}[{index}]")
         return found
     if isinstance(theirs, list) and isinstance(ours, list):
-        missing = [item for item in theirs if item not in ours]
-        added = [item for item in ours if item not in theirs]
-        return [f"{path}: upstream only {_short(missing)}, ours only {_short(added)}"]
+        return _of_lists(theirs, ours, path)
     if theirs == ours and type(theirs) is type(ours):
         return []
     return [f"{path}: upstream {_short(theirs)}, ours {_short(ours)}"]
+
+
+def _of_lists(theirs: list[Any], ours: list[Any], path: str) -> list[str]:
+    missing, added = list(theirs), []
+    for item in ours:
+        if item in missing:
+            missing.remove(item)
+        else:
+            added.append(item)
+    if not missing and not added:
+        return []
+    return [f"{path}: upstream only {_short(missing)}, ours only {_short(added)}"]
 
 
 def _short(value: Any) -> str:

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 class ReplicaSetStrategy(BuiltInStrategy):
     resource = GroupResource("apps", "replicasets")
-    selectable_fields = ("status.replicas",)
 
     def default(self, obj: Obj) -> None:
         set_replica_set_defaults(obj)

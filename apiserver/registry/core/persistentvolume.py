@@ -24,7 +24,6 @@ class PersistentVolumeStrategy(BuiltInStrategy):
     resource = GroupResource("", "persistentvolumes")
     namespaced = False
     has_generation = False
-    selectable_fields = ("name",)
 
     def default(self, obj: Obj) -> None:
         set_persistent_volume_defaults(obj)

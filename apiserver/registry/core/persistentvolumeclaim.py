@@ -27,7 +27,6 @@ _SOURCES = (("PersistentVolumeClaim", ""), ("VolumeSnapshot", "snapshot.storage.
 class PersistentVolumeClaimStrategy(BuiltInStrategy):
     resource = GroupResource("", "persistentvolumeclaims")
     has_generation = False
-    selectable_fields = ("name",)
 
     def default(self, obj: Obj) -> None:
         set_claim_defaults(obj)

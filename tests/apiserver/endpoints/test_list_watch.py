@@ -79,7 +79,7 @@ async def test_pages_are_of_one_revision(client: LocalClient, http: aiohttp.Clie
         "specifying resource version is not allowed when using continue",
     )
     status, error = await get(http, f"{PATH}?continue=rubbish")
-    assert status == 400 and error["message"].startswith("continue key is not valid")
+    assert status == 400 and "continue key is not valid" in error["message"]
 
 
 async def test_an_expired_page_offers_an_inconsistent_one(

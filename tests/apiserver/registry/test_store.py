@@ -268,7 +268,7 @@ async def test_bad_delete_options(client: LocalClient) -> None:
     )
     assert error.message == (
         'DeleteOptions.meta.k8s.io "" is invalid: propagationPolicy: Unsupported value: "Later": '
-        'supported values: "Background", "Foreground", "Orphan", "nil"'
+        'supported values: "Foreground", "Background", "Orphan", "nil"'
     )
     assert error.code == 422
 
