@@ -134,6 +134,13 @@ CUSTOM_RESOURCE_DEFINITIONS = _resource(
     "CustomResourceDefinition",
     namespaced=False,
 )
+VALIDATING_ADMISSION_POLICIES = _resource(
+    "admissionregistration.k8s.io",
+    "v1",
+    "validatingadmissionpolicies",
+    "ValidatingAdmissionPolicy",
+    namespaced=False,
+)
 SUBJECT_ACCESS_REVIEWS = _resource(
     "authorization.k8s.io",
     "v1",
