@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from pilothouse.cel import ast, operators
 from pilothouse.cel.costs import call_cost, size, tenth
-from pilothouse.cel.interfaces import EvaluationError
+from pilothouse.cel.interfaces import CompileError, EvaluationError
 from pilothouse.cel.operators import no_overload
 from pilothouse.cel.schema_equality import addition_of, equality_of
-from pilothouse.cel.values import Optional, equals, type_name
+from pilothouse.cel.types import unwrapped
+from pilothouse.cel.values import Optional, Uint, contains, equals, type_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,12 +23,24 @@ if TYPE_CHECKING:
 _ORDERS = frozenset(("_<_", "_<=_", "_>_", "_>=_"))
 _SCALARS = frozenset(("int", "uint", "double", "bool", "timestamp", "duration"))
 _WRONG_TYPE = (TypeError, AttributeError)
+CONVERSIONS = frozenset(
+    "bool bytes double duration dyn int string timestamp type uint".split()
+)
+
+
+class InstantiationError(CompileError):
+    """The expression has a type, but never a value."""
 
 
 class CallCompiler:
     """Mixed into the compiler."""
 
+    constants: dict[int, Any]
+
     def compile(self, expr: ast.Expr) -> Closure:
+        raise AssertionError
+
+    def constant(self, expr: ast.Expr, value: Any) -> Closure:
         raise AssertionError
 
     def call(self, expr: ast.Call) -> Closure:
@@ -35,36 +48,66 @@ class CallCompiler:
         if function == "_?._":
             return self._optional_select(expr)
         parts = [self.compile(each) for each in expr.operands()]
+        folded = self._folded(expr, parts)
+        if folded is not None:
+            return folded
         if function == "_&&_":
             return _and(parts)
         if function == "_||_":
             return _or(parts)
         if function == "_?_:_":
-            return _conditional(*parts)
+            branches = [_free(part, each) for part, each in zip(parts, expr.args, strict=True)]
+            return _conditional(parts[0], branches[1], branches[2])
         if function in ("or", "orValue") and expr.target is not None:
             return _lazy_or(parts[0], parts[1], function == "orValue")
         if function in ("_==_", "_!=_"):
             return _equality(expr, parts, function == "_!=_")
         if function in _ORDERS and _same_order(expr.args):
             return _order(function, expr.args, parts)
-        if function == "_[_]":
-            return _index(parts[0], parts[1])
+        if function in ("_[_]", "_[?_]"):
+            key = _free(parts[1], expr.args[1])
+            extra = 0 if is_attribute(expr.args[0]) else 1
+            if function == "_[?_]":
+                return _optional_index(parts[0], key, extra)
+            return _index(parts[0], key, extra + 1)
         return self._function(expr, parts)
+
+    def _folded(self, expr: ast.Call, parts: list[Closure]) -> Closure | None:
+        """A conversion of a constant, and ``in`` for a list of constants, as constants.
+
+        :raises InstantiationError: the conversion fails.
+        """
+        constants = self.constants
+        if expr.function in CONVERSIONS and len(parts) == 1 and expr.target is None:
+            if id(expr.args[0]) not in constants:
+                return None
+            try:
+                value = expr.overloads[0].call(constants[id(expr.args[0])])
+            except EvaluationError as error:
+                raise InstantiationError(str(error)) from None
+            return self.constant(expr, value)
+        if expr.function == "@in" and isinstance(constants.get(id(expr.args[1])), list):
+            return _membership(parts[0], constants[id(expr.args[1])])
+        return None
 
     def _optional_select(self, expr: ast.Call) -> Closure:
         from pilothouse.cel.compiler import optional_selected
 
         operand, field = expr.args
         assert isinstance(field, ast.Literal)
-        known = operand.type.fields.get(field.value)
-        if known is None and operand.type.is_optional:
-            known = operand.type.params[0].fields.get(field.value)
+        type_ = unwrapped(operand.type)[0]
+        known = type_.field(field.value)
         key = field.value if known is None else known.name
         inner = self.compile(operand)
+        extra = 0 if is_attribute(operand) else 1
+        nulls = type_.schema is None
 
         def select(f: Frame) -> Any:
-            f[0] += 1
-            return optional_selected(inner(f), key)
+            f[0] += extra
+            found = optional_selected(inner(f), key, nulls)
+            if found.has_value:
+                f[0] += 1
+            return found
 
         return select
 
@@ -123,7 +166,11 @@ def _binary(left: Closure, right: Closure, call: Callable[..., Any]) -> Closure:
 
 def _costly(parts: list[Closure], call: Callable[..., Any], cost: CallCost) -> Closure:
     def costly(f: Frame) -> Any:
-        args = tuple([part(f) for part in parts])
+        try:
+            args = tuple([part(f) for part in parts])
+        except EvaluationError:
+            f[0] += 1
+            raise
         try:
             result = call(*args)
             f[0] += cost(args, result)
@@ -170,7 +217,7 @@ def _guarded(overload: Overload, operands: list[ast.Expr]) -> bool:
 
 _SELF_CHECKING = (
     "size_", "string_size", "list_size", "map_size", "bytes_size", "starts_with", "ends_with",
-    "contains_string", "matches",
+    "contains_string", "matches", "list_flatten",
 )  # fmt: skip
 """These find out themselves, and say only ``no such overload``."""
 
@@ -266,7 +313,6 @@ def _conditional(condition: Closure, then: Closure, otherwise: Closure) -> Closu
 
 def _lazy_or(left: Closure, right: Closure, unwrap: bool) -> Closure:
     def either(f: Frame) -> Any:
-        f[0] += 1
         value = left(f)
         if not isinstance(value, Optional):
             raise no_overload()
@@ -288,7 +334,11 @@ def _equality(expr: ast.Call, parts: list[Closure], negated: bool) -> Closure:
     same = equality_of(first.type) or equals
 
     def equal(f: Frame) -> bool:
-        a, b = left(f), right(f)
+        try:
+            a, b = left(f), right(f)
+        except EvaluationError:
+            f[0] += 1
+            raise
         f[0] += tenth(min(size(a), size(b)))
         if type(a) is str and type(b) is str:
             return (a == b) is not negated
@@ -357,9 +407,66 @@ def _shorter(args: tuple[Any, ...], _: Any) -> int:
     return tenth(min(size(args[0]), size(args[1])))
 
 
-def _index(values: Closure, key: Closure) -> Closure:
+def is_attribute(expr: ast.Expr) -> bool:
+    """What cel-go resolves as one path: of which only the start and the steps cost."""
+    if isinstance(expr, ast.Ident):
+        return expr.constant is None
+    if isinstance(expr, ast.Select):
+        return not expr.test_only
+    return isinstance(expr, ast.Call) and expr.function in _ATTRIBUTES
+
+
+_ATTRIBUTES = frozenset(("_[_]", "_[?_]", "_?._", "_?_:_"))
+
+
+def _free(part: Closure, expr: ast.Expr) -> Closure:
+    """A path within another path: its start costs nothing."""
+    if not is_attribute(expr) or (isinstance(expr, ast.Call) and expr.function == "_?_:_"):
+        return part
+
+    def free(f: Frame) -> Any:
+        f[0] -= 1
+        return part(f)
+
+    return free
+
+
+def _membership(value: Closure, values: list[Any]) -> Closure:
+    """``in`` for constants, which costs nothing."""
+    kinds = {type(each) for each in values}
+    if kinds == {str}:
+        texts = frozenset(values)
+
+        def among(f: Frame) -> bool:
+            found = value(f)
+            return type(found) is str and found in texts
+
+        return among
+    plain = kinds <= {str, int, float, bool, Uint}
+
+    def is_in(f: Frame) -> bool:
+        found = value(f)
+        if not plain:
+            f[0] += len(values)
+        return contains(values, found)
+
+    return is_in
+
+
+def _optional_index(values: Closure, key: Closure, extra: int) -> Closure:
     def index(f: Frame) -> Any:
-        f[0] += 1
+        f[0] += extra
+        found = operators.optional_index(values(f), key(f))
+        if found.has_value:
+            f[0] += 1
+        return found
+
+    return index
+
+
+def _index(values: Closure, key: Closure, cost: int) -> Closure:
+    def index(f: Frame) -> Any:
+        f[0] += cost
         container, at = values(f), key(f)
         if type(container) is dict and type(at) is str and at in container:
             return container[at]

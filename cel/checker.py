@@ -168,7 +168,7 @@ class Checker:
         if target.kind == "map":
             result = target.params[1]
         elif target.kind == "object":
-            known = target.fields.get(field)
+            known = target.field(field)
             if known is None:
                 self._report(offset, f"undefined field '{field}'")
             else:
@@ -245,7 +245,9 @@ class Checker:
                 result = types.DYN
         expr.overloads = tuple(found)
         if result is not None:
-            return result
+            # A sum of sets or maps, by their schema, is one, too.
+            first = self.bindings.substitute(given[0]) if expr.function == "_+_" else result
+            return first if first == result else result
         shown = [self.bindings.substitute(each, to_dyn=True).text for each in given]
         receiver = f"{shown.pop(0)}." if member else ""
         signature = f"{receiver}({', '.join(shown)})"
@@ -284,7 +286,7 @@ class Checker:
             type_ = self._check(element)
             if index in expr.optional:
                 type_ = self._unwrapped(element, type_)
-            joined = self._join(element.offset, joined, type_)
+            joined = self._join(joined, type_)
         return types.list_of(self._variable() if joined is None else joined)
 
     def _unwrapped(self, expr: ast.Expr, type_: Type) -> Type:
@@ -293,24 +295,23 @@ class Checker:
             self._mismatch(expr.offset, types.optional_of(inner), inner)
         return inner
 
-    def _join(self, offset: int, previous: Type | None, current: Type) -> Type:
-        """Kubernetes wants the elements of a literal to have one type."""
+    def _join(self, previous: Type | None, current: Type) -> Type:
         if previous is None:
             return current
         if self._assignable(previous, current):
             return most_general(previous, current)
-        return self._mismatch(offset, previous, current)
+        return types.DYN
 
     def _map(self, expr: ast.MapExpr) -> Type:
         key_type: Type | None = None
         value_type: Type | None = None
         for entry in expr.entries:
             assert entry.key is not None
-            key_type = self._join(entry.key.offset, key_type, self._check(entry.key))
+            key_type = self._join(key_type, self._check(entry.key))
             type_ = self._check(entry.value)
             if entry.optional:
                 type_ = self._unwrapped(entry.value, type_)
-            value_type = self._join(entry.value.offset, value_type, type_)
+            value_type = self._join(value_type, type_)
         if key_type is None or value_type is None:
             return types.map_of(self._variable(), self._variable())
         return types.map_of(key_type, value_type)

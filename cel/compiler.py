@@ -11,10 +11,11 @@ from collections.abc import Callable
 from typing import Any
 
 from pilothouse.cel import ast, costs
-from pilothouse.cel.calls import CallCompiler
+from pilothouse.cel.calls import CallCompiler, InstantiationError, is_attribute
 from pilothouse.cel.folds import FoldCompiler
 from pilothouse.cel.interfaces import EvaluationError
 from pilothouse.cel.operators import no_overload
+from pilothouse.cel.types import unwrapped
 from pilothouse.cel.values import NONE, Optional, TypedObject
 
 Frame = list[Any]
@@ -31,6 +32,8 @@ class Compiler(CallCompiler, FoldCompiler):
 
     def __init__(self) -> None:
         self.variables: list[str] = []
+        self.constants: dict[int, Any] = {}
+        """Values of expressions, by identity, that are always the same."""
         self._slots: dict[str, int] = {}
         self._locals: list[dict[str, int]] = []
         self.size = 0
@@ -70,7 +73,7 @@ class Compiler(CallCompiler, FoldCompiler):
         if isinstance(expr, ast.Select):
             return self._select(expr)
         if isinstance(expr, ast.Literal):
-            return constant(expr.value)
+            return self.constant(expr, expr.value)
         if isinstance(expr, ast.ListExpr):
             return self._list(expr)
         if isinstance(expr, ast.MapExpr):
@@ -79,6 +82,10 @@ class Compiler(CallCompiler, FoldCompiler):
             return self._struct(expr)
         assert isinstance(expr, ast.Comprehension)
         return self.fold(expr)
+
+    def constant(self, expr: ast.Expr, value: Any) -> Closure:
+        self.constants[id(expr)] = value
+        return lambda f: value
 
     # Names.
 
@@ -104,7 +111,7 @@ class Compiler(CallCompiler, FoldCompiler):
 
     def _ident(self, expr: ast.Ident) -> Closure:
         if expr.constant is not None:
-            return constant(expr.constant)
+            return self.constant(expr, expr.constant)
         slot = self.local(expr.name)
         if slot is not None:
             return _local(slot)
@@ -114,28 +121,33 @@ class Compiler(CallCompiler, FoldCompiler):
         if expr.resolved is not None:
             return self._ident(expr.resolved)
         operand, key = expr.operand, expr.field
-        known = operand.type.fields.get(key)
+        type_, is_optional = unwrapped(operand.type)
+        known = type_.field(key)
         if known is not None:
             key = known.name
         inner = self.compile(operand)
+        # What has a schema has no nulls: they are as good as missing.
+        nulls = type_.schema is None or type_.kind != "object"
         if expr.test_only:
-            return _has(inner, key)
-        if operand.type.is_optional or operand.type.is_dyn:
-            return _select_any(inner, key)
+            return _has(inner, key, nulls)
+        if is_optional:
+            return _select_of_optional(inner, key, nulls)
+        extra = 0 if is_attribute(operand) else 1
+        select = _select(inner, key, extra + 1) if nulls else _select_field(inner, key, extra + 1)
         if isinstance(operand, ast.Ident) and operand.constant is None:
             slot = self.local(operand.name)
             if slot is None:
                 slot = self._slots[operand.name]
-            return _select_of_variable(slot, key, inner)
-        return _select(inner, key)
+            return _select_of_variable(slot, key, select)
+        return select
 
     # Literals with parts.
 
     def _list(self, expr: ast.ListExpr) -> Closure:
         parts = [self.compile(each) for each in expr.elements]
-        if all(isinstance(each, ast.Literal) for each in expr.elements):
-            values = [part([0]) for part in parts]
-            return constant(values)
+        constants = self.constants
+        if not expr.optional and all(id(each) in constants for each in expr.elements):
+            return self.constant(expr, [constants[id(each)] for each in expr.elements])
         if expr.optional:
             return _list_with_optionals(parts, expr.optional)
 
@@ -170,13 +182,18 @@ class Compiler(CallCompiler, FoldCompiler):
                 result[key] = value
             return result
 
+        if all(id(each) in self.constants for each in expr.children()):
+            try:
+                return self.constant(expr, make([0, 0]))
+            except EvaluationError as error:
+                raise InstantiationError(str(error)) from None
         return make
 
     def _struct(self, expr: ast.Struct) -> Closure:
         name = expr.name
         fields: list[tuple[str, Closure, bool]] = []
         for entry in expr.entries:
-            known = expr.type.fields.get(entry.name)
+            known = expr.type.field(entry.name)
             key = entry.name if known is None else known.name
             fields.append((key, self.compile(entry.value), entry.optional))
 
@@ -198,10 +215,6 @@ class Compiler(CallCompiler, FoldCompiler):
         return make
 
 
-def constant(value: Any) -> Closure:
-    return lambda f: value
-
-
 def _local(slot: int) -> Closure:
     def get(f: Frame) -> Any:
         f[0] += 1
@@ -221,22 +234,22 @@ def _variable(slot: int, name: str) -> Closure:
     return get
 
 
-def _select_of_variable(slot: int, key: str, inner: Closure) -> Closure:
-    slow = _select_any(inner, key)
-
+def _select_of_variable(slot: int, key: str, slow: Closure) -> Closure:
     def select(f: Frame) -> Any:
         value = f[slot]
-        if type(value) is dict and key in value:
-            f[0] += 2
-            return value[key]
+        if type(value) is dict:
+            found = value.get(key)
+            if found is not None:
+                f[0] += 2
+                return found
         return slow(f)
 
     return select
 
 
-def _select(inner: Closure, key: str) -> Closure:
+def _select(inner: Closure, key: str, cost: int) -> Closure:
     def select(f: Frame) -> Any:
-        f[0] += 1
+        f[0] += cost
         value = inner(f)
         if type(value) is dict and key in value:
             return value[key]
@@ -245,7 +258,25 @@ def _select(inner: Closure, key: str) -> Closure:
     return select
 
 
-_select_any = _select
+def _select_field(inner: Closure, key: str, cost: int) -> Closure:
+    def select(f: Frame) -> Any:
+        f[0] += cost
+        value = selected(inner(f), key)
+        if value is None:
+            raise EvaluationError(f"no such key: {key}")
+        return value
+
+    return select
+
+
+def _select_of_optional(inner: Closure, key: str, nulls: bool) -> Closure:
+    def select(f: Frame) -> Any:
+        found = optional_selected(inner(f), key, nulls)
+        if found.has_value:
+            f[0] += 1
+        return found
+
+    return select
 
 
 def selected(value: Any, key: str) -> Any:
@@ -259,7 +290,7 @@ def selected(value: Any, key: str) -> Any:
         except KeyError:
             raise EvaluationError(f"no such key: {key}") from None
     if isinstance(value, Optional):
-        return optional_selected(value, key)
+        return optional_selected(value, key, True)
     if isinstance(value, (list, tuple)):
         raise EvaluationError("unsupported index type 'string' in list")
     if value is None or isinstance(value, (bool, int, float, str, bytes)):
@@ -267,28 +298,28 @@ def selected(value: Any, key: str) -> Any:
     raise EvaluationError(f"no such key: {key}")
 
 
-def optional_selected(value: Any, key: str) -> Optional:
-    """``value.?key``"""
+def optional_selected(value: Any, key: str, nulls: bool) -> Optional:
+    """``value.?key``; without ``nulls`` what is null is missing."""
     if isinstance(value, Optional):
         if not value.has_value:
             return NONE
         value = value.value
     if isinstance(value, dict):
-        return Optional(value[key]) if key in value else NONE
+        if key not in value or (not nulls and value[key] is None):
+            return NONE
+        return Optional(value[key])
     if value is None or isinstance(value, (bool, int, float, str, bytes, list, tuple)):
         raise no_overload()
     return NONE
 
 
-def _has(inner: Closure, key: str) -> Closure:
+def _has(inner: Closure, key: str, nulls: bool) -> Closure:
     def has(f: Frame) -> bool:
         value = inner(f)
-        if type(value) is dict:
-            return key in value
         if isinstance(value, dict):
-            return key in value
+            return key in value and (nulls or value[key] is not None)
         if isinstance(value, Optional):
-            return optional_selected(value, key).has_value
+            return optional_selected(value, key, nulls).has_value
         raise no_overload()
 
     return has

@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from pilothouse.cel import ast, macros
+from pilothouse.cel.calls import InstantiationError
 from pilothouse.cel.checker import TYPE_NAMES, Checker
 from pilothouse.cel.compiler import MISSING, Compiler
 from pilothouse.cel.costs import PER_CALL_LIMIT
@@ -16,6 +17,7 @@ from pilothouse.cel.interfaces import CompileError, CostLimitExceeded, Evaluatio
 from pilothouse.cel.library import KUBERNETES
 from pilothouse.cel.parser import parse
 from pilothouse.cel.source import Source
+from pilothouse.cel.validators import pattern_error, validate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
 _KEPT = 512
 """Compiled expressions that an environment remembers."""
-_MACROS = {**macros.STANDARD, **macros.OPTIONALS, **macros.TWO_VARIABLES, **macros.LISTS}
+MACROS = {**macros.STANDARD, **macros.OPTIONALS, **macros.TWO_VARIABLES, **macros.LISTS}
 
 
 @lru_cache(maxsize=4)
@@ -122,7 +124,7 @@ class Environment:
         self._structs: Mapping[str, Type] = structs or {}
         self._type_names = {**TYPE_NAMES, **(type_names or {})}
         self._functions = extra_functions or functions()
-        self._macros = {**_MACROS, **macros.BINDINGS} if bindings else _MACROS
+        self._macros = {**MACROS, **macros.BINDINGS} if bindings else MACROS
         self._programs: OrderedDict[str, CompiledProgram | CompileError] = OrderedDict()
 
     def compile(self, expression: str) -> CompiledProgram:
@@ -137,7 +139,7 @@ class Environment:
             if len(self._programs) > _KEPT:
                 self._programs.popitem(last=False)
         if isinstance(found, CompileError):
-            raise CompileError(str(found))
+            raise type(found)(str(found))
         return found
 
     def _compile(self, expression: str) -> CompiledProgram:
@@ -153,10 +155,11 @@ class Environment:
                 "ERROR: <input>:-1:0: expression recursion limit exceeded: 250"
             ) from None
         source.raise_errors()
-        from pilothouse.cel.validators import validate
-
         validate(source, tree)
         source.raise_errors()
+        unusable = pattern_error(tree)
+        if unusable:
+            raise InstantiationError(unusable)
         compiler = Compiler()
         closure = compiler.compile_root(tree)
         return CompiledProgram(expression, tree, closure, compiler)

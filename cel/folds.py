@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pilothouse.cel import ast
-from pilothouse.cel.costs import LIST_COST, MAP_COST
+from pilothouse.cel.costs import LIST_COST
 from pilothouse.cel.interfaces import EvaluationError
 from pilothouse.cel.operators import no_overload, shown
 from pilothouse.cel.values import type_name
@@ -26,6 +26,8 @@ class Exceeded(Exception):
 
 class FoldCompiler:
     """Mixed into the compiler."""
+
+    constants: dict[int, Any]
 
     def compile(self, expr: ast.Expr) -> Closure:
         raise AssertionError
@@ -69,9 +71,10 @@ class FoldCompiler:
             made = step.args[1]
             assert isinstance(made, ast.ListExpr)
             element = made.elements[0]
+            part = self.compile(element)
             # A list of constants is a constant itself, and free.
-            cost = 2 if isinstance(element, ast.Literal) else 2 + LIST_COST
-            return _list(values, slots, condition, self.compile(element), cost)
+            cost = 2 if id(element) in self.constants else 2 + LIST_COST
+            return _list(values, slots, condition, part, cost)
         parts = [self.compile(each) for each in step.args[1:]]
         return _map(values, slots, condition, parts)
 
@@ -189,10 +192,9 @@ def _exists_one(values: Closure, slots: list[int], predicate: Closure) -> Closur
             else:
                 put(f, item)
             value = predicate(f)
-            f[0] += 1
             if value is True:
                 found += 1
-                f[0] += 1
+                f[0] += 2
             elif value is not False:
                 raise no_overload()
             if f[0] > f[1]:
@@ -218,7 +220,6 @@ def _list(
             if condition is not None:
                 value = condition(f)
                 if value is False:
-                    f[0] += 1
                     if f[0] > f[1]:
                         raise Exceeded
                     continue
@@ -240,7 +241,6 @@ def _map(
     slot, put = slots[0], _binder(slots)
 
     def collect(f: Frame) -> Any:
-        f[0] += MAP_COST
         result: dict[Any, Any] = {}
         for item in _items(values(f), put is not None):
             if put is None:
@@ -250,7 +250,8 @@ def _map(
             if condition is not None:
                 value = condition(f)
                 if value is False:
-                    f[0] += 1
+                    if f[0] > f[1]:
+                        raise Exceeded
                     continue
                 if value is not True:
                     raise no_overload()

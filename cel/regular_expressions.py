@@ -41,6 +41,7 @@ _SCRIPTS = {
     "Hebrew": "HEBREW ",
 }
 _ESCAPES = frozenset("dDwWsSbBtnrfvax0123456789")
+_REPETITION = re.compile(r"(?:[*+?]|\{[0-9]+(?:,[0-9]*)?\})\??")
 _FLAGS = re.compile(r"\(\?([imsU]*)(?:-([imsU]*))?([:)])")
 
 
@@ -124,9 +125,27 @@ class _Translator:
                     multiline.pop()
                 self.at += 1
             else:
-                out.append(char)
-                self.at += 1
+                if char in "*+?{":
+                    self._repetition()
+                else:
+                    out.append(char)
+                    self.at += 1
         return "".join(out) + ")" * opened
+
+    def _repetition(self) -> None:
+        """One operator, lazy or not. Python would take a second one for possessive."""
+        match = _REPETITION.match(self.pattern, self.at)
+        if match is None:
+            # A brace that is no repetition stands for itself.
+            self.out.append("\\{")
+            self.at += 1
+            return
+        self.out.append(match[0])
+        self.at = match.end()
+        second = _REPETITION.match(self.pattern, self.at)
+        if second is not None:
+            shown = match[0] + second[0]
+            raise RegexpError(f"invalid nested repetition operator: `{shown}`")
 
     def _group(self) -> None:
         pattern = self.pattern

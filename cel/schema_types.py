@@ -106,7 +106,10 @@ def _declared(schema: Schema, root: bool, name: str) -> Declared | None:
 def with_object_meta(schema: Schema) -> Schema:
     """What each resource has, and of its metadata what rules may see."""
     properties = schema.get("properties") or {}
-    inner = (properties.get("metadata") or {}).get("properties") or {}
+    metadata = properties.get("metadata") or {}
+    inner = metadata.get("properties") or {}
+    if _are_texts(properties, "kind", "apiVersion") and _are_texts(inner, "name", "generateName"):
+        return schema
     text = {"type": "string"}
     names = {
         "name": _capped(inner.get("name"), _NAME_MAX),
@@ -119,6 +122,10 @@ def with_object_meta(schema: Schema) -> Schema:
         "metadata": {"type": "object", "properties": names},
     }
     return {**schema, "properties": properties}
+
+
+def _are_texts(properties: Schema, *names: str) -> bool:
+    return all((properties.get(name) or {}).get("type") == "string" for name in names)
 
 
 def _capped(schema: Schema | None, limit: int) -> Schema:

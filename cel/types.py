@@ -45,6 +45,10 @@ class Type:
     def __repr__(self) -> str:
         return self.text
 
+    def field(self, name: str) -> Field | None:
+        """A field by the name that expressions use; a keyword need not be escaped."""
+        return self.fields.get(name) or self.fields.get(f"__{name}__")
+
     @property
     def is_dyn(self) -> bool:
         return self.kind in ("dyn", "any")

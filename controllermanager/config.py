@@ -40,6 +40,7 @@ class ControllerManagerConfig:
     concurrent_statefulset_syncs: int = 5
     concurrent_cron_job_syncs: int = 5
     concurrent_ttl_after_finished_syncs: int = 5
+    concurrent_validating_admission_policy_status_syncs: int = 5
     enable_garbage_collector: bool = True
     terminated_pod_gc_threshold: int = 12500
     max_endpoints_per_slice: int = 100

@@ -164,6 +164,13 @@ CONTROLLERS = (
         account="pod-garbage-collector",
     ),
     Entry(
+        "validatingadmissionpolicy-status-controller",
+        "validatingadmissionpolicystatus.controller",
+        "ValidatingAdmissionPolicyStatusController",
+        lambda c: {"workers": c.concurrent_validating_admission_policy_status_syncs},
+        ("validatingadmissionpolicy-status",),
+    ),
+    Entry(
         "clusterrole-aggregation-controller",
         "clusterrole_aggregation",
         "ClusterRoleAggregationController",

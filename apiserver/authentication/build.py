@@ -39,6 +39,8 @@ class ClusterAuthenticator(RequestAuthenticator):
     """With what issuing tokens and discovery need of it."""
 
     keys: KeySet
+    anonymous_paths: frozenset[str] | None = None
+    """Where strangers are let in; None: everywhere (if they are at all)."""
     issuers: tuple[str, ...] = ()
     api_audiences: tuple[str, ...] = ()
 
@@ -78,16 +80,27 @@ def build_authenticator(
         from pilothouse.apiserver.authentication.bootstrap import BootstrapTokens
 
         tokens.append(BootstrapTokens(listers, clock))
+    settings = None
+    if getattr(config, "authentication_config", "") or getattr(config, "oidc_issuer_url", ""):
+        from pilothouse.apiserver.authentication.jwt_build import build_jwt
+
+        jwt, settings = build_jwt(config, clock, tasks, issuers)
+        if jwt is not None:
+            tokens.append(jwt)
     if getattr(config, "authentication_token_webhook_config_file", ""):
         tokens.append(_webhook(config, audiences, clock, random or Random()))
     request_header = _request_header(config, clock)
     anonymous = getattr(config, "anonymous_auth", None)
+    paths = None
+    if settings is not None and settings.anonymous is not None:
+        anonymous, paths = settings.anonymous, settings.anonymous_paths
     authenticator = ClusterAuthenticator(
         x509=X509Authenticator(clock, _client_issuers(config) if request_header else frozenset()),
         tokens=tokens[0] if len(tokens) == 1 else UnionTokenAuthenticator(tokens),
         request_header=request_header,
         anonymous=anonymous is None or bool(anonymous),
     )
+    authenticator.anonymous_paths = None if paths is None else frozenset(paths)
     authenticator.keys = keys
     authenticator.issuers = issuers
     authenticator.api_audiences = audiences

@@ -99,10 +99,10 @@ FORMATS: dict[str, NamedFormat] = {
         ("dns1035LabelPrefix", "DNS1035LabelPrefix", 30, _prefix(names.is_dns1035_label)),
         ("labelValue", "LabelValue", 40, names.is_valid_label_value),
         ("uri", "URI", 1103, _uri),
-        ("uuid", "uuid", 81, _checked(_UUID.fullmatch, "does not match the UUID format")),
+        ("uuid", "uuid", 70, _checked(_UUID.fullmatch, "does not match the UUID format")),
         ("byte", "byte", 84, _checked(_BASE64.fullmatch, "invalid base64")),
-        ("date", "date", 83, _checked(_is_date, "invalid date")),
-        ("datetime", "datetime", 83, _checked(_is_date_time, "invalid datetime")),
+        ("date", "date", 71, _checked(_is_date, "invalid date")),
+        ("datetime", "datetime", 71, _checked(_is_date_time, "invalid datetime")),
     )
 }
 

@@ -147,7 +147,7 @@ def _scientific(value: Any, precision: int, _: str) -> str:
     mantissa, _, exponent = f"{number:.{precision}e}".partition("e")
     power = int(exponent)
     shown = f"{'-' if power < 0 else ''}{abs(power):02d}".translate(_SUPERSCRIPTS)
-    return f"{mantissa}\u202f×\u202f10{shown}"
+    return f"{mantissa}×10{shown}"
 
 
 def _binary(value: Any, _: int, __: str) -> str:

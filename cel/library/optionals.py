@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pilothouse.cel.interfaces import EvaluationError
-from pilothouse.cel.operators import index, no_overload, optional_index
+from pilothouse.cel.operators import MIN_TIME, index, no_overload, optional_index
 from pilothouse.cel.values import NONE, Duration, Optional, Timestamp
 
 if TYPE_CHECKING:
@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 def _of_non_zero(value: Any) -> Optional:
     if value is None or (isinstance(value, Optional) and not value.has_value):
         return NONE
-    if isinstance(value, (Duration, Timestamp)):
+    if isinstance(value, Duration):
         return Optional(value) if value.ns else NONE
+    if isinstance(value, Timestamp):
+        return NONE if value.ns == MIN_TIME else Optional(value)
     if isinstance(value, (bool, int, float, str, bytes, list, dict)) and not value:
         return NONE
     return Optional(value)

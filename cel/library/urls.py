@@ -71,9 +71,11 @@ def parse_url(text: str) -> URL:
     if match is None and text.startswith(":"):
         raise failed("missing protocol scheme")
     scheme, rest = (match[1].lower(), text[match.end() :]) if match else ("", text)
-    if not rest.startswith("/") and (not scheme or scheme and not rest.startswith("/")):
-        if text == "*":
-            return URL(text, "", "", "*", "")
+    if text == "*":
+        return URL(text, "", "", "*", "")
+    if not rest.startswith("/"):
+        if scheme:
+            return URL(text, scheme, "", "", rest.partition("#")[0].partition("?")[2])
         raise failed("invalid URI for request")
     rest = rest.partition("#")[0] if scheme or text.startswith("/") else rest
     rest, _, query = rest.partition("?")
