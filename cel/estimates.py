@@ -165,7 +165,8 @@ class Estimator:
 
     def _select(self, expr: ast.Select) -> Range:
         if expr.resolved is not None:
-            return self._ident(expr.resolved)
+            self._paths[id(expr)] = (expr.resolved.name,)
+            return ONE
         total = self.cost(expr.operand)
         if expr.test_only:
             return total

@@ -50,9 +50,9 @@ def duration(ns: int) -> Duration:
     raise EvaluationError("duration overflow")
 
 
-def timestamp(ns: int) -> Timestamp:
+def timestamp(ns: int, offset: int = 0) -> Timestamp:
     if MIN_TIME <= ns <= MAX_TIME:
-        return Timestamp(ns)
+        return Timestamp(ns, offset)
     raise EvaluationError("timestamp overflow")
 
 
@@ -68,9 +68,9 @@ def add(a: Any, b: Any) -> Any:
         if kind is Duration:
             return duration(a.ns + b.ns)
     elif kind is Timestamp and type(b) is Duration:
-        return timestamp(a.ns + b.ns)
+        return timestamp(a.ns + b.ns, a.offset)
     elif kind is Duration and type(b) is Timestamp:
-        return timestamp(a.ns + b.ns)
+        return timestamp(a.ns + b.ns, b.offset)
     if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
         return [*a, *b]
     raise no_overload()
@@ -88,7 +88,7 @@ def subtract(a: Any, b: Any) -> Any:
         if kind is Duration or kind is Timestamp:
             return duration(a.ns - b.ns)
     elif kind is Timestamp and type(b) is Duration:
-        return timestamp(a.ns - b.ns)
+        return timestamp(a.ns - b.ns, a.offset)
     raise no_overload()
 
 

@@ -50,9 +50,14 @@ class _Nanoseconds:
 
 
 class Timestamp(_Nanoseconds):
-    """A point in time: nanoseconds since 1970 in UTC."""
+    """A point in time: nanoseconds since 1970 in UTC. ``offset`` (in minutes) is that of the
+    zone it was written for; only its text shows it."""
 
-    __slots__ = ()
+    __slots__ = ("offset",)
+
+    def __init__(self, ns: int, offset: int = 0) -> None:
+        super().__init__(ns)
+        self.offset = offset
 
 
 class Duration(_Nanoseconds):

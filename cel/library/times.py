@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta, timezone, tzinfo
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import TYPE_CHECKING, Any
 
 from pilothouse.cel.interfaces import EvaluationError
@@ -13,7 +13,7 @@ from pilothouse.cel.values import MAX_INT, MIN_INT, Duration, Timestamp
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND = 10**9
 _RFC3339 = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:[.,](\d+))?(Z|([+-])(\d\d):(\d\d))", re.ASCII
@@ -40,19 +40,22 @@ def parse_timestamp(text: str) -> Timestamp | None:
     if year == 0:
         return None
     try:
-        when = datetime(year, month, day, hour, minute, second, tzinfo=timezone.utc)
+        when = datetime(year, month, day, hour, minute, second, tzinfo=UTC)
     except ValueError:
         return None
     ns = _seconds(when) * _SECOND + int(((match[7] or "") + "000000000")[:9])
+    offset = 0
     if match[9]:
         hours, minutes = int(match[10]), int(match[11])
         if hours > 24 or minutes > 60:
             return None
-        offset = (hours * 60 + minutes) * 60 * _SECOND
-        ns += offset if match[9] == "-" else -offset
+        offset = hours * 60 + minutes
+        if match[9] == "-":
+            offset = -offset
+        ns -= offset * 60 * _SECOND
     if not MIN_TIME <= ns <= MAX_TIME:
         raise EvaluationError("timestamp overflow")
-    return Timestamp(ns)
+    return Timestamp(ns, offset)
 
 
 def _seconds(when: datetime) -> int:
@@ -68,13 +71,18 @@ def _local(value: Timestamp, zone: tzinfo) -> datetime:
 
 
 def format_timestamp(value: Timestamp) -> str:
-    """time.RFC3339Nano in UTC."""
-    when = _local(value, timezone.utc)
+    """time.RFC3339Nano, in the zone it was written for."""
+    offset = value.offset
+    zone, suffix = UTC, "Z"
+    if offset:
+        zone = timezone(timedelta(minutes=offset))
+        suffix = f"{'-' if offset < 0 else '+'}{abs(offset) // 60:02d}:{abs(offset) % 60:02d}"
+    when = _local(value, zone)
     nanos = value.ns % _SECOND
     fraction = f".{nanos:09d}".rstrip("0") if nanos else ""
     return (
         f"{when.year:04d}-{when.month:02d}-{when.day:02d}T"
-        f"{when.hour:02d}:{when.minute:02d}:{when.second:02d}{fraction}Z"
+        f"{when.hour:02d}:{when.minute:02d}:{when.second:02d}{fraction}{suffix}"
     )
 
 
@@ -141,7 +149,7 @@ def zone_of(name: str) -> tzinfo:
         part = name.partition(":")[0]
         raise EvaluationError(f'strconv.Atoi: parsing "{part}": invalid syntax')
     if name in ("", "UTC"):
-        return timezone.utc
+        return UTC
     from zoneinfo import ZoneInfo
 
     try:
@@ -173,7 +181,7 @@ def _getter(take: Callable[[datetime], int]) -> Callable[..., int]:
     def get(value: Any, zone: str = "UTC") -> int:
         if type(value) is not Timestamp or type(zone) is not str:
             raise no_overload()
-        return take(_local(value, timezone.utc if zone == "UTC" else zone_of(zone)))
+        return take(_local(value, UTC if zone == "UTC" else zone_of(zone)))
 
     return get
 
