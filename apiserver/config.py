@@ -26,6 +26,7 @@ class ServerConfig:
     client_ca_file: str = ""
     advertise_address: str = ""
     external_hostname: str = ""
+    enable_priority_and_fairness: bool = True
     max_requests_inflight: int = 400
     max_mutating_requests_inflight: int = 200
     min_request_timeout: float = 1800

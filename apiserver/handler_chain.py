@@ -19,6 +19,7 @@ from pilothouse.apiserver.filters.deadline import is_long_running, with_deadline
 from pilothouse.apiserver.filters.impersonation import with_impersonation
 from pilothouse.apiserver.filters.max_in_flight import with_max_in_flight
 from pilothouse.apiserver.filters.panic import with_panic_recovery
+from pilothouse.apiserver.filters.priority_and_fairness import with_priority_and_fairness
 from pilothouse.apiserver.filters.response_headers import with_response_headers
 from pilothouse.apiserver.request.context import Request, Response
 from pilothouse.apiserver.request.info import (
@@ -55,6 +56,8 @@ FILTERS: tuple[Filter, ...] = (
     with_impersonation,
     # Counts only who is known, so that strangers can't fill the server up with 401s.
     with_max_in_flight,
+    # Or, by default, shares the server out among flows; then the one above is not there.
+    with_priority_and_fairness,
     # APIHandler.handle: authorization, then the verb.
 )
 """Request info comes before all of them: :class:`HTTPEdge` makes it of method and target."""

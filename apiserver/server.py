@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     from pilothouse.apiserver.aggregator.remote_openapi import RemoteOpenAPI
     from pilothouse.apiserver.audit.auditor import Auditor
     from pilothouse.apiserver.config import ServerConfig
+    from pilothouse.apiserver.flowcontrol.controller import FlowController
+    from pilothouse.apiserver.flowcontrol.ensure import BootstrapKeeper
     from pilothouse.apiserver.request.context import Request
     from pilothouse.apiserver.storage.interfaces import Storage
     from pilothouse.apiserver.webhook.client import WebhookClient
@@ -108,6 +110,10 @@ class APIServer:
         """Stores of all kinds; set once the store is open."""
         self.auditor: Auditor | None = None
         """Writes the audit log, when there is one."""
+        self.flow_control: FlowController | None = None
+        """Priority and fairness, unless it is off."""
+        self._keeper: BootstrapKeeper | None = None
+        self.stopping = False
         self._http: HTTPServer | None = None
         self._tls: ssl.SSLContext | None = None
         self.port = 0
@@ -138,6 +144,11 @@ class APIServer:
         )
         self.tasks.start(compaction, "compaction")
         self.ready = True
+        if self.flow_control is not None:
+            from pilothouse.apiserver.flowcontrol.ensure import BootstrapKeeper
+
+            self._keeper = BootstrapKeeper(self)
+            self._keeper.start()
 
     async def _build(self) -> None:
         """Everything between the store and the first request."""
@@ -187,8 +198,22 @@ class APIServer:
             },
         )
         await self._build_auditor()
+        await self._build_flow_control()
         self.api = APIHandler(self.server)
         self._install_routes()
+
+    async def _build_flow_control(self) -> None:
+        config = self.config
+        seats = config.max_requests_inflight + config.max_mutating_requests_inflight
+        if not config.enable_priority_and_fairness or not seats:
+            return
+        from pilothouse.apiserver.flowcontrol.controller import FlowController
+        from pilothouse.apiserver.flowcontrol.metrics import flow_control_metrics
+
+        self.flow_control = control = FlowController(self.listers, self.clock, seats)
+        self.server.services["flowcontrol"] = control
+        self.metrics.add(*flow_control_metrics(control))
+        await control.start()
 
     async def _build_auditor(self) -> None:
         """Nothing of it is even imported unless the flags ask for it."""
@@ -348,6 +373,10 @@ class APIServer:
     async def stop(self, grace: float = 2.0) -> None:
         """Ends everything that ``start`` began; safe after a failed start."""
         self.ready = False
+        self.stopping = True
+        for part in (self._keeper, self.flow_control):
+            if part is not None:
+                part.stop()
         if self._http is not None:
             await self._http.stop(grace)
         if self.auditor is not None:

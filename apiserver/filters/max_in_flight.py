@@ -1,5 +1,6 @@
 """--max-requests-inflight and --max-mutating-requests-inflight: 429 over the limit.
 
+Only with --enable-priority-and-fairness=false; otherwise the two are what that shares out.
 Long-running requests do not count; system:masters always pass, as upstream.
 """
 
@@ -7,29 +8,31 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pilothouse.apimachinery.errors import new_too_many_requests
 from pilothouse.apiserver.filters.deadline import is_long_running
+from pilothouse.apiserver.request.context import Response
 
 if TYPE_CHECKING:
     from pilothouse.apiserver.endpoints.handler import Server
     from pilothouse.apiserver.handler_chain import Handler
-    from pilothouse.apiserver.request.context import Request, Response
+    from pilothouse.apiserver.request.context import Request
 
-_READS = frozenset(("get", "list", "watch"))
+READS = frozenset(("get", "list", "watch"))
 _MASTERS = "system:masters"
 
 
 def with_max_in_flight(server: Server, handler: Handler) -> Handler:
+    if server.services.get("flowcontrol") is not None:
+        return handler
     limits = (server.config.max_requests_inflight, server.config.max_mutating_requests_inflight)
-    running = [0, 0]
+    running = server.services.setdefault("inflight", [0, 0])
 
     async def limited(request: Request) -> Response:
         info = request.info
         if is_long_running(info):
             return await handler(request)
-        kind = 0 if info.verb in _READS else 1
+        kind = 0 if info.verb in READS else 1
         if limits[kind] and running[kind] >= limits[kind] and not _is_master(request):
-            raise new_too_many_requests("Too many requests, please try again later.", 1)
+            return too_many_requests()
         running[kind] += 1
         try:
             return await handler(request)
@@ -37,6 +40,16 @@ def with_max_in_flight(server: Server, handler: Handler) -> Handler:
             running[kind] -= 1
 
     return limited
+
+
+def too_many_requests() -> Response:
+    """Plain text, as upstream: no object is decoded to read it."""
+    return Response(
+        429,
+        b"Too many requests, please try again later.\n",
+        "text/plain; charset=utf-8",
+        [("X-Content-Type-Options", "nosniff"), ("Retry-After", "1")],
+    )
 
 
 def _is_master(request: Request) -> bool:

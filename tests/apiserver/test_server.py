@@ -272,6 +272,7 @@ async def test_the_application_for_people(http: aiohttp.ClientSession) -> None:
 
 async def test_too_many_requests(pki: ClusterPKI) -> None:
     settings = {**tls_settings(pki), "max_requests_inflight": 1, "anonymous_auth": True}
+    settings["enable_priority_and_fairness"] = False
     async with running_server(clock=RealClock(), serve=True, **settings) as server:
         held = asyncio.Event()
         entered = asyncio.Event()

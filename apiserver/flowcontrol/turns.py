@@ -1,0 +1,102 @@
+"""Fair shares of the event loop's time.
+
+One loop serves all requests: whoever runs first holds up everybody else. So each turn of the
+loop begins at most a budget's worth of work; what is over it waits, each flow in a line of its
+own, and the next turn wakes the flow that has had the least of the loop's time (start-time fair
+queuing, weighted). Long answers come back here between their chunks.
+
+With nobody waiting and the budget not used up, ``may_run`` is two comparisons.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from heapq import heappop, heappush
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pilothouse.apiserver.flowcontrol.queue_set import Flow
+
+BUDGET = 0.001
+"""Seconds of work that one turn of the loop begins."""
+_MAX_CHARGE = 0.02
+"""Of one run: longer ones have waited for something, and not held the loop."""
+
+
+class Turns:
+    """The loop's turns of one server."""
+
+    def __init__(self, budget: float = BUDGET) -> None:
+        self.waiting = 0
+        self._budget = budget
+        self._deadline = 0.0
+        self._open = False
+        self._heap: list[tuple[float, int, Flow]] = []
+        self._sequence = 0
+        self._virtual = 0.0
+        """The virtual time of the flow that was woken last."""
+
+    def may_run(self, now: float) -> bool:
+        """True: run at once. False: ``await wait(flow)`` first."""
+        if self.waiting:
+            return False
+        if self._open:
+            return now < self._deadline
+        self._begin(now)
+        return True
+
+    def _begin(self, now: float) -> None:
+        self._open = True
+        self._deadline = now + self._budget
+        asyncio.get_running_loop().call_soon(self._next)
+
+    def _next(self) -> None:
+        """The first thing of the loop's next turn."""
+        self._open = False
+        if not self.waiting:
+            return
+        left = self._budget - self._wake().cost
+        while self.waiting and left > 0:
+            left -= self._wake().cost
+        # After the callbacks of those that were woken, before what the sockets bring.
+        self._begin(perf_counter())
+
+    def _wake(self) -> Flow:
+        _, _, flow = heappop(self._heap)
+        flow.in_heap = False
+        self._virtual = max(self._virtual, flow.vtime)
+        waiter = flow.waiters.popleft()
+        self.waiting -= 1
+        assert isinstance(waiter, asyncio.Future)
+        if not waiter.done():
+            waiter.set_result(None)
+            # Until the real cost is known, so that one flow is not woken twice in a row.
+            flow.vtime += flow.cost / flow.weight
+        if flow.waiters:
+            self._push(flow)
+        return flow
+
+    def _push(self, flow: Flow) -> None:
+        self._sequence += 1
+        flow.in_heap = True
+        heappush(self._heap, (flow.vtime, self._sequence, flow))
+
+    async def wait(self, flow: Flow) -> None:
+        """Returns when it is this flow's turn."""
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[None] = loop.create_future()
+        flow.waiters.append(waiter)
+        self.waiting += 1
+        if not flow.in_heap:
+            flow.vtime = max(flow.vtime, self._virtual)
+            self._push(flow)
+        if not self._open:
+            self._begin(perf_counter())
+        await waiter
+
+    def charge(self, flow: Flow, seconds: float, *, woken: bool) -> None:
+        """What a run has taken; ``woken``: it came from ``wait``, which charged an estimate."""
+        seconds = min(seconds, _MAX_CHARGE)
+        flow.vtime += (seconds - flow.cost if woken else seconds) / flow.weight
+        flow.cost += (seconds - flow.cost) * 0.125
