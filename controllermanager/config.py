@@ -52,6 +52,12 @@ class ControllerManagerConfig:
     unhealthy_zone_threshold: float = 0.55
     resource_quota_sync_period: float = 300.0
     concurrent_ephemeralvolume_syncs: int = 5
+    concurrent_horizontal_pod_autoscaler_syncs: int = 5
+    horizontal_pod_autoscaler_sync_period: float = 15.0
+    horizontal_pod_autoscaler_downscale_stabilization: float = 300.0
+    horizontal_pod_autoscaler_tolerance: float = 0.1
+    horizontal_pod_autoscaler_cpu_initialization_period: float = 300.0
+    horizontal_pod_autoscaler_initial_readiness_delay: float = 30.0
     pvclaimbinder_sync_period: float = 15.0
     local_path_root: str = ""
     """Where nodes keep the directories of local-path volumes: ``<root>/<node>/local-path``."""
@@ -119,6 +125,10 @@ _DURATIONS = frozenset(
         "node_startup_grace_period",
         "resource_quota_sync_period",
         "pvclaimbinder_sync_period",
+        "horizontal_pod_autoscaler_sync_period",
+        "horizontal_pod_autoscaler_downscale_stabilization",
+        "horizontal_pod_autoscaler_cpu_initialization_period",
+        "horizontal_pod_autoscaler_initial_readiness_delay",
         "cluster_signing_duration",
     )
 )

@@ -67,6 +67,17 @@ def _signing_options(config: ControllerManagerConfig) -> dict[str, Any]:
     return {"signers": signers, "duration": config.cluster_signing_duration}
 
 
+def _autoscaler_options(config: ControllerManagerConfig) -> dict[str, Any]:
+    return {
+        "workers": config.concurrent_horizontal_pod_autoscaler_syncs,
+        "sync_period": config.horizontal_pod_autoscaler_sync_period,
+        "downscale_stabilization": config.horizontal_pod_autoscaler_downscale_stabilization,
+        "tolerance": config.horizontal_pod_autoscaler_tolerance,
+        "cpu_initialization_period": config.horizontal_pod_autoscaler_cpu_initialization_period,
+        "initial_readiness_delay": config.horizontal_pod_autoscaler_initial_readiness_delay,
+    }
+
+
 CONTROLLERS = (
     Entry(
         "serviceaccount-controller",
@@ -212,6 +223,14 @@ CONTROLLERS = (
         "TTLAfterFinishedController",
         lambda c: {"workers": c.concurrent_ttl_after_finished_syncs},
         ("ttl-after-finished",),
+    ),
+    Entry(
+        "horizontal-pod-autoscaler-controller",
+        "horizontalpodautoscaler.controller",
+        "HorizontalPodAutoscalerController",
+        _autoscaler_options,
+        ("horizontalpodautoscaling",),
+        account="horizontal-pod-autoscaler",
     ),
     Entry(
         "disruption-controller",
