@@ -49,7 +49,11 @@ def _read(jwk: dict[str, Any]) -> PublicKey | None:
         n, e = (int.from_bytes(b64decode(jwk[part]), "big") for part in "ne")
         return PublicKey(key_id, "", rsa.RSAPublicNumbers(e, n).public_key())
     if jwk["kty"] == "EC" and jwk["crv"] in _CURVES:
-        curves = {"P-256": ec.SECP256R1, "P-384": ec.SECP384R1, "P-521": ec.SECP521R1}
+        curves: dict[str, Any] = {
+            "P-256": ec.SECP256R1,
+            "P-384": ec.SECP384R1,
+            "P-521": ec.SECP521R1,
+        }
         x, y = (int.from_bytes(b64decode(jwk[part]), "big") for part in "xy")
         numbers = ec.EllipticCurvePublicNumbers(x, y, curves[jwk["crv"]]())
         return PublicKey(key_id, jwk["crv"], numbers.public_key())

@@ -111,7 +111,8 @@ class JWTAuthenticator:
             listed = " ".join(f'"{each}"' for each in sorted(wanted))
             raise _wrong(f"oidc: expected audience in [{listed}] got [{shown}]")
         now = self._clock.time()
-        expiry, not_before = claims.get("exp"), claims.get("nbf")
+        expiry: Any = claims.get("exp")
+        not_before: Any = claims.get("nbf")
         if not _is_number(expiry):
             raise _wrong("oidc: token is expired (Token Expiry: 0001-01-01 00:00:00 +0000 UTC)")
         if expiry < now:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,7 +34,7 @@ class JWTTokens:
         self._tasks = tasks
         self._authenticators: list[JWTAuthenticator] = []
         self._current: CachedTokenAuthenticator | None = None
-        self._stop = asyncio.Event()
+        self._looking: list[asyncio.Task[None]] = []
         self._generation = 0
 
     def replace(self, settings: AuthenticationSettings) -> None:
@@ -48,8 +47,8 @@ class JWTTokens:
             )
             for each in settings.jwt
         ]
-        self._stop.set()
-        self._stop = asyncio.Event()
+        for task in self._looking:
+            task.cancel()
         self._generation += 1
         for old in self._authenticators:
             old.keys.close()
@@ -61,9 +60,10 @@ class JWTTokens:
             failure_ttl=0,
         )
         if self._tasks is not None:
-            for number, each in enumerate(made):
-                name = f"issuer-{self._generation}-{number}"
-                self._tasks.start(_run_until(each.keys, self._stop), name)
+            self._looking = [
+                self._tasks.start(each.keys.run(), f"issuer-{self._generation}-{number}")
+                for number, each in enumerate(made)
+            ]
 
     async def authenticate_token(
         self, token: str, audiences: Sequence[str] = ()
@@ -79,20 +79,6 @@ class JWTTokens:
             for each in self._authenticators
             if each.keys.problem
         ]
-
-
-async def _run_until(keys: IssuerKeys, stop: asyncio.Event) -> None:
-    """Looks for the issuer, but no longer than its configuration is current."""
-    loop = asyncio.get_running_loop()
-    looking = loop.create_task(keys.run(), name="issuer-discovery")
-    stopping = loop.create_task(stop.wait(), name="issuer-stop")
-    try:
-        await asyncio.wait((looking, stopping), return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in (looking, stopping):
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
 
 
 def build_jwt(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pilothouse.apimachinery.errors import StatusError, new_unauthorized
+from pilothouse.apiserver.authentication.users import ANONYMOUS
 from pilothouse.apiserver.filters.audit import record_failed_authentication
 
 if TYPE_CHECKING:
@@ -16,12 +17,17 @@ if TYPE_CHECKING:
 
 def with_authentication(server: Server, handler: Handler) -> Handler:
     authenticator: Authenticator = server.services["authenticator"]
+    anonymous_paths: frozenset[str] | None = getattr(authenticator, "anonymous_paths", None)
 
     async def authenticated(request: Request) -> Response:
         headers = request.headers
         try:
             user = await authenticator.authenticate(headers, request.peer_der)
-            if user is None:
+            if user is None or (
+                anonymous_paths is not None
+                and user is ANONYMOUS
+                and request.path not in anonymous_paths
+            ):
                 raise new_unauthorized()
         except StatusError:
             record_failed_authentication(server, request)

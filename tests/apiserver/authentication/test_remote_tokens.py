@@ -35,7 +35,7 @@ async def whoami(server: APIServer, token: str, **headers: str) -> tuple[int, Ob
     async with aiohttp.ClientSession() as session:
         async with session.post(server.url + path, json=body, headers=given) as answer:
             found = await answer.json()
-            return answer.status, found.get("status", {}).get("userInfo", found)
+            return answer.status, found["status"]["userInfo"] if answer.status == 201 else found
 
 
 def token_secret(**values: str) -> Obj:

@@ -262,7 +262,7 @@ def test_configurations_that_are_refused(tmp_path: Path, change: Obj, message: s
     (tmp_path / "file").write_text("")
     good = webhook(str(tmp_path / "file"), "true")
     load_settings(configuration(tmp_path, good).encode())
-    with pytest.raises(ValueError) as caught:  # noqa: PT011
+    with pytest.raises(ValueError) as caught:
         load_settings(configuration(tmp_path, good | change).encode())
     assert message in str(caught.value)
 
