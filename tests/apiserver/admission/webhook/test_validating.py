@@ -1,0 +1,479 @@
+"""Validating webhooks: matching, failures, refusals."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from pilothouse.apimachinery.errors import StatusError
+from pilothouse.apimachinery.schema import GroupVersionResource
+from pilothouse.apiserver.local import LocalClient
+from pilothouse.apiserver.server import APIServer
+from pilothouse.apiserver.webhook.testing import WebhookServer, allowed, denied
+
+CONFIG_MAPS = GroupVersionResource("", "v1", "configmaps")
+NAMESPACES = GroupVersionResource("", "v1", "namespaces")
+PODS = GroupVersionResource("", "v1", "pods")
+DEPLOYMENTS = GroupVersionResource("apps", "v1", "deployments")
+EVENTS = GroupVersionResource("events.k8s.io", "v1", "events")
+VALIDATING = GroupVersionResource(
+    "admissionregistration.k8s.io", "v1", "validatingwebhookconfigurations"
+)
+CALLING = 'Internal error occurred: failed calling webhook "v.example.com": '
+
+
+def rule(resources: str, group: str = "", **more: Any) -> dict[str, Any]:
+    return {
+        "apiGroups": [group],
+        "apiVersions": ["v1"],
+        "resources": [resources],
+        "operations": ["*"],
+        **more,
+    }
+
+
+async def refused(call: Any) -> StatusError:
+    with pytest.raises(StatusError) as caught:
+        await call
+    return caught.value
+
+
+async def test_refusals_carry_what_the_webhook_said(
+    client: LocalClient, hooks: WebhookServer, configure: Any, config_map: Any
+) -> None:
+    await configure.validating(configure.spec("/v"))
+    prefix = 'admission webhook "v.example.com" denied the request'
+    causes = {"causes": [{"reason": "R", "message": "m", "field": "data"}]}
+    for reply, expected in (
+        (denied("not today"), (400, "", f"{prefix}: not today", None)),
+        (denied(), (400, "", f"{prefix} without explanation", None)),
+        (denied(reason="Forbidden"), (400, "Forbidden", f"{prefix}: Forbidden", None)),
+        (denied("m", code=200), (400, "", f"{prefix}: m", None)),
+        (
+            denied("m", code=409, reason="Conflict", details=causes),
+            (409, "Conflict", f"{prefix}: m", causes),
+        ),
+    ):
+        hooks.on("/v", lambda review, reply=reply: reply)
+        error = await refused(client.create(CONFIG_MAPS, config_map()))
+        assert (error.code, error.reason, error.message, error.details) == expected
+
+
+async def test_all_are_asked_and_the_first_refusal_counts(
+    client: LocalClient, hooks: WebhookServer, configure: Any, config_map: Any
+) -> None:
+    both = asyncio.Barrier(2)
+
+    async def together(review: Any) -> dict[str, Any]:
+        await both.wait()
+        return denied("one")
+
+    hooks.on("/a", together)
+    hooks.on("/b", together)
+    await configure.validating(configure.spec("/a"), configure.spec("/b"))
+    async with asyncio.timeout(5):
+        error = await refused(client.create(CONFIG_MAPS, config_map()))
+    assert error.message == 'admission webhook "a.example.com" denied the request: one'
+
+
+@pytest.mark.parametrize(
+    ("reply", "text"),
+    [
+        ((404, b""), "failed to call webhook: the server could not find the requested resource"),
+        (
+            (500, b"oops"),
+            'failed to call webhook: an error on the server ("oops") has prevented the request '
+            "from succeeding",
+        ),
+        ((200, b"rubbish"), "failed to call webhook: couldn't get version/kind; json parse error"),
+        (
+            {"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1"},
+            "received invalid webhook response: webhook response was absent",
+        ),
+        (
+            {**allowed(), "uid": "x"},
+            'received invalid webhook response: expected response.uid="',
+        ),
+        (
+            {**allowed(), "patch": "W10="},
+            "received invalid webhook response: validating webhook may not return response.patch",
+        ),
+    ],
+)
+async def test_calls_that_fail(
+    client: LocalClient,
+    hooks: WebhookServer,
+    configure: Any,
+    config_map: Any,
+    reply: Any,
+    text: str,
+) -> None:
+    hooks.on("/v", lambda review: reply)
+    await configure.validating(configure.spec("/v"))
+    error = await refused(client.create(CONFIG_MAPS, config_map()))
+    assert error.code == 500 and error.reason == "InternalError"
+    assert error.message.startswith(CALLING + text)
+    # The same failure is none where the webhook may fail.
+    await client.delete(VALIDATING, "v")
+    await configure.validating(configure.spec("/v", failurePolicy="Ignore"))
+    await client.create(CONFIG_MAPS, config_map())
+
+
+async def test_nobody_listens(
+    server: APIServer,
+    client: LocalClient,
+    hooks: WebhookServer,
+    configure: Any,
+    config_map: Any,
+) -> None:
+    url = "https://127.0.0.1:1/v"
+    spec = configure.spec("/v")
+    spec["clientConfig"]["url"] = url
+    await configure.validating(spec)
+    error = await refused(client.create(CONFIG_MAPS, config_map()))
+    assert error.message == (
+        f'{CALLING}failed to call webhook: Post "{url}?timeout=10s": dial tcp 127.0.0.1:1: '
+        "connect: connection refused"
+    )
+    metrics = server.metrics.text()
+    assert (
+        'apiserver_admission_webhook_rejection_count{name="v.example.com",type="validating",'
+        'operation="CREATE",error_type="calling_webhook_error",rejection_code="503"} 1' in metrics
+    )
+
+
+async def test_the_certificate_must_be_of_the_bundle(
+    client: LocalClient, hooks: WebhookServer, configure: Any, config_map: Any
+) -> None:
+    spec = configure.spec("/v")
+    spec["clientConfig"]["caBundle"] = WebhookServer().ca_bundle
+    await configure.validating(spec)
+    error = await refused(client.create(CONFIG_MAPS, config_map()))
+    assert error.message.endswith(
+        "tls: failed to verify certificate: x509: certificate signed by unknown authority"
+    )
+    assert not hooks.reviews
+
+
+async def test_slow_webhooks(
+    client: LocalClient, hooks: WebhookServer, configure: Any, config_map: Any
+) -> None:
+    never = asyncio.Event()
+
+    async def slow(review: Any) -> dict[str, Any]:
+        await never.wait()
+        return allowed()
+
+    hooks.on("/v", slow)
+    await configure.validating(configure.spec("/v", timeoutSeconds=1))
+    error = await refused(client.create(CONFIG_MAPS, config_map()))
+    assert error.message.endswith('?timeout=1s": context deadline exceeded')
+    never.set()
+
+
+async def test_services_are_resolved(
+    client: LocalClient, hooks: WebhookServer, configure: Any, config_map: Any
+) -> None:
+    services = GroupVersionResource("", "v1", "services")
+    reference = {"name": "hook", "namespace": "default", "path": "/v", "port": hooks.port}
+    spec = configure.spec("/v", clientConfig={"service": reference, "caBundle": hooks.ca_bundle})
+    await configure.validating(spec)
+    error = await refused(client.create(CONFIG_MAPS, config_map()))
+    url = f"https://hook.default.svc:{hooks.port}/v?timeout=10s"
+    assert (
+        error.message == f'{CALLING}failed to call webhook: Post "{url}": service "hook" not found'
+    )
+    service = {
+        "metadata": {"name": "hook", "namespace": "default"},
+        "spec": {
+            "type": "ExternalName",
+            "externalName": "127.0.0.1",
+        },
+    }
+    await client.create(services, service)
+    hooks.on("/v", lambda review: allowed())
+    # The address is the service's, the certificate for <service>.<namespace>.svc.
+    await client.create(CONFIG_MAPS, config_map())
+    assert hooks.targets == ["/v?timeout=10s"]
+
+
+async def test_dry_run(
+    client: LocalClient, hooks: WebhookServer, configure: Any, config_map: Any
+) -> None:
+    hooks.on("/v", lambda review: allowed())
+    await configure.validating(configure.spec("/v", sideEffects="NoneOnDryRun"))
+    path = "/api/v1/namespaces/default/configmaps?dryRun=All"
+    await client.request("POST", path, config_map())
+    assert hooks.reviews["/v"][0]["request"]["dryRun"] is True
+    live = dict(await client.get(VALIDATING, "v"))
+    live["webhooks"] = [{**live["webhooks"][0], "sideEffects": "Some"}]
+    beta = GroupVersionResource(*VALIDATING)
+    with pytest.raises(StatusError):  # v1 does not allow it; stored objects may have it
+        await client.update(beta, live)
+
+
+def test_side_effects_and_dry_run() -> None:
+    from pilothouse.apiserver.admission.webhook.hooks import Hook
+    from pilothouse.apiserver.admission.webhook.review import dry_run_unsupported
+
+    assert not Hook("u", "c", {"name": "x", "sideEffects": "Unknown"}).supports_dry_run
+    assert Hook("u", "c", {"name": "x", "sideEffects": "None"}).supports_dry_run
+    assert dry_run_unsupported("x").message == 'admission webhook "x" does not support dry run'
+
+
+async def test_selectors(
+    client: LocalClient, hooks: WebhookServer, configure: Any, config_map: Any
+) -> None:
+    hooks.on("/n", lambda review: denied("namespace"))
+    hooks.on("/o", lambda review: denied("object"))
+    selector = {"matchLabels": {"kubernetes.io/metadata.name": "other"}}
+    await configure.validating(
+        configure.spec("/n", namespaceSelector=selector),
+        configure.spec("/o", objectSelector={"matchLabels": {"a": "b"}}),
+    )
+    await client.create(CONFIG_MAPS, config_map())
+    error = await refused(client.create(CONFIG_MAPS, config_map(namespace="other")))
+    assert error.message.endswith("namespace")
+    labelled = config_map("b", metadata={"labels": {"a": "b"}})
+    assert (await refused(client.create(CONFIG_MAPS, labelled))).message.endswith("object")
+
+
+async def test_object_selectors_look_at_the_old_object_too(
+    client: LocalClient, hooks: WebhookServer, configure: Any, config_map: Any
+) -> None:
+    await client.create(CONFIG_MAPS, config_map(metadata={"labels": {"a": "b"}}))
+    hooks.on("/v", lambda review: denied("object"))
+    await configure.validating(configure.spec("/v", objectSelector={"matchLabels": {"a": "b"}}))
+    for call in (
+        client.update(CONFIG_MAPS, config_map()),
+        client.delete(CONFIG_MAPS, "a", "default"),
+    ):
+        assert (await refused(call)).message.endswith("object")
+
+
+async def test_namespace_selector_of_namespaces(
+    client: LocalClient, hooks: WebhookServer, configure: Any
+) -> None:
+    hooks.on("/v", lambda review: denied("no"))
+    selector = {"matchLabels": {"strict": "true"}}
+    await configure.validating(
+        configure.spec("/v", rules=[rule("namespaces")], namespaceSelector=selector)
+    )
+    await client.create(NAMESPACES, {"metadata": {"name": "free"}})
+    await refused(
+        client.create(NAMESPACES, {"metadata": {"name": "x", "labels": {"strict": "true"}}})
+    )
+    assert hooks.reviews["/v"][0]["request"]["namespace"] == "x"
+
+
+@pytest.mark.parametrize(
+    ("rules", "asked"),
+    [
+        (rule("pods"), False),
+        (rule("*"), True),
+        (rule("*/*"), True),
+        (rule("configmaps/*"), True),
+        (rule("configmaps/status"), False),
+        (rule("*", scope="Namespaced"), True),
+        (rule("*", scope="Cluster"), False),
+        (rule("configmaps", operations=["UPDATE", "DELETE"]), False),
+        (rule("configmaps", apiVersions=["v2"]), False),
+        (rule("configmaps", "*"), True),
+        (rule("configmaps", "apps"), False),
+    ],
+)
+async def test_rules(
+    client: LocalClient,
+    hooks: WebhookServer,
+    configure: Any,
+    config_map: Any,
+    rules: dict[str, Any],
+    asked: bool,
+) -> None:
+    hooks.on("/v", lambda review: allowed())
+    await configure.validating(configure.spec("/v", rules=[rules]))
+    await client.create(CONFIG_MAPS, config_map())
+    assert bool(hooks.reviews) is asked
+
+
+async def test_subresources(client: LocalClient, hooks: WebhookServer, configure: Any) -> None:
+    deployment = {
+        "metadata": {"name": "d", "namespace": "default"},
+        "spec": {
+            "selector": {"matchLabels": {"a": "b"}},
+            "template": {
+                "metadata": {"labels": {"a": "b"}},
+                "spec": {"containers": [{"name": "c", "image": "i"}]},
+            },
+        },
+    }
+    await client.create(DEPLOYMENTS, deployment)
+    hooks.on("/v", lambda review: allowed())
+    await configure.validating(configure.spec("/v", rules=[rule("deployments/*", "apps")]))
+    path = "/apis/apps/v1/namespaces/default/deployments/d/scale"
+    scale = dict(await client.request("GET", path))
+    await client.request("PUT", path, {**scale, "spec": {"replicas": 3}})
+    await client.update(
+        DEPLOYMENTS, dict(await client.get(DEPLOYMENTS, "d", "default")), subresource="status"
+    )
+    first, second = (review["request"] for review in hooks.reviews["/v"])
+    assert first["subResource"] == first["requestSubResource"] == "scale"
+    assert first["kind"] == {"group": "autoscaling", "version": "v1", "kind": "Scale"}
+    assert first["resource"]["resource"] == "deployments"
+    assert first["object"]["spec"] == {"replicas": 3}
+    assert first["oldObject"]["spec"] == {"replicas": 1}
+    assert second["subResource"] == "status" and second["object"]["kind"] == "Deployment"
+
+
+async def test_evictions_and_bindings(
+    client: LocalClient, hooks: WebhookServer, configure: Any
+) -> None:
+    pod = {
+        "metadata": {"name": "p", "namespace": "default"},
+        "spec": {"containers": [{"name": "c", "image": "i"}]},
+    }
+    await client.create(PODS, pod)
+    hooks.on("/v", lambda review: allowed())
+    await configure.validating(configure.spec("/v", rules=[rule("pods"), rule("pods/*")]))
+    path = "/api/v1/namespaces/default/pods/p"
+    binding = {"metadata": {"name": "p"}, "target": {"kind": "Node", "name": "n"}}
+    await client.request("POST", f"{path}/binding", binding)
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "p"}}
+    await client.request("POST", f"{path}/eviction", eviction)
+    asked = [
+        (r["request"]["operation"], r["request"]["subResource"], r["request"]["kind"]["kind"])
+        for r in hooks.reviews["/v"]
+    ]
+    # An eviction deletes without asking about a DELETE.
+    assert asked == [("CREATE", "binding", "Binding"), ("CREATE", "eviction", "Eviction")]
+
+
+async def test_each_object_of_a_collection_is_admitted(
+    client: LocalClient, hooks: WebhookServer, configure: Any, config_map: Any
+) -> None:
+    for name in "abc":
+        await client.create(CONFIG_MAPS, config_map(name))
+    hooks.on(
+        "/v",
+        lambda review: denied("c stays") if review["request"]["name"] == "c" else allowed(),
+    )
+    await configure.validating(configure.spec("/v"))
+    error = await refused(client.delete_collection(CONFIG_MAPS, "default"))
+    assert error.message.endswith("c stays")
+    names = [review["request"]["name"] for review in hooks.reviews["/v"]]
+    assert names == ["a", "b", "c"]
+    assert all(r["request"]["oldObject"]["kind"] == "ConfigMap" for r in hooks.reviews["/v"])
+
+
+async def test_equivalent_and_exact(
+    client: LocalClient, hooks: WebhookServer, configure: Any
+) -> None:
+    hooks.on("/e", lambda review: allowed())
+    hooks.on("/x", lambda review: allowed())
+    core = rule("events")
+    await configure.validating(
+        configure.spec("/e", rules=[core]),
+        configure.spec("/x", rules=[core], matchPolicy="Exact"),
+    )
+    event = {
+        "metadata": {"name": "e", "namespace": "default"},
+        "eventTime": "2026-01-01T00:00:00.000000Z",
+        "reportingController": "c.example.com/x",
+        "reportingInstance": "i",
+        "action": "a",
+        "reason": "r",
+        "note": "hello",
+        "type": "Normal",
+        "regarding": {"kind": "Pod", "namespace": "default", "name": "p"},
+    }
+    await client.create(EVENTS, event)
+    assert "/x" not in hooks.reviews
+    (review,) = hooks.reviews["/e"]
+    request = review["request"]
+    assert request["resource"]["group"] == "" and request["requestResource"]["group"] == (
+        "events.k8s.io"
+    )
+    assert request["object"]["message"] == "hello" and request["object"]["apiVersion"] == "v1"
+
+
+async def test_beta_reviews(
+    client: LocalClient, hooks: WebhookServer, configure: Any, config_map: Any
+) -> None:
+    hooks.on("/v", lambda review: {**allowed(), "uid": "whatever"})
+    spec = configure.spec("/v", admissionReviewVersions=["v2", "v1beta1"])
+    await configure.validating(spec)
+    await client.create(CONFIG_MAPS, config_map())
+    assert hooks.reviews["/v"][0]["apiVersion"] == "admission.k8s.io/v1beta1"
+
+
+async def test_match_conditions(
+    client: LocalClient, hooks: WebhookServer, configure: Any, config_map: Any
+) -> None:
+    hooks.on("/v", lambda review: denied("matched"))
+    conditions = [
+        {"name": "name", "expression": "object.metadata.name.startsWith('x')"},
+        {"name": "not-system", "expression": "request.userInfo.username != 'nobody'"},
+    ]
+    await configure.validating(configure.spec("/v", matchConditions=conditions))
+    await client.create(CONFIG_MAPS, config_map("a"))
+    assert (await refused(client.create(CONFIG_MAPS, config_map("x1")))).message.endswith("matched")
+
+
+async def test_conditions_that_fail_follow_the_failure_policy(
+    client: LocalClient, hooks: WebhookServer, configure: Any, config_map: Any
+) -> None:
+    hooks.on("/v", lambda review: denied("asked"))
+    broken = [{"name": "c", "expression": "object.data.missing == 'x'"}]
+    spec = configure.spec("/v", matchConditions=broken)
+    await configure.validating(spec)
+    error = await refused(client.create(CONFIG_MAPS, config_map()))
+    assert error.code == 403 and error.reason == "Forbidden"
+    assert "object.data.missing == 'x'' resulted in error: no such key" in error.message
+    await client.delete(VALIDATING, "v")
+    await configure.validating({**spec, "failurePolicy": "Ignore"})
+    await client.create(CONFIG_MAPS, config_map())
+    assert not hooks.reviews
+
+
+async def test_invalid_conditions_are_refused(
+    client: LocalClient, hooks: WebhookServer, configure: Any
+) -> None:
+    broken = [{"name": "c", "expression": "object.metadata.name =="}]
+    spec = configure.spec("/v", matchConditions=broken)
+    error = await refused(configure.validating(spec))
+    assert error.code == 422 and "compilation failed" in error.message
+
+
+async def test_connect(client: LocalClient, hooks: WebhookServer, configure: Any) -> None:
+    hooks.on("/v", lambda review: denied("no entry"))
+    connect = rule("pods/*", operations=["CONNECT"])
+    await configure.validating(configure.spec("/v", rules=[connect]))
+    path = "/api/v1/namespaces/default/pods/p"
+    error = await refused(client.request("POST", f"{path}/exec?container=c&command=ls&stdout=1"))
+    assert error.message.endswith("no entry")
+    request = hooks.reviews["/v"][0]["request"]
+    assert request["operation"] == "CONNECT" and request["subResource"] == "exec"
+    assert request["object"] == {
+        "kind": "PodExecOptions",
+        "apiVersion": "v1",
+        "container": "c",
+        "command": ["ls"],
+        "stdout": True,
+    }
+    assert request["options"] is None
+    for what, kind in (("attach", "PodAttachOptions"), ("portforward", "PodPortForwardOptions")):
+        await refused(client.request("POST", f"{path}/{what}"))
+        assert hooks.reviews["/v"][-1]["request"]["kind"]["kind"] == kind
+
+
+async def test_configurations_count_at_once(
+    client: LocalClient, hooks: WebhookServer, configure: Any, config_map: Any
+) -> None:
+    hooks.on("/v", lambda review: denied("no"))
+    for i in range(3):
+        await configure.validating(configure.spec("/v"))
+        await refused(client.create(CONFIG_MAPS, config_map(f"c{i}")))
+        await client.delete(VALIDATING, "v")
+        await client.create(CONFIG_MAPS, config_map(f"c{i}"))
