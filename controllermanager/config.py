@@ -59,6 +59,15 @@ class ControllerManagerConfig:
     horizontal_pod_autoscaler_cpu_initialization_period: float = 300.0
     horizontal_pod_autoscaler_initial_readiness_delay: float = 30.0
     pvclaimbinder_sync_period: float = 15.0
+    concurrent_service_cidr_syncs: int = 5
+    concurrent_resource_claim_syncs: int = 50
+    concurrent_device_taint_eviction_syncs: int = 8
+    service_account_private_key_file: str = ""
+    legacy_service_account_token_clean_up_period: float = 8760 * 3600.0
+    allocate_node_cidrs: bool = False
+    cluster_cidr: str = ""
+    node_cidr_mask_size: int = 24
+    service_cluster_ip_range: str = ""
     local_path_root: str = ""
     """Where nodes keep the directories of local-path volumes: ``<root>/<node>/local-path``."""
     cluster_signing_cert_file: str = ""
@@ -104,6 +113,8 @@ class ControllerManagerConfig:
                 "MaxEndpointsPerSlice must be between 1 and 1000, "
                 f"but got {self.max_endpoints_per_slice}"
             )
+        if self.allocate_node_cidrs and not self.cluster_cidr:
+            raise ValueError("no ClusterCIDR specified; required for --allocate-node-cidrs")
         common = (self.cluster_signing_cert_file, self.cluster_signing_key_file)
         if any(common) and any(files != common for files in self.signer_files().values()):
             raise ValueError("cannot specify default and per controller certs at the same time")
@@ -125,6 +136,7 @@ _DURATIONS = frozenset(
         "node_startup_grace_period",
         "resource_quota_sync_period",
         "pvclaimbinder_sync_period",
+        "legacy_service_account_token_clean_up_period",
         "horizontal_pod_autoscaler_sync_period",
         "horizontal_pod_autoscaler_downscale_stabilization",
         "horizontal_pod_autoscaler_cpu_initialization_period",
@@ -141,6 +153,8 @@ _HELP = {
     "cluster_signing_key_file": "its private key",
     "cluster_signing_duration": "the longest lifetime of a signed certificate",
     "terminated_pod_gc_threshold": "terminated pods to keep; 0 keeps all",
+    "service_account_private_key_file": "signs long-lived tokens; empty: there are none",
+    "allocate_node_cidrs": "give each node a range of --cluster-cidr for its pods",
     "local_path_root": "provision volumes as directories below this one; empty: don't",
 }
 

@@ -6,13 +6,13 @@ the caches, then all begin to work. Their modules are imported when they are fir
 
 from __future__ import annotations
 
-import importlib
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pilothouse.componentbase.tasks import TaskOwner
+from pilothouse.controllermanager.entry import Entry
+from pilothouse.controllermanager.more_controllers import STORAGE_AND_MORE
 
 if TYPE_CHECKING:
     from pilothouse.controllermanager.config import ControllerManagerConfig
@@ -20,29 +20,6 @@ if TYPE_CHECKING:
     from pilothouse.kubeclient.interfaces import Environment
 
 log = logging.getLogger(__name__)
-
-_PACKAGE = "pilothouse.controllermanager"
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One controller: its names (upstream's present one, then the older ones) and its class."""
-
-    name: str
-    module: str
-    class_name: str
-    options: Callable[[ControllerManagerConfig], dict[str, Any]]
-    aliases: tuple[str, ...] = ()
-    wanted: Callable[[ControllerManagerConfig], bool] = lambda config: True
-    account: str = ""
-    """Its service account in kube-system, when that is not called as the controller."""
-    by_default: bool = True
-    """Whether ``*`` means it, too."""
-
-    def make(self, env: Environment, config: ControllerManagerConfig) -> Controller:
-        module = importlib.import_module(f"{_PACKAGE}.{self.module}")
-        controller: Controller = getattr(module, self.class_name)(env, **self.options(config))
-        return controller
 
 
 def _node_options(config: ControllerManagerConfig) -> dict[str, Any]:
@@ -250,37 +227,6 @@ CONTROLLERS = (
         ("resourcequota",),
     ),
     Entry(
-        "persistentvolume-binder-controller",
-        "persistent_volume.binder",
-        "PersistentVolumeBinder",
-        lambda c: {"resync": c.pvclaimbinder_sync_period},
-        ("persistentvolume-binder",),
-        account="persistent-volume-binder",
-    ),
-    Entry(
-        "local-path-provisioner-controller",
-        "persistent_volume.local_path",
-        "LocalPathProvisioner",
-        lambda c: {"root": c.local_path_root},
-        wanted=lambda c: bool(c.local_path_root),
-        account="persistent-volume-binder",
-    ),
-    Entry(
-        "persistentvolume-expander-controller",
-        "persistent_volume.expand",
-        "VolumeExpander",
-        lambda c: {},
-        ("persistentvolume-expander",),
-        account="expand-controller",
-    ),
-    Entry(
-        "ephemeral-volume-controller",
-        "persistent_volume.ephemeral",
-        "EphemeralVolumeController",
-        lambda c: {"workers": c.concurrent_ephemeralvolume_syncs},
-        ("ephemeral-volume",),
-    ),
-    Entry(
         "persistentvolumeclaim-protection-controller",
         "volume_protection",
         "ClaimProtectionController",
@@ -345,6 +291,7 @@ CONTROLLERS = (
         account="token-cleaner",
         by_default=False,
     ),
+    *STORAGE_AND_MORE,
     Entry(
         "garbage-collector-controller",
         "garbage_collector.collector",
@@ -421,7 +368,8 @@ class ControllerManager:
 
     def _env_for(self, entry: Entry) -> Environment:
         client_for = self._env.extra.get("client_for")
-        if client_for is None or not self._config.use_service_account_credentials:
+        own = entry.own_account and self._config.use_service_account_credentials
+        if client_for is None or not own:
             return self._env
         user = f"system:serviceaccount:kube-system:{entry.account or entry.name}"
         return replace(self._env, client=client_for(user))

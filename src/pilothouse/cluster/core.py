@@ -193,7 +193,7 @@ class ClusterCore:
         service_ip = first_address(config.service_cidr)
         pki.apiserver(ips=[config.bind_address, service_ip, *addresses])
         pki.service_account_key()
-        pki.client("admin")
+        pki.client("admin", rsa=config.rsa_admin_key)
         pki.front_proxy_client()
         server_config = ServerConfig(
             bind_address=config.bind_address,
@@ -272,6 +272,7 @@ class ClusterCore:
             root_ca=self.pki.crt("ca").read_text(),
             use_service_account_credentials=True,
             local_path_root=str(self._directory / "nodes"),
+            service_account_private_key_file=str(self.pki.sa_key),
             cluster_signing_cert_file=str(self.pki.crt("ca")),
             cluster_signing_key_file=str(self.pki.key("ca")),
         )
