@@ -50,13 +50,18 @@ class Sampler:
             del self._windows[gone]
 
     async def sample(
-        self, nodes: Iterable[str], is_known: Callable[[], bool] = lambda: True
+        self,
+        nodes: Iterable[str],
+        is_known: Callable[[], bool],
+        outdated: Callable[[], Iterable[str]] = tuple,
     ) -> None:
-        """Brings the windows of ``nodes`` up to date. ``is_known`` is asked afterwards whether
-        they say enough; if not, they are sampled once more. Nodes that don't answer are left as
-        they are."""
+        """Brings the windows of ``nodes`` up to date. ``outdated`` names those afterwards that
+        have to be asked at once, however fresh their samples are; ``is_known`` tells whether all
+        say enough: if not, they are asked once more. Nodes that don't answer are left as they
+        are."""
         wanted = list(nodes)
         await asyncio.gather(*(self._refresh(node, FRESH) for node in wanted))
+        await asyncio.gather(*(self._refresh(node, 0.0) for node in outdated()))
         if not is_known():
             await self._clock.sleep(FIRST_WINDOW)
             await asyncio.gather(*(self._refresh(node, FIRST_WINDOW / 2) for node in wanted))

@@ -138,7 +138,10 @@ class PodMetrics:
         def is_known() -> bool:
             return all(self._usages(pod) is not None for pod in pods)
 
-        await self._sampler.sample(nodes, is_known)
+        def outdated() -> set[str]:
+            return {pod["spec"]["nodeName"] for pod in pods if not self._has_all(pod)}
+
+        await self._sampler.sample(nodes, is_known, outdated)
         return [made for pod in pods if (made := self._metrics(pod)) is not None]
 
     def _usages(self, pod: Obj) -> dict[str, Usage] | None:
@@ -156,6 +159,15 @@ class PodMetrics:
                 return None
             found[name] = usage
         return found
+
+    def _has_all(self, pod: Obj) -> bool:
+        """Whether the last sample is not older than the pod's containers."""
+        metadata = pod["metadata"]
+        newest = self._sampler.window(pod["spec"]["nodeName"]).newest
+        namespace, name = metadata.get("namespace", ""), metadata["name"]
+        return newest is not None and all(
+            ContainerKey(namespace, name, each) in newest.containers for each in _containers(pod)
+        )
 
     def _metrics(self, pod: Obj) -> Obj | None:
         usages = self._usages(pod)

@@ -139,6 +139,25 @@ async def test_a_kubelet_that_fails_leaves_a_gap() -> None:
         assert (await client.list(POD_METRICS, "default")).items == []
 
 
+async def test_a_pod_that_is_younger_than_the_last_sample_is_asked_for_at_once() -> None:
+    clock = FakeClock()
+    async with running_server(clock=clock) as server:
+        kubelet = await populated(server, clock)
+        kubelet.pods = ["one"]
+        await _first(server, clock)
+        client = server.local_client()
+        assert len((await client.list(POD_METRICS, "default")).items) == 1
+        clock.advance(1)
+        kubelet.pods = ["one", "two"]
+        kubelet.asked.clear()
+        waiting = clock.pending + 1
+        reading = server.tasks.start(client.list(POD_METRICS, "default"), "second")
+        await clock.until_pending(waiting)
+        clock.advance(1)
+        assert len((await reading).items) == 2
+        assert len(kubelet.asked) == 2
+
+
 async def test_the_api_service_and_the_role_are_there() -> None:
     async with running_server() as server:
         await server.activity.settle()
