@@ -100,6 +100,7 @@ class FlowController:
         self.dispatched: dict[tuple[str, ...], list[int]] = {}
         self._flows: dict[tuple[str, str], Flow] = {}
         self._users: dict[int, tuple[UserInfo, dict[tuple[str, ...], Class]]] = {}
+        self._by_user: dict[UserInfo, dict[tuple[str, ...], Class]] = {}
         self._timer: Any = None
         self._stale = True
 
@@ -118,14 +119,14 @@ class FlowController:
     def _changed(self, event_type: str, obj: Obj, old: Obj | None) -> None:
         if old is None or event_type == "DELETED" or obj.get("spec") != old.get("spec"):
             self._stale = True
-            self._users.clear()
+            self._forget()
 
     # configuration
 
     def reload(self) -> None:
         """The objects as they are; mandatory and suggested ones that are missing, imagined."""
         self._stale = False
-        self._users.clear()
+        self._forget()
         self._flows.clear()
         levels = self._objects(LEVELS, "PriorityLevelConfiguration", PRIORITY_LEVELS)
         now = self._seconds()
@@ -163,9 +164,7 @@ class FlowController:
         # By identity: authenticators hand out the same object for the same credentials.
         mine = self._users.get(id(user))
         if mine is None or mine[0] is not user:
-            if len(self._users) >= _CACHED_USERS:
-                self._users.clear()
-            mine = self._users[id(user)] = (user, {})
+            mine = self._known(user)
         classes = mine[1]
         if info.is_resource_request:
             key = (info.verb, info.api_group, info.resource, info.subresource, info.namespace)
@@ -177,6 +176,17 @@ class FlowController:
                 classes.clear()
             found = classes[key] = self._classify(user, info)
         return found
+
+    def _known(self, user: UserInfo) -> tuple[UserInfo, dict[tuple[str, ...], Class]]:
+        """An equal user may have been here before (impersonation makes them anew)."""
+        if len(self._users) >= _CACHED_USERS:
+            self._forget()
+        found = self._users[id(user)] = (user, self._by_user.setdefault(user, {}))
+        return found
+
+    def _forget(self) -> None:
+        self._users.clear()
+        self._by_user.clear()
 
     def _classify(self, user: UserInfo, info: RequestInfo) -> Class:
         chosen = next((s for s in self.schemas if matches(s, user, info)), None)

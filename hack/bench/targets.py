@@ -239,7 +239,7 @@ def server_flags(pki: ClusterPKI, port: int) -> list[str]:
     ]  # fmt: skip
 
 
-def pilothouse_apiserver(storage: str = "sqlite") -> Target:
+def pilothouse_apiserver(storage: str = "sqlite", *more: str) -> Target:
     """``pilothouse apiserver`` alone, with kube-apiserver's flags: all admission is on."""
     stops: list[Any] = []
     try:
@@ -247,7 +247,7 @@ def pilothouse_apiserver(storage: str = "sqlite") -> Target:
         pki = ensure_cluster_pki(directory / "pki", now=datetime.now(UTC))
         port = free_port()
         pids: list[int] = []
-        flags = ["--storage", storage, "--data-dir", str(directory)]
+        flags = ["--storage", storage, "--data-dir", str(directory), *more]
         started = time.perf_counter()
         if storage == "etcd":
             url, etcd = start_etcd(directory / "etcd", stops)
