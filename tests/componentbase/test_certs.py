@@ -12,6 +12,7 @@ import pytest
 from cryptography import x509
 
 from pilothouse.componentbase.certs import (
+    ClusterPKI,
     KeyPair,
     ensure_cluster_pki,
     kubeconfig,
@@ -19,6 +20,7 @@ from pilothouse.componentbase.certs import (
     make_ca,
     make_client_cert,
     make_serving_cert,
+    public_key_pem,
     save_pem,
 )
 from pilothouse.componentbase.der import ORGANIZATION, pem_blocks, read_certificate
@@ -173,3 +175,14 @@ def test_save_replaces_and_keeps_mode(tmp_path: Path) -> None:
     assert path.read_bytes() == b"two"
     assert path.stat().st_mode & 0o777 == 0o600
     assert [p.name for p in path.parent.iterdir()] == ["x.key"]
+
+
+@pytest.mark.parametrize(("rsa", "kind"), [(False, b"EC"), (True, b"RSA")])
+def test_a_clients_key_says_what_it_is(tmp_path: Path, rsa: bool, kind: bytes) -> None:
+    pair = ClusterPKI(tmp_path, NOW).client("admin", rsa=rsa)
+    assert pair.key.startswith(b"-----BEGIN %b PRIVATE KEY-----" % kind)
+    again = ClusterPKI(tmp_path, NOW).client("admin", rsa=not rsa)
+    assert again == pair, "what is there stays"
+    assert b"BEGIN PUBLIC KEY" in public_key_pem(pair.key)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_cert_chain(tmp_path / "admin.crt", tmp_path / "admin.key")

@@ -126,6 +126,7 @@ def config_from(args: argparse.Namespace) -> ClusterConfig:
         proxy_mode=args.proxy_mode,
         components=tuple(c.strip() for c in args.components.split(",") if c.strip()),
         verbosity=args.verbosity,
+        rsa_admin_key=True,
     )
     try:
         config.validate()

@@ -58,6 +58,8 @@ class ClusterConfig:
     seed: int | None = None
     """Seed of everything random (names, ports, backoff jitter); None: from the system."""
     verbosity: int = 0
+    rsa_admin_key: bool = False
+    """The kubeconfig's key is RSA, which every client takes; slower to make than the default."""
 
     def validate(self) -> None:
         """:raises ConfigError: with one line that names the setting."""
