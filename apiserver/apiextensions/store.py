@@ -77,7 +77,7 @@ class CustomStore(Store):
 
     def _stored_object(self, value: bytes) -> Obj:
         """Pruned and defaulted as its own version wants it."""
-        obj = orjson.loads(value)
+        obj: Any = orjson.loads(value)
         if not isinstance(obj, dict):
             raise ValueError("no JSON object")
         version = str(obj.get("apiVersion") or "").rpartition("/")[2]
@@ -85,7 +85,8 @@ class CustomStore(Store):
         if schema is not None:
             obj = schema.coerce(obj, None)
             schema.default(obj)
-        return obj
+        found: Obj = obj
+        return found
 
     def _pruned(self, obj: Any) -> Obj:
         pruned: Obj = self.kind.schemas[self._version].coerce(obj, None)

@@ -86,6 +86,6 @@ def _bundle(encoded: str | None) -> bytes:
     if not encoded:
         return b""
     try:
-        return base64.b64decode(encoded).strip()
+        return base64.b64decode("".join(encoded.split()), validate=True).strip()
     except (binascii.Error, ValueError) as error:
         raise ConfigError(f"illegal base64 data in caBundle: {error}") from error
