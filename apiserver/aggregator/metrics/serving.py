@@ -41,8 +41,9 @@ async def handle(server: Server, request: Request, served: ServedResource) -> Re
     if info.verb == "get" and not made:
         name = info.name if metrics is NodeMetrics else f"{info.namespace}/{info.name}"
         raise new_not_found(GroupResource(GROUP, served.gvr.resource), name)
-    for each in made:
-        each.update(kind=served.gvk.kind, apiVersion=served.api_version)
+    if info.verb == "get" or request.local:
+        head = {"kind": served.gvk.kind, "apiVersion": served.api_version}
+        made = [head | each for each in made]
     if not request.local and negotiate(request.headers.get("accept", "")).transform == "Table":
         return object_response(request, table(made))
     if info.verb == "get":

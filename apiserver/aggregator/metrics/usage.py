@@ -24,7 +24,8 @@ MAX_AGE = 120.0
 """Older samples say nothing about now."""
 YOUNG = 60.0
 """The usage of a container that is no older than this is its average since it started."""
-_NANO = 1_000_000_000
+RATE_WINDOW = 1.0
+"""What a rate that the kubelet knows is taken to be about."""
 
 
 class ContainerKey(NamedTuple):
@@ -94,7 +95,7 @@ def usage_between(
 ) -> Usage | None:
     """What was used at ``new_at``; ``now`` is the wall's time then. None: not known yet."""
     if new.rate is not None:
-        return Usage(int(new.rate), new.memory_bytes, max(new_at - old_at, 0.0) or MAX_AGE / 8)
+        return Usage(int(new.rate), new.memory_bytes, RATE_WINDOW)
     window = new_at - old_at
     same = old is not None and old.started == new.started
     if same and old is not None and new.cpu_nanoseconds >= old.cpu_nanoseconds:

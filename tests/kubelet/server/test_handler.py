@@ -138,7 +138,7 @@ async def test_run(host: Host) -> None:
 async def test_stats_and_metrics(host: Host) -> None:
     summary = json.loads((await get(host, "/stats/summary")).body)
     assert summary["node"]["nodeName"] == "n"
-    assert summary["node"]["memory"]["workingSetBytes"] > 0
+    assert summary["node"]["memory"]["workingSetBytes"] == 0  # no processes: of its pods only
     (pod,) = summary["pods"]
     assert pod["podRef"] == {"name": "p", "namespace": "default", "uid": "u"}
     assert [container["name"] for container in pod["containers"]] == ["c"]
@@ -158,6 +158,25 @@ async def test_stats_and_metrics(host: Host) -> None:
     cadvisor = (await get(host, "/metrics/cadvisor")).body.decode()
     assert f'cpu="total",id="/{host.container}"' in cadvisor
     assert "machine_memory_bytes" in cadvisor
+
+
+async def test_containers_without_processes_use_what_annotations_say(host: Host) -> None:
+    prefix = "fake.pilothouse.dev"
+    host.pod["metadata"]["annotations"] = {
+        f"{prefix}/cpu-usage": "250m",
+        f"{prefix}/c.memory-usage": "1Mi",
+        f"{prefix}/memory-usage": "9Mi",
+    }
+    host.clock.advance(4)
+    summary = json.loads((await get(host, "/stats/summary")).body)
+    (container,) = summary["pods"][0]["containers"]
+    for stats in (container, summary["pods"][0], summary["node"]):
+        assert stats["cpu"]["usageNanoCores"] == 250_000_000
+        assert stats["cpu"]["usageCoreNanoSeconds"] == 10**9
+        assert stats["memory"]["workingSetBytes"] == 1 << 20
+    host.pod["metadata"]["annotations"] = {f"{prefix}/cpu-usage": "a lot"}
+    summary = json.loads((await get(host, "/stats/summary")).body)
+    assert summary["pods"][0]["cpu"]["usageNanoCores"] == 0
 
 
 async def test_a_container_whose_numbers_cannot_be_read(host: Host) -> None:

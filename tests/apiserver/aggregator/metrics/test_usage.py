@@ -56,7 +56,7 @@ def test_a_young_container_has_its_average() -> None:
 
 
 def test_a_kubelet_that_knows_the_rate_is_believed() -> None:
-    assert window((0, summary(0, usageNanoCores=7))).container(KEY) == Usage(7, 1 << 20, 15)
+    assert window((0, summary(0, usageNanoCores=7))).container(KEY) == Usage(7, 1 << 20, 1)
 
 
 def test_old_samples_are_forgotten() -> None:
