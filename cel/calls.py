@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pilothouse.cel import ast, operators
@@ -13,8 +14,6 @@ from pilothouse.cel.types import unwrapped
 from pilothouse.cel.values import Optional, Uint, contains, equals, type_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pilothouse.cel.compiler import Closure, Frame
     from pilothouse.cel.costs import CallCost
     from pilothouse.cel.declarations import Overload
@@ -23,9 +22,7 @@ if TYPE_CHECKING:
 _ORDERS = frozenset(("_<_", "_<=_", "_>_", "_>=_"))
 _SCALARS = frozenset(("int", "uint", "double", "bool", "timestamp", "duration"))
 _WRONG_TYPE = (TypeError, AttributeError)
-CONVERSIONS = frozenset(
-    "bool bytes double duration dyn int string timestamp type uint".split()
-)
+CONVERSIONS = frozenset("bool bytes double duration dyn int string timestamp type uint".split())
 
 
 class InstantiationError(CompileError):
@@ -122,6 +119,8 @@ class CallCompiler:
             call = _dispatcher(expr.function, overloads)
         if expr.function == "_+_":
             call = addition_of(expr.args[0].type) or call
+        if len(overloads) == 1 and chosen.id in _AFFIXES:
+            return _affix(parts[0], parts[1], _AFFIXES[chosen.id])
         if cost is not None:
             return _costly(parts, call, cost)
         if len(parts) == 1:
@@ -162,6 +161,30 @@ def _binary(left: Closure, right: Closure, call: Callable[..., Any]) -> Closure:
             raise no_overload() from None
 
     return binary
+
+
+_AFFIXES: dict[str, Callable[[str, str], bool]] = {
+    "starts_with_string": str.startswith,
+    "ends_with_string": str.endswith,
+}
+
+
+def _affix(left: Closure, right: Closure, call: Callable[[str, str], bool]) -> Closure:
+    """What rules do most with texts."""
+
+    def affix(f: Frame) -> bool:
+        try:
+            text, part = left(f), right(f)
+        except EvaluationError:
+            f[0] += 1
+            raise
+        if type(text) is not str or type(part) is not str:
+            f[0] += 1
+            raise no_overload()
+        f[0] += (len(part) + 9) // 10
+        return call(text, part)
+
+    return affix
 
 
 def _costly(parts: list[Closure], call: Callable[..., Any], cost: CallCost) -> Closure:
@@ -339,9 +362,10 @@ def _equality(expr: ast.Call, parts: list[Closure], negated: bool) -> Closure:
         except EvaluationError:
             f[0] += 1
             raise
-        f[0] += tenth(min(size(a), size(b)))
         if type(a) is str and type(b) is str:
+            f[0] += (min(len(a), len(b)) + 9) // 10
             return (a == b) is not negated
+        f[0] += tenth(min(size(a), size(b)))
         return same(a, b) is not negated
 
     return equal

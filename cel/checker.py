@@ -329,11 +329,11 @@ class Checker:
             given = self._check(entry.value)
             wanted = types.ERROR
             if type_ is not None:
-                field = type_.fields.get(entry.name)
-                if field is None:
-                    self._report(entry.offset, f"undefined field '{entry.name}'")
-                else:
+                field = type_.field(entry.name)
+                if field is not None:
                     wanted = field.type
+            if wanted is types.ERROR and (type_ is not None or name in self.type_names):
+                self._report(entry.offset, f"undefined field '{entry.name}'")
             if entry.optional:
                 given = self._unwrapped(entry.value, given)
             if not self._assignable(wanted, given):

@@ -177,8 +177,6 @@ class Compiler(CallCompiler, FoldCompiler):
                     value = value.value
                 if type(key).__name__ not in _KEY_TYPES:
                     raise EvaluationError("unsupported key type")
-                if key in result:
-                    raise EvaluationError(f"Failed with repeated key {key}")
                 result[key] = value
             return result
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pilothouse.cel import ast, macros
 from pilothouse.cel.calls import InstantiationError
 from pilothouse.cel.checker import TYPE_NAMES, Checker
-from pilothouse.cel.compiler import MISSING, Compiler
+from pilothouse.cel.compiler import FIRST, MISSING, Compiler
 from pilothouse.cel.costs import PER_CALL_LIMIT
 from pilothouse.cel.declarations import Functions
 from pilothouse.cel.folds import Exceeded
@@ -44,7 +44,7 @@ def functions(libraries: tuple[Callable[[], Iterable[Row]], ...] = KUBERNETES) -
 class CompiledProgram:
     """A checked expression as a closure. Immutable."""
 
-    __slots__ = ("_closure", "_size", "_variables", "expression", "output_type", "tree")
+    __slots__ = ("_closure", "_locals", "_variables", "expression", "output_type", "tree")
 
     def __init__(
         self, expression: str, tree: ast.Expr, closure: Closure, compiler: Compiler
@@ -55,7 +55,7 @@ class CompiledProgram:
         self.output_type: Type = tree.type
         self._closure = closure
         self._variables = tuple(compiler.variables)
-        self._size = compiler.size
+        self._locals = (None,) * (compiler.size - FIRST - len(self._variables))
 
     def evaluate(self, activation: Mapping[str, Any], budget: Budget | None = None) -> Any:
         """The value of the expression.
@@ -63,13 +63,9 @@ class CompiledProgram:
         :raises EvaluationError: it has none.
         :raises CostLimitExceeded: it costs more than one evaluation may, or than is left.
         """
-        frame: list[Any] = [0, PER_CALL_LIMIT]
         get = activation.get
-        for name in self._variables:
-            frame.append(get(name, MISSING))
-        missing = self._size - len(frame)
-        if missing:
-            frame += [None] * missing
+        frame: list[Any] = [0, PER_CALL_LIMIT, *[get(name, MISSING) for name in self._variables]]
+        frame += self._locals
         result: Any = None
         try:
             result = self._closure(frame)

@@ -35,7 +35,12 @@ _TOKEN = re.compile(
     r"|(?P<OP>==|!=|<=|>=|&&|\|\||[\[\]{}().,\-!?:+*/%<>])"
 )
 _WORDS = frozenset(("in", "true", "false", "null"))
-_UNFINISHED = re.compile(r"[bB]?[rR]?(?:\"[^\n]*|'[^\n]*)|&|\||=|`")
+_UNFINISHED = re.compile(
+    rf"[bB]?(?:[rR](?:\"[^\n\r]*|'[^\n\r]*)"
+    rf"|\"(?:{_ESCAPE}|[^\\\n\r])*|'(?:{_ESCAPE}|[^\\\n\r])*)(?:\\(?:[xX][0-9a-fA-F]*|.))?"
+    r"|[&|=]|`[A-Za-z0-9_.\-/ ]*"
+)
+"""What may become a token, up to where it can't any more."""
 
 
 class Token(NamedTuple):
@@ -56,8 +61,10 @@ def tokenize(source: Source) -> list[Token]:
         found = match(text, at)
         if found is None:
             bad = _UNFINISHED.match(text, at)
-            stop = bad.end() if bad is not None else at + 1
-            shown = text[at:stop].replace("\n", "\\n").replace("\t", "\\t").replace("\r", "\\r")
+            stop = at + 1 if bad is None else min(bad.end() + (text[at] != "\\"), end)
+            if bad is not None and bad.group()[-2:-1] == "\\":
+                stop = bad.end()
+            shown = text[at:stop]
             source.report(at, f"Syntax error: token recognition error at: '{shown}'")
             at = stop
             continue

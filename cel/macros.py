@@ -198,9 +198,7 @@ def _opt_flat_map(offset: int, target: ast.Expr | None, args: list[ast.Expr]) ->
     return _when_present(offset, target, _bound(offset, target, args, "optFlatMap"))
 
 
-def _bound(
-    offset: int, target: ast.Expr | None, args: list[ast.Expr], macro: str
-) -> ast.Expr:
+def _bound(offset: int, target: ast.Expr | None, args: list[ast.Expr], macro: str) -> ast.Expr:
     """The second argument, where the first one's name stands for the target's value."""
     variable = args[0]
     if not isinstance(variable, ast.Ident):
@@ -263,7 +261,6 @@ STANDARD: dict[MacroKey, Macro] = {
     ("all", 2, True): _all,
     ("exists", 2, True): _exists,
     ("exists_one", 2, True): _exists_one,
-    ("existsOne", 2, True): _exists_one,
     ("map", 2, True): _map,
     ("map", 3, True): _map,
     ("filter", 2, True): _filter,

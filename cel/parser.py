@@ -42,8 +42,8 @@ _STARTS = (
     "'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, "
     "STRING, BYTES, IDENTIFIER"
 )
-_FOLLOWERS = (
-    "'==', '!=', 'in', '<', '<=', '>=', '>', '&&', '||', '[', '.', '-', '?', '+', '*', '/', '%'"
+_STARTING = frozenset(
+    "[ { ( . - ! true false null NUM_FLOAT NUM_INT NUM_UINT STRING BYTES IDENTIFIER".split()
 )
 
 
@@ -103,10 +103,10 @@ class _Parser:
         if token.kind == kind:
             return self.next()
         wanted = expected or (f"'{kind}'" if not kind[0].isalpha() else kind)
-        if kind in ("]", ")", "}") and not expected:
-            if token.kind == "<EOF>":
-                raise self.fail(f"missing '{kind}' at '<EOF>'")
-            raise self.fail(f"mismatched input '{token.text}' expecting '{kind}'")
+        if kind == ")" and token.kind == "<EOF>" and not expected:
+            raise self.fail("missing ')' at '<EOF>'")
+        if kind == ":" and token.kind in _STARTING:
+            raise self.fail(f"missing ':' at '{token.text}'")
         raise self.fail(f"mismatched input '{token.text}' expecting {wanted}")
 
     def fail(self, message: str) -> _Stop:
@@ -119,17 +119,10 @@ class _Parser:
         result = self.expr()
         if self.kind != "<EOF>":
             token = self.tokens[self.at]
-            if token.kind == "=":
-                raise self.fail(f"token recognition error at: '{token.text}'")
             last = self.at + 1 == len(self.tokens) - 1
             what = "extraneous" if last else "mismatched"
-            after = {"<EOF>"} if not last or self._closed() else set()
-            expecting = "<EOF>" if after else f"{{<EOF>, {_FOLLOWERS}}}"
-            raise self.fail(f"{what} input '{token.text}' expecting {expecting}")
+            raise self.fail(f"{what} input '{token.text}' expecting <EOF>")
         return result
-
-    def _closed(self) -> bool:
-        return self.tokens[self.at].kind in (")", "]", "}")
 
     def expr(self) -> ast.Expr:
         self.depth += 1
@@ -230,15 +223,21 @@ class _Parser:
         optional = self.accept("?") is not None
         if self.kind == "ESC_IDENTIFIER":
             token = self.next()
-            self.source.report(token.offset, "unsupported syntax: '`'")
-            return ast.Select(dot.offset, operand, token.text[1:-1])
+            field = token.text[1:-1]
+            if optional:
+                args = [operand, ast.Literal(token.offset, field)]
+                return ast.Call(dot.offset, "_?._", args)
+            return ast.Select(dot.offset, operand, field)
+        if optional and self.kind != "IDENTIFIER":
+            text = self.tokens[self.at].text
+            raise self.fail(f"mismatched input '{text}' expecting {{IDENTIFIER, ESC_IDENTIFIER}}")
         if self.kind in ("true", "false", "null", "in"):
             text = self.tokens[self.at].text
             if text == "in":
                 raise self.fail(f"no viable alternative at input '.{text}'")
             raise self.fail(f"mismatched input '{text}' expecting IDENTIFIER")
         if self.kind != "IDENTIFIER":
-            text = self.tokens[self.at].text
+            text = self.tokens[self.at].text.removeprefix("<EOF>")
             raise self.fail(f"no viable alternative at input '.{text}'")
         name = self.next()
         if optional:
@@ -252,6 +251,8 @@ class _Parser:
     def arguments(self) -> list[ast.Expr]:
         args: list[ast.Expr] = []
         if self.kind != ")":
+            if self.kind not in _STARTING:
+                raise self._no_start(_STARTS.replace("'(', ", "'(', ')', "))
             args.append(self.expr())
             while self.accept(","):
                 args.append(self.expr())
@@ -328,7 +329,7 @@ class _Parser:
             elements.append(self.expr())
             if not self.accept(","):
                 break
-        self.expect("]")
+        self.expect("]", "{']', ','}" if elements else "")
         return ast.ListExpr(opening.offset, elements, frozenset(optional))
 
     def map_(self, opening: Token) -> ast.Expr:
@@ -343,7 +344,7 @@ class _Parser:
             entries.append(ast.Entry(colon.offset, key, "", self.expr(), optional))
             if not self.accept(","):
                 break
-        self.expect("}")
+        self.expect("}", "{'}', ','}" if entries else "")
         return ast.MapExpr(opening.offset, entries)
 
     def struct(self, opening: Token, name: str) -> ast.Expr:
@@ -353,16 +354,13 @@ class _Parser:
                 self.next()
                 break
             optional = self.accept("?") is not None
-            if self.kind == "ESC_IDENTIFIER":
-                token = self.next()
-                self.source.report(opening.offset, "unsupported syntax: '`'")
-            else:
-                token = self.expect("IDENTIFIER", "IDENTIFIER")
+            token = self.accept("ESC_IDENTIFIER") or self.expect("IDENTIFIER", "IDENTIFIER")
             colon = self.expect(":")
-            entries.append(ast.Entry(colon.offset, None, token.text, self.expr(), optional))
+            name_ = token.text.strip("`")
+            entries.append(ast.Entry(colon.offset, None, name_, self.expr(), optional))
             if not self.accept(","):
                 break
-        self.expect("}")
+        self.expect("}", "{'}', ','}" if entries else "")
         return ast.Struct(opening.offset, name, entries)
 
     def literal(self) -> ast.Expr:
@@ -376,9 +374,7 @@ class _Parser:
             self.next()
             return ast.Literal(offset, {"true": True, "false": False, "null": None}[kind])
         if kind not in ("NUM_INT", "NUM_UINT", "NUM_FLOAT", "STRING", "BYTES"):
-            if kind == "<EOF>" or kind in (")", "]", "}", ",", ":", "?"):
-                raise self.fail(f"mismatched input '{text}' expecting {{{_STARTS}}}")
-            raise self.fail(f"extraneous input '{text}' expecting {{{_STARTS}}}")
+            raise self._no_start(_STARTS)
         self.next()
         if kind == "NUM_FLOAT":
             return ast.Literal(offset, sign * float(text))
@@ -391,6 +387,14 @@ class _Parser:
         except ValueError as error:
             self.source.report(offset, str(error))
             return ast.Literal(offset, "")
+
+    def _no_start(self, expected: str) -> _Stop:
+        """Where an expression should start; one token too many is extraneous."""
+        token = self.tokens[self.at]
+        following = self.tokens[min(self.at + 1, len(self.tokens) - 1)]
+        extra = token.kind != "<EOF>" and following.kind in _STARTING
+        what = "extraneous" if extra else "mismatched"
+        return self.fail(f"{what} input '{token.text}' expecting {{{expected}}}")
 
     def integer(self, offset: int, kind: str, text: str, sign: int) -> int:
         unsigned = kind == "NUM_UINT"

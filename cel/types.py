@@ -34,7 +34,7 @@ class Type:
         self.schema = schema
         """What a declared type was made of (``schema_types.DeclaredType``)."""
         inner = ", ".join(param.text for param in params)
-        self.text = f"{self.name}({inner})" if params else _SHOWN.get(kind, self.name)
+        self.text: str = f"{self.name}({inner})" if params else _SHOWN.get(kind, self.name)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Type) and self.text == other.text and self.kind == other.kind

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pilothouse.cel import ast
 from pilothouse.cel.interfaces import EvaluationError
+from pilothouse.cel.library.formatting import MESSAGES, parse_clause
 from pilothouse.cel.library.standard import to_duration, to_timestamp
 from pilothouse.cel.regular_expressions import RegexpError, compile_go
 from pilothouse.cel.types import unwrapped
@@ -34,6 +35,8 @@ def validate(source: Source, tree: ast.Expr) -> None:
                 _conversion(source, expr)
             elif expr.function == "matches":
                 _regex(source, expr)
+            elif expr.function == "format":
+                _format(source, expr)
         elif isinstance(expr, ast.ListExpr) and not exempt:
             _same_elements(source, expr)
         elif isinstance(expr, ast.MapExpr) and not exempt:
@@ -79,6 +82,62 @@ def _conversion(source: Source, expr: ast.Call) -> None:
         _CONVERSIONS[expr.function](arg.value)
     except EvaluationError:
         source.report(arg.offset, f"invalid {expr.function} argument")
+
+
+_CLAUSES = {
+    "d": ("int", "uint"),
+    "f": ("double", "string"),
+    "e": ("double", "string"),
+    "b": ("int", "uint", "bool"),
+    "x": ("int", "uint", "string", "bytes"),
+    "X": ("int", "uint", "string", "bytes"),
+    "o": ("int", "uint"),
+    "s": ("list map int uint double bool string timestamp bytes duration type null").split(),
+}
+
+
+def _format(source: Source, expr: ast.Call) -> None:
+    """A constant template for a list that is written out: clauses and types must fit."""
+    template, values = expr.target, expr.args[0] if len(expr.args) == 1 else None
+    if not isinstance(template, ast.Literal) or not isinstance(template.value, str):
+        return
+    if not isinstance(values, ast.ListExpr):
+        return
+    try:
+        clauses = _clauses(template.value, len(values.elements))
+    except EvaluationError as error:
+        source.report(expr.offset, str(error))
+        return
+    for clause, value in zip(clauses, values.elements, strict=False):
+        kind = value.type.kind
+        if kind != "dyn" and kind not in _CLAUSES[clause]:
+            text = f"error during formatting: {MESSAGES[clause]}, was given {value.type.name}"
+            source.report(value.offset, text)
+            return
+    count = len(values.elements)
+    if count > len(clauses):
+        source.report(
+            expr.offset,
+            f"too many arguments supplied to string.format (expected {len(clauses)}, got {count})",
+        )
+
+
+def _clauses(template: str, count: int) -> list[str]:
+    found: list[str] = []
+    at = 0
+    while at < len(template):
+        if template[at] != "%":
+            at += 1
+        elif template.startswith("%%", at):
+            at += 2
+        else:
+            if at + 1 >= len(template):
+                raise EvaluationError("unexpected end of string")
+            if len(found) >= count:
+                raise EvaluationError(f"index {len(found)} out of range")
+            at, clause, _ = parse_clause(template, at + 1)
+            found.append(clause)
+    return found
 
 
 def _regex(source: Source, expr: ast.Call) -> None:

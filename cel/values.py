@@ -34,7 +34,7 @@ class _Nanoseconds:
         self.ns = ns
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and other.ns == self.ns  # type: ignore[attr-defined]
+        return type(other) is type(self) and other.ns == self.ns
 
     def __lt__(self, other: _Nanoseconds) -> bool:
         return self.ns < other.ns

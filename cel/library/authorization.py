@@ -24,9 +24,7 @@ class AuthorizerValue:
     __slots__ = ("account", "authorizer")
     type_name = _A
 
-    def __init__(
-        self, authorizer: AuthorizerLike, account: tuple[str, str] | None = None
-    ) -> None:
+    def __init__(self, authorizer: AuthorizerLike, account: tuple[str, str] | None = None) -> None:
         self.authorizer = authorizer
         self.account = account
 
@@ -115,9 +113,7 @@ def _same(check: ResourceCheck, _: str) -> ResourceCheck:
 
 def _decide(owner: AuthorizerValue, verb: str, what: dict[str, str]) -> Decision:
     try:
-        allowed, reason = owner.authorizer.check(
-            verb=verb, service_account=owner.account, **what
-        )
+        allowed, reason = owner.authorizer.check(verb=verb, service_account=owner.account, **what)
     except EvaluationError as error:
         return Decision(False, "", str(error))
     return Decision(allowed, reason, "")

@@ -61,7 +61,7 @@ def _ip(args: tuple[Any, ...], _: Any) -> int:
 
 
 def _contains_ip(args: tuple[Any, ...], _: Any) -> int:
-    own = args[0].cost_size()
+    own: int = args[0].cost_size()
     cost = ceil((own + own) * 0.1)
     return cost + tenth(len(args[1])) if isinstance(args[1], str) else cost
 

@@ -202,9 +202,7 @@ def _new_list(factor: float, size: Range) -> Call:
     return Call(size.factor(factor).plus(ONE).plus(fixed(LIST_COST)), size)
 
 
-def _tracked(
-    sizes: Sizes, overload: str, target: Node | None, args: list[Node]
-) -> Call | None:
+def _tracked(sizes: Sizes, overload: str, target: Node | None, args: list[Node]) -> Call | None:
     if overload.startswith("list_sets_"):
         factor = 2 if "equivalent" in overload else 1
         both = _size(sizes, args[0]).times(_size(sizes, args[1]))
@@ -226,5 +224,3 @@ def _tracked(
     compared = _size(sizes, args[0]) if args else size
     texts = overload.startswith(("list_string_", "list_bytes_"))
     return _new_list(2.1 if texts else 2.0, compared.times(compared))
-
-

@@ -14,10 +14,24 @@ if TYPE_CHECKING:
 _SUPERSCRIPTS = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 _SPECIAL = ("NaN", "Infinity", "-Infinity")
 _PRECISION = 6
+_NUMBERS = "clause can only be used on doubles"
+MESSAGES = {
+    "s": "string clause can only be used on strings, bools, bytes, ints, doubles, maps, lists, "
+    "types, durations, and timestamps",
+    "d": "decimal clause can only be used on integers",
+    "f": f"fixed-point {_NUMBERS}",
+    "e": f"scientific {_NUMBERS}",
+    "b": "only integers and bools can be formatted as binary",
+    "x": "only integers, byte buffers, and strings can be formatted as hex",
+    "X": "only integers, byte buffers, and strings can be formatted as hex",
+    "o": "octal clause can only be used on integers",
+}
+"""What a clause says of a value that it can't print."""
 
 
-def _failed(text: str, value: Any) -> EvaluationError:
-    return EvaluationError(f"error during formatting: {text}, was given {type_name(value)}")
+def _failed(clause: str, value: Any) -> EvaluationError:
+    text = f"error during formatting: {MESSAGES[clause]}, was given {type_name(value)}"
+    return EvaluationError(text)
 
 
 def format_text(template: str, values: list[Any]) -> str:
@@ -83,11 +97,7 @@ def _string(value: Any, _: int = 0, __: str = "s") -> str:
         return str(value.name)
     if kind in (int, Uint, float, bool, str, bytes, Timestamp, Duration):
         return to_string(value)
-    raise _failed(
-        "string clause can only be used on strings, bools, bytes, ints, doubles, maps, lists, "
-        "types, durations, and timestamps",
-        value,
-    )
+    raise _failed("s", value)
 
 
 def _nested(value: Any) -> str:
@@ -118,15 +128,15 @@ def _quoted(text: str) -> str:
 def _decimal(value: Any, _: int, __: str) -> str:
     if type(value) in (int, Uint):
         return str(int(value))
-    raise _failed("decimal clause can only be used on integers", value)
+    raise _failed("d", value)
 
 
-def _number(value: Any, what: str) -> float:
+def _number(value: Any, clause: str) -> float:
     if type(value) is float:
         return value
     if type(value) is str and value in _SPECIAL:
         return float(value)
-    raise _failed(f"{what} clause can only be used on doubles", value)
+    raise _failed(clause, value)
 
 
 def _not_finite(number: float) -> str:
@@ -134,26 +144,26 @@ def _not_finite(number: float) -> str:
 
 
 def _fixed(value: Any, precision: int, _: str) -> str:
-    number = _number(value, "fixed-point")
+    number = _number(value, "f")
     if number != number or abs(number) == float("inf"):
         return _not_finite(number)
     return f"{number:,.{precision}f}"
 
 
 def _scientific(value: Any, precision: int, _: str) -> str:
-    number = _number(value, "scientific")
+    number = _number(value, "e")
     if number != number or abs(number) == float("inf"):
         return _not_finite(number)
     mantissa, _, exponent = f"{number:.{precision}e}".partition("e")
     power = int(exponent)
     shown = f"{'-' if power < 0 else ''}{abs(power):02d}".translate(_SUPERSCRIPTS)
-    return f"{mantissa}×10{shown}"
+    return f"{mantissa}\u00d710{shown}"
 
 
 def _binary(value: Any, _: int, __: str) -> str:
     if type(value) in (int, Uint, bool):
         return f"{int(value):b}"
-    raise _failed("only integers and bools can be formatted as binary", value)
+    raise _failed("b", value)
 
 
 def _hex(value: Any, _: int, clause: str) -> str:
@@ -162,8 +172,7 @@ def _hex(value: Any, _: int, clause: str) -> str:
     if type(value) is str:
         value = value.encode("utf-8", "surrogatepass")
     if type(value) is not bytes:
-        text = "only integers, byte buffers, and strings can be formatted as hex"
-        raise _failed(text, value)
+        raise _failed("x", value)
     shown = value.hex()
     return shown.upper() if clause == "X" else shown
 
@@ -171,7 +180,7 @@ def _hex(value: Any, _: int, clause: str) -> str:
 def _octal(value: Any, _: int, __: str) -> str:
     if type(value) in (int, Uint):
         return f"{int(value):o}"
-    raise _failed("octal clause can only be used on integers", value)
+    raise _failed("o", value)
 
 
 _CLAUSES: dict[str, Callable[[Any, int, str], str]] = {

@@ -49,11 +49,13 @@ class CIDR:
         self.bits = bits
 
     def __eq__(self, other: object) -> bool:
-        same = isinstance(other, CIDR) and other.address == self.address
-        return same and other.bits == self.bits  # type: ignore[union-attr]
+        return isinstance(other, CIDR) and self._key() == other._key()
 
     def __hash__(self) -> int:
-        return hash((self.address, self.bits))
+        return hash(self._key())
+
+    def _key(self) -> tuple[_Address, int]:
+        return self.address, self.bits
 
     def __str__(self) -> str:
         return f"{self.address}/{self.bits}"
@@ -192,7 +194,7 @@ def _contains_ip(cidr: CIDR, ip: Any) -> bool:
 
 def _contains_cidr(cidr: CIDR, other: Any) -> bool:
     inner = other if isinstance(other, CIDR) else _cidr(other)
-    return cidr.bits <= inner.bits and cidr.contains(inner.address)
+    return bool(cidr.bits <= inner.bits and cidr.contains(inner.address))
 
 
 def _is_link_local_multicast(ip: IP) -> bool:
