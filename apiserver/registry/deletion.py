@@ -145,7 +145,7 @@ async def _write(store: Store, write: Write, key: str, entry: Entry, obj: Obj) -
 async def _remove(store: Store, write: Write, key: str, entry: Entry) -> Entry | Obj:
     if not write.dry_run:
         try:
-            await store.storage.delete(key, expected=entry.revision)
+            await store.followed(await store.storage.delete(key, expected=entry.revision))
         except OutcomeUnknown:
             if await store.storage.get(key) is not None:
                 raise

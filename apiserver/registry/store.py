@@ -16,6 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from pilothouse.apimachinery.errors import (
+    StatusError,
     new_bad_request,
     new_generate_name_conflict,
     new_not_found,
@@ -55,6 +56,8 @@ if TYPE_CHECKING:
     from pilothouse.apiserver.storage.interfaces import KeyValue, Storage
 
 _NAME_RETRIES = 7
+_ADMISSION = "admissionregistration.k8s.io"
+"""Who has written a webhook or a policy may rely on it: the answer waits for our own watch."""
 
 
 class Admission(Protocol):
@@ -83,6 +86,7 @@ class Store:
         self.cacher = cacher
         self.context = context
         self.admission = admission
+        self._counts_at_once = self.resource.group == _ADMISSION and not storage.synchronous_watch
 
     @property
     def strategy(self) -> Strategy:
@@ -268,13 +272,16 @@ class Store:
         hooks = strategy or self.strategy
         return await Update(self, write, mutate, mode, managed, hooks, may_create, uid).run()
 
-    async def write_through(self, write: Write, change: Callable[[Obj], Obj]) -> Entry:
+    async def write_through(
+        self, write: Write, change: Callable[[Obj], Obj], *, tracked: bool = True
+    ) -> Entry:
         """Read-modify-write without the kind's hooks and admission (upstream's direct use of
         ``GuaranteedUpdate``): ``change`` gets the live object, read-only, and returns a new one.
+        Nobody manages what it changed unless ``tracked``.
 
         :raises StatusError: 404, and whatever ``change`` raises about an object that is fresh.
         """
-        return await write_through(self, write, change)
+        return await write_through(self, write, change, tracked=tracked)
 
     def stored_form(self, key: str, obj: Obj, data: bytes) -> bytes:
         """What is written of ``obj``, which is ``data`` encoded."""
@@ -283,11 +290,22 @@ class Store:
 
     async def written(self, key: str, data: bytes, revision: int) -> Entry:
         """The entry of a write of ``data`` that returned ``revision``."""
+        if self._counts_at_once:
+            await self.followed(revision)
         return self.cacher.written(key, data, revision)
+
+    async def followed(self, revision: int) -> None:
+        """Waits until readers of the watch cache know of a write, where they rely on it."""
+        if self._counts_at_once:
+            try:
+                await self.cacher.wait_until_fresh(revision)
+            except (StatusError, StorageError):
+                return  # it has been written, and will be seen
 
     async def outdated(self, key: str) -> bool:
         """Whether an object is to be written anew although nothing in it has changed."""
-        return False
+        stale: Callable[[str], bool] | None = getattr(self.storage, "stale", None)
+        return stale is not None and stale(key)
 
     def dry_result(self, key: str, existing: Entry, data: bytes) -> Entry:
         """What a dry run answers: ``data`` at the live object's resourceVersion."""
@@ -339,4 +357,10 @@ class Store:
             api_version=write.served.api_version,
             time=format_time(self.context.clock.now()),
             subresource=write.subresource,
+            reset_fields=[(field,) for field in self._unmanaged(write)],
         )
+
+    def _unmanaged(self, write: Write) -> tuple[str, ...]:
+        if write.subresource == "finalize":
+            return ("status",)
+        return () if write.subresource else self.strategy.unmanaged_fields
