@@ -142,10 +142,14 @@ class Scheduler:
                 handlers.attach_other(kind, informer)
         handlers.attach(self._pods, self._nodes)
         self._activity.add_probe("scheduler", lambda: self.queue.has_active)
+        await self.load_informers()
+        self._loop = self._tasks.start(self._run(), "loop")
+
+    async def load_informers(self) -> None:
+        """Until everything that plugins read is there."""
         self._env.informers.start()
         needed = (self._pods, self._nodes, self._budgets, self._namespaces)
         await self._env.informers.wait_synced((*needed, *self._handle.used))
-        self._loop = self._tasks.start(self._run(), "loop")
 
     def _halt(self) -> None:
         """No more decisions: another one leads."""

@@ -227,7 +227,8 @@ def plan_volume(volume: Obj, claim: Obj | None) -> list[Intent]:
         return [VolumePhase("Available")]
     if not reference.get("uid"):
         # Reserved beforehand: the claim makes the next move.
-        return [VolumePhase("Available")] + ([SyncClaim()] if claim is not None else [])
+        available: list[Intent] = [VolumePhase("Available")]
+        return available if claim is None else [*available, SyncClaim()]
     if claim is None or uid_of(claim) != reference["uid"]:
         return [*_released(volume), Reclaim()]
     wanted = claim["spec"].get("volumeName") or ""

@@ -200,6 +200,21 @@ class Framework:
                 return Status(status.code, status.reasons, name)
         return None
 
+    def skipped(self, state: CycleState) -> set[str]:
+        """Filters that their PreFilter has switched off for this pod."""
+        return set(state.get(SKIPPED_FILTERS, ()))
+
+    def refusals(self, state: CycleState, pod: PodInfo, node: NodeInfo) -> list[Status]:
+        """Every filter's refusal, for explanations: none is spared because another refused."""
+        skipped = state.get(SKIPPED_FILTERS, ())
+        found = []
+        for plugin in self.filters:
+            name = plugin.name  # type: ignore[attr-defined]
+            status = None if name in skipped else plugin.filter(state, pod, node)
+            if status is not None:
+                found.append(Status(status.code, status.reasons, name))
+        return found
+
     def add_pod(self, state: CycleState, pod: PodInfo, other: PodInfo, node: NodeInfo) -> None:
         """What-if: ``other`` joins ``node``."""
         node.add_pod(other)

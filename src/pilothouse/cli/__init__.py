@@ -14,6 +14,7 @@ COMMANDS = {
     "kubeconfig": "print a cluster's kubeconfig",
     "logs": "print or follow the log of a cluster or of one component",
     "image": "import, list and remove container images of the local store",
+    "explain-pod": "why a pod goes to a node and not to the others, also before it exists",
     "version": "print the version",
     "apiserver": "run only the API server, in the foreground (upstream's flags)",
     "scheduler": "run only the scheduler",
