@@ -66,7 +66,7 @@ def _replicas(errors: ErrorList, spec: Obj) -> None:
     if low is not None and low < 0:
         errors.append(invalid("spec.minReplicas", low, NOT_NEGATIVE))
     if high == 0:
-        errors.append(required("spec.maxReplicas", "must be set and greater than 0"))
+        errors.append(required("spec.maxReplicas"))
     elif high < 0:
         message = "must be greater than or equal to 1"
         errors.append(invalid("spec.maxReplicas", high, message))

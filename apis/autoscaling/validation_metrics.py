@@ -69,8 +69,6 @@ def _metric(errors: ErrorList, metric: Obj, path: str, any_version: bool) -> Non
     kind = metric.get("type") or ""
     if not kind:
         errors.append(required(f"{path}.type", "must specify a metric source type"))
-    if kind not in _FIELDS:
-        errors.append(not_supported(f"{path}.type", kind, tuple(_FIELDS)))
     present = [field for field in _ORDER if metric.get(field) is not None]
     if present:
         first = present[0]

@@ -25,6 +25,12 @@ def set_namespace_defaults(namespace: Obj) -> None:
 
 
 def set_node_defaults(node: Obj) -> None:
+    spec = node.get("spec") or {}
+    first = spec.get("podCIDR")
+    if first and (spec.get("podCIDRs") or [""])[0] != first:
+        spec["podCIDRs"] = [first]
+    elif spec.get("podCIDRs") and not first:
+        spec["podCIDR"] = spec["podCIDRs"][0]
     status = node.get("status")
     if status and status.get("allocatable") is None and status.get("capacity"):
         status["allocatable"] = dict(status["capacity"])

@@ -318,7 +318,7 @@ def validate_log_options(options: Obj) -> ErrorList:
         errors.append(invalid("limitBytes", limit, "must be greater than 0"))
     if since is not None and options.get("sinceTime") is not None:
         message = "at most one of `sinceTime` or `sinceSeconds` may be specified"
-        errors.append(forbidden("", message))
+        errors.append(forbidden("[]", message))
     elif since is not None and since < 1:
         errors.append(invalid("sinceSeconds", since, "must be greater than 0"))
     if options.get("stream") is not None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pilothouse.apimachinery.object import copy_object
 from pilothouse.apimachinery.typeschema import NO_DEFAULT
 from pilothouse.apis.schemas import GoField, definition
-from pilothouse.apiserver.codec.coercion import CustomType
+from pilothouse.apiserver.codec.coercion import CustomType, drops_when_empty
 
 if TYPE_CHECKING:
     from pilothouse.apimachinery.typeschema import TypeSchema
@@ -35,7 +35,9 @@ def _default_built_in(value: Any, schema: TypeSchema) -> None:
     if schema.kind == "object" and isinstance(value, dict):
         for key, field in schema.fields.items():
             if field.default is not NO_DEFAULT and key not in value:
-                value[key] = copy_object(field.default)
+                # A zero that Go would not write (and so nobody manages) is no default.
+                if field.default or not drops_when_empty(field):
+                    value[key] = copy_object(field.default)
             elif key in value and field.kind in _CONTAINERS and _has_defaults(field, set()):
                 _default_built_in(value[key], field)
     elif schema.element is not None and _has_defaults(schema.element, set()):

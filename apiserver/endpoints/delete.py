@@ -22,6 +22,7 @@ async def handle(server: Server, request: Request, served: ServedResource) -> Re
         negotiate(request.headers.get("accept", ""))
     options = parse_delete_options(request)
     write = delete_write(request, served, options)
+    request.warnings += served.store.strategy.warnings_on_delete(options)
     result, deleted = await served.store.delete(write, options)
     # Upstream's one case of 202: the deprecated orphanDependents=false on what still waits.
     accepted = not deleted and options.get("orphanDependents") is False

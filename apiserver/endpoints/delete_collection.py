@@ -35,6 +35,7 @@ async def handle(server: Server, request: Request, served: ServedResource) -> Re
     list_options = parse_list_options(request, served)
     options = parse_delete_options(request)
     write = delete_write(request, served, options)
+    request.warnings += served.store.strategy.warnings_on_delete(options)
     found = await find(served, request.info.namespace, list_options)
     entries = list(found.entries)
     await served.store.delete_collection(write, options, entries)  # type: ignore[arg-type]

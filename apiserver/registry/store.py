@@ -71,6 +71,9 @@ class Admission(Protocol):
 class Store:
     """Everything that can be done to the objects of one kind."""
 
+    versions_differ: bool = False
+    """Other versions have other fields, so that their managers need a look of their own."""
+
     def __init__(
         self,
         served: ServedResource,
@@ -346,6 +349,12 @@ class Store:
         self.strategy.default(obj)
         fill_zero_values(obj, schema)
         return obj
+
+    async def reconcile_managers(self, write: Write, live: Obj, obj: Obj, *, apply: bool) -> None:
+        """Where ``versions_differ``: managedFields of those who speak another version.
+
+        :raises StatusError: 409, an apply would take what they own.
+        """
 
     def update_managed_fields(self, write: Write, old: Obj | None, obj: Obj) -> None:
         schema: TypeSchema = write.served.schema

@@ -60,6 +60,8 @@ class Strategy:
     """Field paths beyond metadata.name and metadata.namespace, e.g. ``spec.nodeName``."""
     ttl_seconds: int = 0
     """Objects are deleted after this long (Events)."""
+    unmanaged_fields: tuple[str, ...] = ()
+    """Top-level fields that clients of the main resource can't set and so never manage."""
     collapsed_zero_fields: tuple[str, ...] = ()
 
     def name_errors(self, name: str, prefix: bool) -> list[str]:
@@ -118,6 +120,10 @@ class Strategy:
         """A changed copy of the live object when its first DELETE only marks it, whatever the
         request's options say (CustomResourceDefinitions)."""
         return None
+
+    def warnings_on_delete(self, options: Obj) -> list[str]:
+        """For any delete, whether or not there is such an object."""
+        return []
 
     def default_propagation(self, obj: Obj) -> str:
         """``orphan`` or ``background``: what a delete without a policy does to dependents."""

@@ -163,6 +163,8 @@ class Update:
             _restore_status(obj, live)
         if not self.managed:
             store.update_managed_fields(write, live, obj)
+        if store.versions_differ:
+            await store.reconcile_managers(write, live, obj, apply=self.managed)
         obj = await _admit(store, write, store.to_storage(write, obj), old)
         dedup_owner_references(obj, write.warnings, after_admission=True)
         kind, status = store.served.gvk.group_kind, self.mode == "status"
@@ -264,7 +266,9 @@ async def _delete_emptied(store: Store, write: Write, key: str, existing: Entry,
     return store.dry_result(key, existing, encode(obj))
 
 
-async def write_through(store: Store, write: Write, change: Callable[[Obj], Obj]) -> Entry:
+async def write_through(
+    store: Store, write: Write, change: Callable[[Obj], Obj], *, tracked: bool = True
+) -> Entry:
     """``Store.write_through``: the same loop without hooks and admission."""
     key = store.served.key(write.namespace, write.name)
     existing = await store.live(key)
@@ -282,7 +286,8 @@ async def write_through(store: Store, write: Write, change: Callable[[Obj], Obj]
                 raise
             existing = fresh
             continue
-        store.update_managed_fields(write, existing.obj, obj)
+        if tracked:
+            store.update_managed_fields(write, existing.obj, obj)
         try:
             return await replace(store, write, key, existing, obj, store.strategy)
         except RevisionConflict as conflict:

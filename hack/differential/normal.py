@@ -20,6 +20,11 @@ _TEXTS = [
     (r"\b(\d+):3\d{4}/(TCP|UDP)", r"\1:PORT/\2"),
     # A patched object that did not fit, whole, in the order of Go's fields.
     (r'Invalid value: "\{\\"apiVersion\\"(.|\n)*\}": ', "Invalid value: OBJECT: "),
+    # An object as the bad value: upstream prints its internal struct, or null for an empty map.
+    (
+        r'((?:Invalid|Unsupported|Duplicate) value: )(?:[{[]([^"]|"([^"\\]|\\.)*")*?[}\]]|null|\{\}|\[\])(?=: |$)',
+        r"\1OBJECT",
+    ),
     # Go's naming of schemes depends on how the program was built.
     (r'in scheme \\?"[^"]*"', "in scheme SCHEME"),
     # What a pod's update changed, as Go prints its own structs.

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from pilothouse.apimachinery.object import Obj
     from pilothouse.apiserver.registry.context import RegistryContext
 
+_PRESERVED = (
+    "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background "
+    "to remove them or set propagationPolicy=Orphan to suppress this warning"
+)
+
 
 class JobStrategy(BuiltInStrategy):
     resource = GroupResource("batch", "jobs")
@@ -49,6 +54,11 @@ class JobStrategy(BuiltInStrategy):
 
     def warnings_on_create(self, context: RegistryContext, obj: Obj) -> list[str]:
         return pod_name_warning(obj, "Pod names and hostnames") + pod_template_warnings(obj)
+
+    def warnings_on_delete(self, options: Obj) -> list[str]:
+        if options.get("propagationPolicy") is None and options.get("orphanDependents") is None:
+            return [_PRESERVED]
+        return []
 
     def default_propagation(self, obj: Obj) -> str:
         return "orphan"

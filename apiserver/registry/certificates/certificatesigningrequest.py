@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pilothouse.apimachinery.names import is_path_segment_name
 from pilothouse.apimachinery.object import copy_object
 from pilothouse.apimachinery.schema import GroupResource
 from pilothouse.apimachinery.timefmt import format_time
@@ -27,9 +28,10 @@ class CertificateSigningRequestStrategy(BuiltInStrategy):
     namespaced = False
     has_generation = False
     selectable_fields = ("spec.signerName",)
+    unmanaged_fields = ("spec", "status")
 
     def name_errors(self, name: str, prefix: bool) -> list[str]:
-        return []
+        return is_path_segment_name(name, prefix=prefix)
 
     def record_requester(self, obj: Obj, user: UserInfo) -> None:
         spec = obj.setdefault("spec", {})

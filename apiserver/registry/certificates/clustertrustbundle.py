@@ -31,7 +31,8 @@ class ClusterTrustBundleStrategy(BuiltInStrategy):
         errors: ErrorList = []
         name, signer = meta(obj).get("name") or "", (obj.get("spec") or {}).get("signerName") or ""
         messages = cluster_trust_bundle_name_messages(name, signer)
-        add_all(errors, "metadata.name", name, messages)
+        if name:  # the general rule speaks of a missing one
+            add_all(errors, "metadata.name", name, messages)
         return errors + validate_trust_bundle(obj)
 
     def check_update(self, obj: Obj, old: Obj) -> ErrorList:

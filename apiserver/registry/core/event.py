@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pilothouse.apimachinery.names import is_path_segment_name
 from pilothouse.apimachinery.object import meta
 from pilothouse.apimachinery.schema import GroupResource
 from pilothouse.apis.core.validation_event import validate_event
@@ -29,6 +30,9 @@ class EventStrategy(BuiltInStrategy):
         "source",
         "type",
     )
+
+    def name_errors(self, name: str, prefix: bool) -> list[str]:
+        return is_path_segment_name(name, prefix=prefix)
 
     def check_create(self, obj: Obj) -> ErrorList:
         return validate_event(obj)

@@ -27,6 +27,7 @@ class NodeStrategy(BuiltInStrategy):
     has_generation = False
     has_status = False
     selectable_fields = ("spec.unschedulable",)
+    unmanaged_fields = ("status",)
 
     def default(self, obj: Obj) -> None:
         set_node_defaults(obj)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pilothouse.apimachinery.names import is_path_segment_name
 from pilothouse.apimachinery.schema import GroupResource
 from pilothouse.apis.policy.validation import (
     validate_pod_disruption_budget,
@@ -22,6 +23,9 @@ _COUNTS = ("disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPo
 class PodDisruptionBudgetStrategy(BuiltInStrategy):
     resource = GroupResource("policy", "poddisruptionbudgets")
     allow_unconditional_update = False
+
+    def name_errors(self, name: str, prefix: bool) -> list[str]:
+        return is_path_segment_name(name, prefix=prefix)
 
     def prepare_for_create(self, context: RegistryContext, obj: Obj) -> None:
         obj["status"] = dict.fromkeys(_COUNTS, 0)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 class VolumeAttachmentStrategy(BuiltInStrategy):
     resource = GroupResource("storage.k8s.io", "volumeattachments")
     namespaced = False
+    has_generation = False
     allow_unconditional_update = False
 
     def check_create(self, obj: Obj) -> ErrorList:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pilothouse.apimachinery.errors import new_bad_request, new_conflict
+from pilothouse.apimachinery.errors import StatusError, new_bad_request, new_conflict
 from pilothouse.apimachinery.object import copy_object
 from pilothouse.apimachinery.schema import GroupResource, GroupVersionKind
 from pilothouse.apimachinery.timefmt import format_time
@@ -75,18 +75,21 @@ async def _bind(
     await server.admission.validate(attributes)
     binding = attributes.obj or binding
     now = format_time(server.clock.now())
-    await pods.store.write_through(write, lambda pod: assigned(pod, binding, now, pods))
+    await pods.store.write_through(
+        write, lambda pod: assigned(pod, binding, now, pods), tracked=False
+    )
     status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}
     return object_response(request, status | {"code": 201}, 201)
 
 
 def _validate(binding: Obj) -> None:
-    """Upstream's errors here are no Status (a 500); we say 400."""
+    """Upstream has no status for these errors."""
     from pilothouse.apis.core.validation_pod import validate_binding
 
     errors = validate_binding(binding)
     if errors:
-        raise new_bad_request(", ".join(str(error) for error in errors))
+        texts = [str(error) for error in errors]
+        raise StatusError(500, "", texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]")
 
 
 def assigned(pod: Obj, binding: Obj, now: str, pods: ServedResource) -> Obj:

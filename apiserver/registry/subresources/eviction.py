@@ -152,7 +152,7 @@ class Evictor:
             self._write.user,
             subresource="status",
             dry_run=self._write.dry_run,
-            manager=self._write.manager,
+            manager="kube-apiserver",  # which does this as its own client
         )
         await budgets.store.write_through(write, change)
 
@@ -179,7 +179,7 @@ class Evictor:
             return marked
 
         if not write.dry_run:
-            entry = await store.write_through(write, mark)
+            entry = await store.write_through(write, mark, tracked=False)
             if (options.get("preconditions") or {}).get("resourceVersion"):
                 options["preconditions"]["resourceVersion"] = str(entry.revision)
         await store.delete(write, options)

@@ -29,13 +29,9 @@ class FinalizeStrategy(DelegatingStrategy):
             obj.pop("status", None)
 
     def validate_update(self, context: RegistryContext, obj: Obj, old: Obj) -> ErrorList:
-        from pilothouse.apimachinery.names import is_qualified_name
-        from pilothouse.apis.meta.errors import add_all
+        from pilothouse.apis.core.validation_namespace import validate_namespace_finalize_update
 
-        errors: ErrorList = []
-        for index, name in enumerate((obj.get("spec") or {}).get("finalizers") or ()):
-            add_all(errors, f"spec.finalizers[{index}]", name, is_qualified_name(name))
-        return errors
+        return validate_namespace_finalize_update(obj)
 
 
 async def handle(server: Server, request: Request, served: ServedResource) -> Response:

@@ -31,7 +31,7 @@ TEXT = "text/plain"
 
 
 async def handle(server: Server, request: Request, served: ServedResource) -> Response:
-    params = log_params(request.query)
+    params = log_params(request.query, request.info.name)
     pod = await live_pod(request, served)
     container = container_of(pod, request.query_value("container"))
     node = (pod.get("spec") or {}).get("nodeName")
@@ -86,7 +86,7 @@ async def _text(response: Response) -> str:
     return data.decode("utf-8", "replace").strip()
 
 
-def log_params(query: Query) -> list[tuple[str, str]]:
+def log_params(query: Query, pod: str) -> list[tuple[str, str]]:
     """PodLogOptions for the kubelet. :raises StatusError: 400, 422 (ValidatePodLogOptions)."""
     params = [
         (name, "true") for name in ("follow", "previous", "timestamps") if parse_bool(query, name)
@@ -100,7 +100,7 @@ def log_params(query: Query) -> list[tuple[str, str]]:
         options["stream"] = query["stream"][0]
     errors = validate_log_options(options)
     if errors:
-        raise new_invalid(GroupKind("", "PodLogOptions"), "", errors)
+        raise new_invalid(GroupKind("", "PodLogOptions"), pod, errors)
     params += [(name, str(value)) for name, value in numbers.items() if value is not None]
     if moment:
         try:

@@ -15,9 +15,11 @@ from pilothouse.apimachinery.errors import (
     new_not_found,
 )
 from pilothouse.apimachinery.labels import parse_selector, selector_from_label_selector
+from pilothouse.apimachinery.managedfields import manager as field_manager
 from pilothouse.apimachinery.object import copy_object, get_nested, set_nested
 from pilothouse.apimachinery.patch.errors import PatchError
 from pilothouse.apimachinery.schema import GroupKind, GroupResource, GroupVersionKind
+from pilothouse.apimachinery.timefmt import format_time
 from pilothouse.apis.meta.errors import invalid
 from pilothouse.apiserver.codec.decode import CoercionError, coerce
 from pilothouse.apiserver.endpoints.body import decode_kind
@@ -146,7 +148,48 @@ async def _patch(server: Server, request: Request, served: ServedResource) -> Re
         _check(scale, request)
         return scale
 
+    if kind == APPLY_PATCH and not served.resource.custom:
+        return await _apply(server, request, served, options, patch)
     return await _write(server, request, served, options, wanted, "PatchOptions")
+
+
+async def _apply(
+    server: Server, request: Request, served: ServedResource, options: WriteOptions, patch: Obj
+) -> Response:
+    """Server-side apply: who manages the workload's replicas manages the Scale's."""
+    from pilothouse.apiserver.registry.subresources.scale_fields import managers_of_scale, take_over
+
+    live_entries: list[Obj] = []
+
+    def wanted(live: Obj) -> Obj:
+        live["metadata"]["managedFields"] = managers_of_scale(live_entries)
+        try:
+            scale = field_manager.apply(
+                live,
+                copy_object(patch),
+                _schema(),
+                manager=options.field_manager,
+                api_version=KIND.api_version,
+                time=format_time(server.clock.now()),
+                force=bool(options.force),
+                subresource="scale",
+            )
+        except field_manager.ApplyConflict as error:
+            raise error.to_status_error() from error
+        scale = coerce(copy_object(scale), _schema())
+        _check(scale, request)
+        return scale
+
+    def parent_of(parent: Obj, scale: Obj) -> None:
+        entries = scale["metadata"].get("managedFields") or []
+        version = served.api_version
+        parent["metadata"]["managedFields"] = take_over(live_entries, entries, version)
+
+    def look(live: Obj) -> None:
+        live_entries[:] = live["metadata"].get("managedFields") or []
+
+    hooks = (look, parent_of)
+    return await _write(server, request, served, options, wanted, "PatchOptions", hooks)
 
 
 class _ScaleView:
@@ -182,7 +225,9 @@ async def _write(
     options: WriteOptions,
     wanted: Callable[[Obj], Obj],
     kind: str,
+    hooks: tuple[Callable[[Obj], None], Callable[[Obj, Obj], None]] | None = None,
 ) -> Response:
+    """``hooks`` of an apply: see the live workload; set the managers of the new one."""
     write = new_write(server, request, served, options, kind)
     write.kind, write.view = KIND, _ScaleView(served)
     paths = _paths(served)
@@ -191,6 +236,8 @@ async def _write(
         if live is None:
             resource = GroupResource(served.gvr.group, f"{served.gvr.resource}/scale")
             raise new_not_found(resource, request.info.name)
+        if hooks is not None:
+            hooks[0](live)
         scale = wanted(scale_of(live, served))
         given = scale["metadata"].get("uid")
         if given and given != live["metadata"].get("uid"):
@@ -202,7 +249,9 @@ async def _write(
         replicas = (scale.get("spec") or {}).get("replicas") or 0
         set_nested(parent, *_path(paths, "specReplicasPath"), value=replicas)
         parent["metadata"]["resourceVersion"] = scale["metadata"].get("resourceVersion") or ""
+        if hooks is not None:
+            hooks[1](parent, scale)
         return parent
 
-    entry, _ = await served.store.update(write, mutate)
+    entry, _ = await served.store.update(write, mutate, managed=hooks is not None)
     return object_response(request, scale_of(shared(served, entry), served))

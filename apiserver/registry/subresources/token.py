@@ -38,7 +38,7 @@ GROUP = "authentication.k8s.io"
 _KIND = GroupKind(GROUP, "TokenRequest")
 _MINIMUM_SECONDS = 600
 _MAXIMUM_SECONDS = 1 << 32
-_DEFAULT_SECONDS = 3600
+DEFAULT_SECONDS = 3600
 _WEBHOOK_KINDS = ("ValidatingWebhookConfiguration", "MutatingWebhookConfiguration")
 
 
@@ -93,7 +93,7 @@ class TokenIssuer:
         spec: Obj = dict(request.get("spec") or {})
         spec["audiences"] = list(spec.get("audiences") or self._api_audiences)
         if spec.get("expirationSeconds") is None:
-            spec["expirationSeconds"] = _DEFAULT_SECONDS
+            spec["expirationSeconds"] = DEFAULT_SECONDS
         problems = validate_token_request({"spec": spec})
         if problems:
             raise errors.new_invalid(_KIND, "", problems)
@@ -164,7 +164,7 @@ class TokenIssuer:
             obj = self._get(NODES, "", target)
             bound = BoundObjects(node=obj)
         else:
-            prefix = f"{group}/{version}" if group else version
+            prefix = f"{group}/{version}"
             text = f"cannot bind token to object of type {prefix}, Kind={kind}"
             if prefix == "admissionregistration.k8s.io/v1" and kind in _WEBHOOK_KINDS:
                 text += " (feature gate APIServerWebhookAuthenticationToken is disabled)"

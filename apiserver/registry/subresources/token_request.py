@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pilothouse.apimachinery.managedfields import manager as field_manager
 from pilothouse.apimachinery.schema import GroupVersionKind
+from pilothouse.apimachinery.timefmt import format_time
 from pilothouse.apiserver.endpoints.body import decode_kind
-from pilothouse.apiserver.endpoints.options import parse_write_options
+from pilothouse.apiserver.endpoints.options import manager_name, parse_write_options
 from pilothouse.apiserver.endpoints.responses import object_response
+from pilothouse.apiserver.registry.subresources.token import DEFAULT_SECONDS
 from pilothouse.apiserver.registry.write import Write
 
 if TYPE_CHECKING:
@@ -36,6 +39,18 @@ async def handle(server: Server, request: Request, served: ServedResource) -> Re
         options=options.wire("CreateOptions"),
         warnings=request.warnings,
         kind=_KIND,
+    )
+    spec = obj.setdefault("spec", {})
+    if spec.get("expirationSeconds") is None:
+        spec["expirationSeconds"] = DEFAULT_SECONDS
+    field_manager.update(
+        None,
+        obj,
+        schema,
+        manager=manager_name(options, request.headers.get("user-agent", "")),
+        api_version=_KIND.api_version,
+        time=format_time(server.clock.now()),
+        subresource="token",
     )
     attributes = write.attributes("CREATE", obj, None)
     await server.admission.admit(attributes)
