@@ -43,6 +43,9 @@ class ServerConfig:
     etcd_keyfile: str = ""
     etcd_compaction_interval: float = 300
     event_ttl: float = 3600
+    endpoint_reconciler_type: Literal["lease", "master-count", "none"] = "lease"
+    encryption_provider_config: str = ""
+    encryption_provider_config_automatic_reload: bool = False
     # authentication
     anonymous_auth: bool = True
     token_auth_file: str = ""
@@ -197,6 +200,7 @@ _HELP = {
     "durability": "SQLite: normal survives a crash of the process, full one of the machine",
     "response_compression": "gzip answers over 128 KiB for clients that accept it",
     "event_ttl": "how long events are kept",
+    "encryption_provider_config": "file that says which kinds are encrypted in the store, and how",
     "authorization_mode": "Node, RBAC, ABAC, Webhook, AlwaysAllow, AlwaysDeny; in this order",
     "authorization_config": "file with the chain of authorizers; instead of --authorization-mode",
     "authorization_policy_file": "policies, one JSON object a line, for mode ABAC",
@@ -223,6 +227,11 @@ _DURATIONS = frozenset(
         "audit_webhook_initial_backoff",
     )
 )
+_CHOICES = {
+    "storage": ("memory", "sqlite", "etcd"),
+    "durability": ("normal", "full"),
+    "endpoint_reconciler_type": ("lease", "master-count", "none"),
+}
 _REPEATED = frozenset(("service_account_key_file", "service_account_issuer"))
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -269,9 +278,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
             parser.add_argument(flag, type=int, **options)
         elif isinstance(default, tuple):
             parser.add_argument(flag, action="append", metavar="LIST", **options)
-        elif name in ("storage", "durability"):
-            choices = ("memory", "sqlite", "etcd") if name == "storage" else ("normal", "full")
-            parser.add_argument(flag, choices=choices, **options)
+        elif name in _CHOICES:
+            parser.add_argument(flag, choices=_CHOICES[name], **options)
         else:
             parser.add_argument(flag, **options)
 

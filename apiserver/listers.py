@@ -7,8 +7,10 @@ resource's cache is started by ``subscribe``, or by ``ensure``; before it is rea
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Any
 
+from pilothouse.apiserver.storage.errors import Untransformable
 from pilothouse.apiserver.storage.keys import list_prefix, object_key
 
 if TYPE_CHECKING:
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from pilothouse.apiserver.registry.resources import ResourceRegistry, ServedResource
     from pilothouse.apiserver.storage.cacher.cacher import Cacher
     from pilothouse.componentbase.tasks import TaskOwner
+
+log = logging.getLogger(__name__)
 
 
 class CacheListers:
@@ -86,7 +90,12 @@ class CacheListers:
         """Waits for the caches and subscriptions that have been asked for so far."""
         while self._starting:
             waiting, self._starting = self._starting, []
-            await asyncio.gather(*waiting)
+            for outcome in await asyncio.gather(*waiting, return_exceptions=True):
+                if isinstance(outcome, Untransformable):
+                    # Nobody can read these objects, but all others can be served.
+                    log.error("%s", outcome)
+                elif isinstance(outcome, BaseException):
+                    raise outcome
 
     async def ensure(self, *resources: GroupResource) -> None:
         """Starts the caches of ``resources`` and waits until they can be read."""

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from pilothouse.apiserver.aggregator.aggregator import Aggregator
     from pilothouse.apiserver.aggregator.remote_openapi import RemoteOpenAPI
     from pilothouse.apiserver.audit.auditor import Auditor
+    from pilothouse.apiserver.bootstrap.kubernetes_service import KubernetesService
     from pilothouse.apiserver.config import ServerConfig
     from pilothouse.apiserver.flowcontrol.controller import FlowController
     from pilothouse.apiserver.flowcontrol.ensure import BootstrapKeeper
@@ -113,6 +114,7 @@ class APIServer:
         self.flow_control: FlowController | None = None
         """Priority and fairness, unless it is off."""
         self._keeper: BootstrapKeeper | None = None
+        self.kubernetes_service: KubernetesService | None = None
         self.stopping = False
         self._http: HTTPServer | None = None
         self._tls: ssl.SSLContext | None = None
@@ -159,6 +161,10 @@ class APIServer:
         from pilothouse.apiserver.registry.subresources.token import build_token_issuer
 
         config, context, listers = self.config, self.context, self.listers
+        if config.encryption_provider_config:
+            from pilothouse.apiserver.storage.encryption.build import build_encryption
+
+            context.encryption = build_encryption(config, self.clock, self.tasks)
         self.kinds = kinds = Kinds(
             self.registry, self.storage, context, writes=measured_storage(self)
         )
@@ -258,6 +264,14 @@ class APIServer:
         await self.listers.ensure(SERVICES)
         allocators.rebuild(self.listers.list(SERVICES))
         self.context.allocators = allocators
+        if not self.storage.synchronous_watch:
+            from pilothouse.apiserver.registry.core import shared_allocations as shared
+
+            guard = shared.SharedAllocations(
+                self.storage, self.storage, self.clock, self.random
+            )
+            await guard.repair(self.listers)
+            shared.follow(self.listers, allocators)
 
     def _install_routes(self) -> None:
         from pilothouse.apiserver.endpoints.discovery import Discovery
@@ -374,6 +388,8 @@ class APIServer:
         """Ends everything that ``start`` began; safe after a failed start."""
         self.ready = False
         self.stopping = True
+        if self.kubernetes_service is not None:
+            await self.kubernetes_service.leave()
         for part in (self._keeper, self.flow_control):
             if part is not None:
                 part.stop()

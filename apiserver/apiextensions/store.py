@@ -45,6 +45,8 @@ class CustomStore(Store):
         context: RegistryContext,
         admission: Admission,
     ) -> None:
+        if context.encryption is not None:
+            storage = context.encryption.wrap(storage, served.group_resource)
         self.kind = kind
         self._version = served.gvr.version
         self._api_version = served.api_version
@@ -64,6 +66,7 @@ class CustomStore(Store):
         )
         if self._converting is not None:
             self._converting.known = cacher.get
+            self.versions_differ = True
         super().__init__(served, storage, cacher, context, admission)
 
     # stored bytes → this version
@@ -140,8 +143,35 @@ class CustomStore(Store):
             raise interpret(error, "get", self.resource, "") from error
         return self.cacher.written(key, value, revision)
 
+    async def reconcile_managers(self, write: Write, live: Obj, obj: Obj, *, apply: bool) -> None:
+        from pilothouse.apimachinery.managedfields.apply import ApplyConflict
+        from pilothouse.apiserver.apiextensions import foreign_managers as foreign
+
+        comparisons = {}
+        for api_version in foreign.foreign_versions(obj, self._api_version):
+            schema = self.kind.schemas.get(api_version.rpartition("/")[2])
+            if schema is None:
+                continue
+            try:
+                old, new = await self.kind.converter.convert_all([live, obj], api_version)
+            except StorageError:
+                continue  # as upstream: tracking does not stop a write
+            found = foreign.compare_in(
+                schema.coerce(old, None), schema.coerce(new, None), schema.node
+            )
+            if found is not None:
+                comparisons[api_version] = found
+        if comparisons:
+            refuse = apply and not write.force
+            try:
+                foreign.reconcile(obj, comparisons, refuse=refuse)
+            except ApplyConflict as error:
+                raise error.to_status_error() from error
+
     async def outdated(self, key: str) -> bool:
         """Writing an object without changing it brings it to the storage version."""
+        if await super().outdated(key):
+            return True
         if not self.kind.migrating:
             return False
         found = await self._stored.get(key)

@@ -25,3 +25,5 @@ class RegistryContext:
     """``apiserver/config.py`` ServerConfig."""
     webhooks: Any = None
     """``apiserver/webhook/client.py`` WebhookClient, once something has called a webhook."""
+    encryption: Any = None
+    """``storage/encryption/storage.py`` Encryption, when kinds are encrypted at rest."""

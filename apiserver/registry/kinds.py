@@ -6,8 +6,9 @@ used. Served versions that share their stored objects share one :class:`Store`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+from pilothouse.apimachinery.schema import GroupResource
 from pilothouse.apis.resources import BUILT_IN
 from pilothouse.apiserver.registry.resources import ServedResource
 from pilothouse.apiserver.registry.store import Store
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pilothouse.apiserver.registry.strategy import Strategy
     from pilothouse.apiserver.storage.interfaces import Storage
 
+_SERVICES = GroupResource("", "services")
 _INDEXED_FIELDS = ("metadata.name", "spec.nodeName")
 """Fields that watches select by often: the cache only asks the watchers that such a value
 concerns (upstream's IndexerFuncs)."""
@@ -70,15 +72,32 @@ class Kinds:
         store = self._stores.get(served.prefix)
         if store is None:
             stored = self._stored(served)
+            storage, writes = self._storage, self._writes
+            if (encryption := self._context.encryption) is not None:
+                storage = encryption.wrap(storage, stored.group_resource)
+                writes = encryption.wrap(writes, stored.group_resource)
             cacher = Cacher(
-                self._storage,
+                storage,
                 served.prefix,
                 clock=self._context.clock,
                 indexers=lambda: _indexers(stored.strategy),
             )
-            store = Store(stored, self._writes, cacher, self._context, _Late(self))
+            store = self._new_store(stored, writes, cacher)
             self._stores[served.prefix] = store
         return store
+
+    def _new_store(self, stored: ServedResource, writes: Storage, cacher: Cacher) -> Store:
+        if not self._storage.synchronous_watch and stored.group_resource == _SERVICES:
+            from pilothouse.apiserver.registry.core.shared_allocations import (
+                SharedAllocations,
+                SharedServiceStore,
+            )
+
+            context = self._context
+            guarded = SharedAllocations(writes, self._storage, context.clock, context.random)
+            storage = cast("Storage", guarded)
+            return SharedServiceStore(stored, storage, cacher, context, _Late(self))
+        return Store(stored, writes, cacher, self._context, _Late(self))
 
     def _stored(self, served: ServedResource) -> ServedResource:
         """The served resource whose version is the stored one."""

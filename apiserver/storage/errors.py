@@ -7,6 +7,7 @@ StorageError
 ├── FutureRevision     revision not reached yet
 ├── OutcomeUnknown     the store did not answer in time: the write may have happened
 ├── Unavailable        no store reachable
+├── Untransformable    encrypted with a key that is not at hand; the message is upstream's
 ├── Corrupt            damaged data; the message says what to do
 └── Unconvertible      a custom object can't be had in the version that is asked for
 """
@@ -54,6 +55,10 @@ class OutcomeUnknown(StorageError):
 
 
 class Unavailable(StorageError):
+    pass
+
+
+class Untransformable(StorageError):
     pass
 
 

@@ -1,0 +1,1 @@
+"""Encryption at rest: what is configured, the ciphers, and the store that applies them."""
