@@ -18,6 +18,7 @@ from pilothouse.apiserver.authentication.build import flag_list
 
 if TYPE_CHECKING:
     from pilothouse.apimachinery.object import Obj
+    from pilothouse.apiserver.bootstrap.leases import MasterLeases
     from pilothouse.apiserver.server import APIServer
 
 log = logging.getLogger(__name__)
@@ -59,7 +60,7 @@ def wanted_service(ip: str, port: int) -> Obj:
     return {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec}
 
 
-def wanted_endpoints(address: str, port: int) -> Obj:
+def wanted_endpoints(addresses: list[str], port: int) -> Obj:
     labels = {_SKIP_MIRROR: "true"}
     return {
         "apiVersion": "v1",
@@ -67,21 +68,21 @@ def wanted_endpoints(address: str, port: int) -> Obj:
         "metadata": {"name": NAME, "namespace": NAMESPACE, "labels": labels},
         "subsets": [
             {
-                "addresses": [{"ip": address}],
+                "addresses": [{"ip": address} for address in addresses],
                 "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
             }
         ],
     }
 
 
-def wanted_slice(address: str, port: int) -> Obj:
+def wanted_slice(addresses: list[str], port: int) -> Obj:
     labels = {"kubernetes.io/service-name": NAME}
     return {
         "apiVersion": "discovery.k8s.io/v1",
         "kind": "EndpointSlice",
         "metadata": {"name": NAME, "namespace": NAMESPACE, "labels": labels},
-        "addressType": f"IPv{ip_address(address).version}",
-        "endpoints": [{"addresses": [address], "conditions": {"ready": True}}],
+        "addressType": f"IPv{ip_address(addresses[0]).version}",
+        "endpoints": [{"addresses": [a], "conditions": {"ready": True}} for a in addresses],
         "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
     }
 
@@ -125,15 +126,21 @@ class KubernetesService:
         self._client = server.local_client(user_agent="kube-apiserver")
         self._busy = False
         self._again = False
+        self._leases: MasterLeases | None = None
+        self._addresses: list[str] = []
+        """Of all live servers, by their leases; empty: only our own counts."""
 
     def wanted(self) -> list[tuple[GroupVersionResource, Obj]]:
         config, port = self._server.config, self._server.port
         target = port or int(getattr(config, "secure_port", 0) or 0) or 6443
         found = [(SERVICES, wanted_service(first_service_ip(config), target))]
         address = endpoint_address(config)
-        if address and port:
-            found.append((ENDPOINTS, wanted_endpoints(address, port)))
-            found.append((SLICES, wanted_slice(address, port)))
+        if config.endpoint_reconciler_type == "none":
+            return found
+        addresses = self._addresses or ([address] if address else [])
+        if addresses and port:
+            found.append((ENDPOINTS, wanted_endpoints(addresses, port)))
+            found.append((SLICES, wanted_slice(addresses, port)))
         return found
 
     async def reconcile(self) -> None:
@@ -150,11 +157,38 @@ class KubernetesService:
 
     async def start(self) -> None:
         """Writes them, and from now on watches over them."""
+        await self._join()
         resources = [resource.group_resource for resource, _ in self.wanted()]
         await self._server.listers.ensure(*resources)
         await self.reconcile()
         for resource in resources:
             self._server.listers.subscribe(resource, self._changed)
+
+    async def _join(self) -> None:
+        """Takes a lease, when other servers may use the same store."""
+        server = self._server
+        address = endpoint_address(server.config)
+        shared = not server.storage.synchronous_watch
+        if not (shared and address and server.config.endpoint_reconciler_type == "lease"):
+            return
+        from pilothouse.apiserver.bootstrap.leases import MasterLeases
+
+        self._leases = leases = MasterLeases(server, address, self._lease_change)
+        await leases.renew()
+        self._addresses = await leases.alive()
+        server.tasks.start(leases.run(), "master-lease")
+
+    def _lease_change(self, addresses: list[str]) -> None:
+        if addresses and addresses != self._addresses:
+            self._addresses = addresses
+            self._wake()
+
+    async def leave(self) -> None:
+        """This server is about to stop: nobody is to be led to it any more."""
+        if self._leases is not None:
+            leases, self._leases = self._leases, None
+            await leases.remove()
+            await self.reconcile()
 
     def _changed(self, event_type: str, obj: Obj, old: Obj | None) -> None:
         metadata = obj["metadata"]
@@ -163,6 +197,9 @@ class KubernetesService:
         # Another server of the cluster may have other wishes: only what is gone is put back.
         if event_type != "DELETED":
             return
+        self._wake()
+
+    def _wake(self) -> None:
         self._again = True
         if not self._busy and self._server.ready:
             self._busy = True

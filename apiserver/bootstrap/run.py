@@ -44,14 +44,19 @@ async def run_bootstrap(server: APIServer) -> None:
     client = server.local_client(user_agent=MANAGER)
     server.admission.hooks.client = client
     server.admission.hooks.resources_for_kind = server_resources(server)
+    server.kubernetes_service = KubernetesService(server)
     await ensure_namespaces(server, client)
     await asyncio.gather(
         ensure_rbac(server),
         ensure_priority_classes(server, client),
         ensure_service_cidr(server, client),
         ensure_authentication_config_map(server, client),
-        KubernetesService(server).start(),
+        server.kubernetes_service.start(),
     )
+    if not server.storage.synchronous_watch:
+        from pilothouse.apiserver.bootstrap.leases import IdentityLease
+
+        server.tasks.start(IdentityLease(server).run(), "identity-lease")
 
 
 def server_resources(
