@@ -196,6 +196,8 @@ class WriteOptions:
     field_manager: str = ""
     field_validation: str = "Warn"
     force: bool | None = None
+    asked_validation: str = ""
+    """``field_validation`` as the request has it, if it does."""
 
     def wire(self, kind: str) -> Obj:
         """As admission plugins see it."""
@@ -204,6 +206,8 @@ class WriteOptions:
             options["dryRun"] = ["All"]
         if self.field_manager:
             options["fieldManager"] = self.field_manager
+        if self.asked_validation:
+            options["fieldValidation"] = self.asked_validation
         return options
 
 
@@ -229,7 +233,7 @@ def parse_write_options(query: Query, kind: str, *, apply: bool = False) -> Writ
         errors.append(not_supported("fieldValidation", validation, _FIELD_VALIDATION))
     if errors:
         raise new_invalid(GroupKind(META, kind), "", errors)
-    return WriteOptions(bool(dry_run), manager, validation or "Warn", force)
+    return WriteOptions(bool(dry_run), manager, validation or "Warn", force, validation)
 
 
 def _dry_run_errors(values: list[str]) -> ErrorList:

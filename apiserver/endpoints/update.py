@@ -65,7 +65,9 @@ def new_write(
         subresource=info.subresource,
         dry_run=options.dry_run,
         manager=manager_name(options, request.headers.get("user-agent", "")),
-        options=options.wire(kind),
+        # Admission is told of a patch as of the update that it is.
+        options=options.wire("UpdateOptions" if kind == "PatchOptions" else kind),
+        force=bool(options.force),
         warnings=request.warnings,
         audit_annotations=request.audit_annotations,
         authorize_create=authorize_create,

@@ -176,6 +176,8 @@ class Store:
     async def create_admitted(self, write: Write, obj: Obj) -> Entry:
         """From prepare on: ``obj`` has passed mutating admission."""
         metadata = obj["metadata"]
+        # Admission may have moved the object to where its user must not write.
+        ensure_namespace(metadata, write.namespace if self.strategy.namespaced else "")
         dedup_owner_references(obj, write.warnings, after_admission=True)
         fill_system_fields(metadata, self.context)
         generated = bool(metadata.get("generateName")) and not metadata.get("name")
@@ -183,7 +185,7 @@ class Store:
             metadata["name"] = generate_name(metadata["generateName"], self.context.random)
         kind = self.served.gvk.group_kind
         self.strategy.record_requester(obj, write.user)
-        before_create(self.strategy, self.context, kind, obj, write.warnings)
+        before_create(self._hooks(write), self.context, kind, obj, write.warnings)
         if self.strategy.has_status:
             fill_status(obj, self.served.schema)
         await self.admission.validate(write.attributes("CREATE", obj, None))
@@ -272,7 +274,7 @@ class Store:
         sub-resources that validate by rules of their own.
         """
         may_create = force_create or (mode == "main" and self.strategy.allow_create_on_update)
-        hooks = strategy or self.strategy
+        hooks = strategy or self._hooks(write)
         return await Update(self, write, mutate, mode, managed, hooks, may_create, uid).run()
 
     async def write_through(
@@ -366,10 +368,18 @@ class Store:
             api_version=write.served.api_version,
             time=format_time(self.context.clock.now()),
             subresource=write.subresource,
-            reset_fields=[(field,) for field in self._unmanaged(write)],
+            reset_fields=[tuple(path.split(".")) for path in self._unmanaged(write)],
         )
+
+    def _hooks(self, write: Write) -> Strategy:
+        """Events are checked more strictly when they come by way of their own group."""
+        if write.served.gvr.group == "events.k8s.io":
+            return write.served.strategy
+        return self.strategy
 
     def _unmanaged(self, write: Write) -> tuple[str, ...]:
         if write.subresource == "finalize":
             return ("status",)
+        if write.subresource == "status":
+            return self.strategy.unmanaged_status_fields
         return () if write.subresource else self.strategy.unmanaged_fields

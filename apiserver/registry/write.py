@@ -45,6 +45,8 @@ class Write:
     """Asked before an update or apply creates. :raises StatusError: 403."""
     kind: GroupVersionKind | None = None
     """What admission is told when a sub-resource's kind is not the resource's."""
+    force: bool = False
+    """Of an apply: fields of other managers may be taken."""
     view: View | None = None
     """As what admission sees the objects of such a sub-resource."""
 
@@ -52,6 +54,9 @@ class Write:
         name = self.name
         if not name and obj is not None:
             name = obj["metadata"].get("name") or ""
+        options = self.options
+        if operation == "CREATE" and options.get("kind") == "UpdateOptions":
+            options = {**options, "kind": "CreateOptions"}
         return Attributes(
             operation,
             self.kind or self.served.gvk,
@@ -63,7 +68,7 @@ class Write:
             old,
             self.user,
             self.dry_run,
-            self.options,
+            options,
             self.warnings,
             self.audit_annotations,
         )

@@ -254,6 +254,31 @@ async def test_apply_in_another_version(client: LocalClient, crd: Any) -> None:
     assert (entry["manager"], entry["apiVersion"]) == ("tester", "example.com/v2")
 
 
+def owned(obj: dict[str, Any]) -> dict[str, list[str]]:
+    """Which fields of the spec each manager owns."""
+    found = {}
+    for entry in obj["metadata"]["managedFields"]:
+        fields = entry["fieldsV1"].get("f:spec") or {}
+        found[entry["manager"]] = sorted(fields)
+    return found
+
+
+async def test_managers_of_other_versions(client: LocalClient, crd: Any) -> None:
+    first = widget("a", hostPort="h:80", size=3)
+    await client.patch(V1, "a", first, APPLY, "default", field_manager="one")
+    second = widget("a", "v2", host="i")
+    with pytest.raises(StatusError) as caught:
+        await client.patch(V2, "a", second, APPLY, "default", field_manager="two")
+    assert caught.value.code == 409
+    assert caught.value.message == (
+        'Apply failed with 1 conflict: conflict with "one": .spec.hostPort'
+    )
+    made = await client.patch(V2, "a", second, APPLY, "default", field_manager="two", force=True)
+    assert owned(made) == {"one": ["f:size"], "two": ["f:host"]}
+    made = await client.patch(V2, "a", {"spec": {"size": 4}}, MERGE, "default", field_manager="x")
+    assert owned(made) == {"two": ["f:host"], "x": ["f:size"]}
+
+
 async def test_storage_version_moves_on(
     server: APIServer, client: LocalClient, crd: Any, make: Any, hooks: WebhookServer
 ) -> None:

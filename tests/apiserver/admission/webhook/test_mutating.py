@@ -250,6 +250,24 @@ async def test_managed_fields_that_a_patch_breaks_are_restored(
     assert [entry["manager"] for entry in made["metadata"]["managedFields"]] == ["me"]
 
 
+async def test_options_of_patches(
+    client: LocalClient, hooks: WebhookServer, configure: Any, config_map: Any
+) -> None:
+    hooks.on("/m", lambda review: allowed())
+    await configure.mutating(configure.spec("/m"))
+    apply: Any = "application/apply-patch+yaml"
+    await client.patch(
+        CONFIG_MAPS, "a", config_map(), apply, "default", field_manager="me", force=True
+    )
+    await client.patch(CONFIG_MAPS, "a", {"data": {"a": "b"}}, MERGE, "default")
+    first, second = (review["request"] for review in hooks.reviews["/m"])
+    assert (first["operation"], second["operation"]) == ("CREATE", "UPDATE")
+    kind = {"apiVersion": "meta.k8s.io/v1", "fieldManager": "me"}
+    assert first["options"] == {"kind": "CreateOptions", **kind}
+    assert second["options"]["kind"] == "UpdateOptions"
+    assert second["oldObject"]["metadata"]["name"] == "a" and "data" not in second["oldObject"]
+
+
 async def test_nothing_is_asked_for_what_no_rule_concerns(
     server: APIServer, client: LocalClient, hooks: WebhookServer, configure: Any
 ) -> None:
