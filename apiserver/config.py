@@ -105,6 +105,7 @@ class ServerConfig:
     )
     proxy_client_cert_file: str = ""
     proxy_client_key_file: str = ""
+    resource_metrics: bool = True
     # audit
     audit_policy_file: str = ""
     audit_log_path: str = ""
@@ -200,6 +201,7 @@ _HELP = {
     "durability": "SQLite: normal survives a crash of the process, full one of the machine",
     "response_compression": "gzip answers over 128 KiB for clients that accept it",
     "event_ttl": "how long events are kept",
+    "resource_metrics": "serve metrics.k8s.io from the kubelets, as metrics-server does",
     "encryption_provider_config": "file that says which kinds are encrypted in the store, and how",
     "authorization_mode": "Node, RBAC, ABAC, Webhook, AlwaysAllow, AlwaysDeny; in this order",
     "authorization_config": "file with the chain of authorizers; instead of --authorization-mode",

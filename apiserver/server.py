@@ -237,7 +237,8 @@ class APIServer:
         from pilothouse.apiserver.aggregator.aggregator import Aggregator
         from pilothouse.apiserver.aggregator.metrics.group import served as metrics_resources
 
-        self.registry.add(*metrics_resources())
+        if self.config.resource_metrics:
+            self.registry.add(*metrics_resources())
         aggregator = Aggregator(self)
         self.discovery.remote = aggregator
         await aggregator.start()

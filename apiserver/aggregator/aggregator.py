@@ -63,7 +63,8 @@ class Aggregator:
         ]
         self._autoregister = AutoRegister(self._server, self._client, self._current, names)
         self._autoregister.start()
-        self._server.tasks.start(self._ensure_role(), "metrics-reader")
+        if self._server.config.resource_metrics:
+            self._server.tasks.start(self._ensure_role(), "metrics-reader")
 
     async def _ensure_role(self) -> None:
         from pilothouse.apiserver.aggregator.metrics.group import ensure_role
