@@ -211,7 +211,6 @@ _CLASSES: dict[str, tuple[type, ...]] = {
     "bytes": (bytes,),
     "bool": (bool,),
     "double": (float,),
-    "list": (list, tuple),
     "map": (dict,),
 }
 
@@ -219,13 +218,14 @@ _CLASSES: dict[str, tuple[type, ...]] = {
 def fits(type_: Type, value: Any) -> bool:
     """Whether a value may be of a type, as far as its own class tells."""
     kind = type_.kind
+    if kind == "list":
+        inner = type_.params[0]
+        if not isinstance(value, (list, tuple)):
+            return False
+        return inner.kind in ("param", "dyn") or all(fits(inner, each) for each in value)
     classes = _CLASSES.get(kind)
     if classes is not None:
-        if not isinstance(value, classes):
-            return False
-        if kind == "list" and value and type_.params[0].kind not in ("param", "dyn"):
-            return all(fits(type_.params[0], each) for each in value)
-        return True
+        return isinstance(value, classes)
     if kind in ("dyn", "any", "param"):
         return True
     return type_name(value) == type_.name or type_name(value) == kind
@@ -248,7 +248,8 @@ _SELF_CHECKING = (
 def _dispatcher(function: str, overloads: tuple[Overload, ...]) -> Callable[..., Any]:
     def dispatch(*args: Any) -> Any:
         for overload in overloads:
-            if all(map(fits, overload.args, args)):
+            pairs = zip(overload.args, args, strict=True)
+            if all(fits(wanted, value) for wanted, value in pairs):
                 return overload.call(*args)
         kinds = ", ".join(type_name(arg) for arg in args)
         raise EvaluationError(f"no such overload: {function}({kinds})")

@@ -101,9 +101,7 @@ BY_FUNCTION: dict[str, CallCost] = {
     "check": _check,
     "fieldSelector": _selector,
     "labelSelector": _selector,
-    **dict.fromkeys(
-        ("isSorted", "sum", "max", "min", "indexOf", "lastIndexOf", "includes"), _traverse
-    ),
+    **dict.fromkeys(("isSorted", "sum", "max", "min", "indexOf", "lastIndexOf"), _traverse),
     **dict.fromkeys(
         ("url", "lowerAscii", "upperAscii", "substring", "trim", "jsonpatch.escapeKey"), _first
     ),

@@ -26,7 +26,7 @@ _ALWAYS_ONE = frozenset(
     "isLessThan compareTo add sub major minor patch getScheme getHostname getHost getPort "
     "getEscapedPath getQuery".split()
 )
-_TRAVERSALS = frozenset("isSorted sum max min indexOf lastIndexOf includes".split())
+_TRAVERSALS = frozenset("isSorted sum max min indexOf lastIndexOf".split())
 _CONVERSIONS = frozenset(
     "cidr isIP isCIDR quantity isQuantity semver isSemver url jsonpatch.escapeKey ip".split()
 )
@@ -53,7 +53,7 @@ def library_estimate(
     if function == "_==_":
         return _equality(args)
     if target is not None and function in _TRAVERSALS:
-        return _traversal(sizes, function, target)
+        return _traversal(sizes, target)
     if function in _CONVERSIONS and args:
         size = _size(sizes, args[0])
         kept = size if function in ("url", "jsonpatch.escapeKey") else None
@@ -80,14 +80,14 @@ def _element(node: Node) -> Node | None:
     return Node(path, node.type.params[0], None, None)
 
 
-def _traversal(sizes: Sizes, function: str, target: Node) -> Call:
+def _traversal(sizes: Sizes, target: Node) -> Call:
     element, size = _element(target), _size(sizes, target)
     if element is not None:
         cost = ONE
         if element.type.kind in ("string", "bytes"):
             cost = cost.plus(_size(sizes, element).factor(STRING_FACTOR))
         return Call(size.times(cost))
-    return Call(size if function == "includes" else size.factor(STRING_FACTOR))
+    return Call(size.factor(STRING_FACTOR))
 
 
 def _equality(args: list[Node]) -> Call | None:

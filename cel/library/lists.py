@@ -1,4 +1,8 @@
-"""Lists: Kubernetes' functions (version 1) and cel-go's extension (version 3), and sets."""
+"""Lists: Kubernetes' functions and cel-go's extension (version 3), and sets.
+
+``includes`` is new in v1.37, which takes it in expressions that are stored already, but not in
+new ones; so nothing here has it.
+"""
 
 from __future__ import annotations
 
@@ -68,12 +72,6 @@ def _last_index_of(values: list[Any], wanted: Any) -> int:
         if equals(values[at], wanted):
             return at
     return -1
-
-
-def _includes(target: Any, wanted: Any) -> bool:
-    if isinstance(target, (list, tuple)):
-        return contains(target, wanted)
-    return equals(target, wanted)
 
 
 def _slice(values: list[Any], start: int, end: int) -> list[Any]:
@@ -166,7 +164,6 @@ def rows() -> Iterator[tuple[str, str, Callable[..., Any]]]:
         yield f"list_{kind}_sum_{kind}", f"list({kind})|sum() -> {kind}", _sum(zero)
     yield "list_a_index_of_int", "list(A)|indexOf(A) -> int", _index_of
     yield "list_a_last_index_of_int", "list(A)|lastIndexOf(A) -> int", _last_index_of
-    yield "list_includes_dyn_dyn", "dyn|includes(dyn) -> bool", _includes
     yield "list_slice", "list(T)|slice(int, int) -> list(T)", _slice
     yield "list_flatten", "list(list(T))|flatten() -> list(T)", _flatten
     yield "list_flatten_int", "list(dyn)|flatten(int) -> list(dyn)", _flatten

@@ -185,7 +185,7 @@ def _parses(parse: Callable[[str], object]) -> Callable[[Any], bool]:
 
 
 def _is_canonical(text: Any) -> bool:
-    return str(_ip(text)) == text
+    return bool(str(_ip(text)) == text)
 
 
 def _contains_ip(cidr: CIDR, ip: Any) -> bool:
