@@ -329,4 +329,4 @@ def _actions(errors: ErrorList, actions: list[str], path: str) -> None:
         )
         errors.append(invalid(path, actions, message))
     if not seen:
-        errors.append(required(path, "at least one validation action is required"))
+        errors.append(required(path))

@@ -166,6 +166,7 @@ class Update:
         if store.versions_differ:
             await store.reconcile_managers(write, live, obj, apply=self.managed)
         obj = await _admit(store, write, store.to_storage(write, obj), old)
+        ensure_namespace(obj["metadata"], write.namespace if store.strategy.namespaced else "")
         dedup_owner_references(obj, write.warnings, after_admission=True)
         kind, status = store.served.gvk.group_kind, self.mode == "status"
         before_update(hooks, store.context, kind, obj, old, write.warnings, status=status)

@@ -56,6 +56,10 @@ class Inputs:
         """The same for match conditions, which have no namespaceObject."""
         return replace(self, request=request, namespace=None)
 
+    def without_authorizer(self) -> Inputs:
+        """What messageExpressions and auditAnnotations see, though variables are theirs, too."""
+        return replace(self, authorizer=None)
+
     def activation(self) -> dict[str, Any]:
         values: dict[str, Any] = {
             "object": self.object,

@@ -25,6 +25,18 @@ if TYPE_CHECKING:
 _NO_JSON = "JSONPath valueExpression evaluated to a type that could not marshal to JSON"
 
 
+_NULL_INSTEAD = {
+    "object": "map, got &{NULL_VALUE}",
+    "map": "map, got &{NULL_VALUE}",
+    "list": "list, got &{NULL_VALUE}",
+    "boolean": "boolean, got &{NULL_VALUE}",
+    "string": "string, got &value.valueUnstructured{Value:0}",
+    "integer": "numeric (int or float), got structpb.NullValue",
+    "number": "numeric (int or float), got structpb.NullValue",
+}
+"""What Go says about CEL's null in a place of these kinds."""
+
+
 class MutationError(Exception):
     """A patch that cannot be applied; the policy's failurePolicy says what that means."""
 
@@ -43,6 +55,7 @@ def apply_configuration(obj: Obj, configuration: Any, schema: TypeSchema) -> Obj
         "kind": obj.get("kind"),
     }
     try:
+        _complete(patch, schema, "")
         validate(patch, schema)
     except TypedError as error:
         raise MutationError(
@@ -59,6 +72,31 @@ def apply_configuration(obj: Obj, configuration: Any, schema: TypeSchema) -> Obj
     except TypedError as error:
         raise MutationError(f"error applying patch: failed to merge patch: {error}") from error
     return merged
+
+
+def _complete(value: Any, schema: TypeSchema, path: str) -> None:
+    """Empty text for required key fields that list items lack: the published schemas, which
+    upstream merges by, have that default. :raises TypedError: a null, which is no value."""
+    if value is None:
+        wanted = _NULL_INSTEAD.get(schema.kind)
+        if wanted is not None:
+            raise TypedError(f"{path}: expected {wanted}")
+    elif type(value) is dict:
+        for key, member in value.items():
+            _complete(member, typed.child_schema(schema, key), f"{path}.{key}")
+    elif type(value) is list and schema.kind == "list":
+        element = schema.element or ANY
+        for i, item in enumerate(value):
+            if type(item) is dict and schema.list_type == "map":
+                _complete_keys(item, schema.map_keys, element)
+            _complete(item, element, f"{path}[{i}]")
+
+
+def _complete_keys(item: Obj, keys: Iterable[str], element: TypeSchema) -> None:
+    for key in keys:
+        field = element.fields.get(key)
+        if key in element.required and field is not None and field.kind == "string":
+            item.setdefault(key, "")
 
 
 def _atomic(value: Any, schema: TypeSchema, path: str) -> list[str]:

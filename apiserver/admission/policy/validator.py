@@ -80,6 +80,7 @@ class Validator:
             results, remaining = scope.run(self._expressions, budget)
         except OutOfBudgetError as error:
             return self._failed(str(error))
+        scope = Scope(inputs.without_authorizer(), self._variables)
         decisions = self._decide(scope, results, remaining)
         try:
             values, _ = scope.run(self._annotations, budget)

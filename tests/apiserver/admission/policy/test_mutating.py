@@ -173,3 +173,16 @@ async def test_deletes_have_nothing_to_mutate(policies: Any) -> None:
     await policies.client.delete(CONFIG_MAPS, "c", "default")
     with pytest.raises(StatusError, match="not found"):
         await policies.client.get(CONFIG_MAPS, "c", "default")
+
+
+async def test_objects_stay_in_their_namespace(policies: Any) -> None:
+    await policies.config_map("before")
+    await policies.mutating("p", "Object{metadata: Object.metadata{namespace: 'other'}}")
+    message = (
+        "the namespace of the provided object does not match the namespace sent on the request"
+    )
+    status = await policies.refused("c")
+    assert (status["code"], status["message"]) == (400, message)
+    changed = {"metadata": {"name": "before", "namespace": "default"}, "data": {"a": "b"}}
+    with pytest.raises(StatusError, match=message):
+        await policies.client.update(CONFIG_MAPS, changed)

@@ -104,6 +104,21 @@ def test_objects_must_be_named_by_their_place() -> None:
     )
 
 
+def test_null_is_no_value() -> None:
+    with pytest.raises(MutationError) as refused:
+        applied("Object{metadata: Object.metadata{labels: null}}")
+    assert str(refused.value) == (
+        "error applying patch: failed to convert patch object to typed object: .metadata.labels: "
+        "expected map, got &{NULL_VALUE}"
+    )
+
+
+def test_items_without_their_key_are_for_validation_to_refuse() -> None:
+    pod = f"Object.spec.template.spec{{containers: [{CONTAINER}{{image: '3'}}]}}"
+    containers = applied(CONTAINERS % pod)["spec"]["template"]["spec"]["containers"]
+    assert containers[2] == {"name": "", "image": "3"}
+
+
 def test_expressions_see_the_object_and_variables() -> None:
     more = "Object{spec: Object.spec{replicas: variables.n + 1}}"
     variables = [{"name": "n", "expression": "object.spec.replicas"}]

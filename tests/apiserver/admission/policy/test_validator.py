@@ -159,6 +159,20 @@ def test_a_variable_that_fails_names_itself() -> None:
     )
 
 
+def test_messages_do_not_reach_the_authorizer_by_variables() -> None:
+    class Authorizer:
+        def check(self, **_: Any) -> tuple[bool, str]:
+            return False, ""
+
+    allowed = "authorizer.group('').resource('pods').check('get').allowed()"
+    policy = spec(
+        {"expression": "variables.may", "messageExpression": "string(variables.may)"},
+        variables=[{"name": "may", "expression": allowed}],
+    )
+    decision = only(policy, authorizer=Authorizer())
+    assert decision == Decision(True, "failed expression: variables.may", "Invalid")
+
+
 def test_audit_annotations() -> None:
     def annotations(value: str, **more: Any) -> tuple[Annotation, ...]:
         items = [{"key": "k", "valueExpression": value}]
