@@ -12,6 +12,7 @@ from pilothouse.apimachinery.schema import GroupResource
 from pilothouse.apiserver.admission.plugin import NODES, PODS, Plugin, refuse
 from pilothouse.apiserver.authorization.interfaces import AuthorizationAttributes, Decision
 from pilothouse.apiserver.authorization.node import LEASE_NAMESPACE, node_of_user
+from pilothouse.apiserver.authorization.remote import resolve
 from pilothouse.apiserver.pod_references import config_map_names, secret_names
 from pilothouse.componentbase.der import pem_blocks, read_request_subject
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from pilothouse.apimachinery.object import Obj
     from pilothouse.apiserver.admission.interfaces import Attributes
+    from pilothouse.apiserver.authorization.interfaces import Authorizer
 
 MIRROR = "kubernetes.io/config.mirror"
 _RESTRICTED = "node-restriction.kubernetes.io"
@@ -62,6 +64,8 @@ _API_PROJECTIONS = {
 
 class NodeRestriction(Plugin):
     def set_up(self) -> None:
+        self._authorizer: Authorizer | None = None
+        """As the check that runs right now (without waiting) sees it."""
         self._checks: dict[str, Callable[[str, Attributes], None]] = {
             "pods": self._pods,
             "nodes": self._nodes,
@@ -86,7 +90,13 @@ class NodeRestriction(Plugin):
                 await self.listed(resource)
         check = self._checks.get(attributes.resource.resource)
         if check is not None:
-            check(node, attributes)
+            checked = check
+
+            def ask(view: Any) -> None:
+                self._authorizer = view
+                checked(node, attributes)
+
+            await resolve(self.context.hooks.authorizer, ask)
 
     def _existing_pod(self, attributes: Attributes, name: str) -> Obj:
         pod = self.listers.get(PODS, attributes.namespace, name)
@@ -275,7 +285,7 @@ class NodeRestriction(Plugin):
             raise refuse(attributes, reason)
 
     def _allowed(self, attributes: Attributes, verb: str, resource: str, name: str) -> bool:
-        authorizer = self.context.hooks.authorizer
+        authorizer = self._authorizer
         if authorizer is None:
             return False
         question = AuthorizationAttributes(

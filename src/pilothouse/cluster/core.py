@@ -217,6 +217,7 @@ class ClusterCore:
             service_account_key_file=(str(pki.sa_pub),),
             service_account_signing_key_file=str(pki.sa_key),
             service_cluster_ip_range=config.service_cidr,
+            enable_bootstrap_token_auth=True,
             enable_admission_plugins=("NodeRestriction",) if self.nodes is not None else (),
             # Without controllers nobody makes the default ServiceAccounts (as in envtest).
             disable_admission_plugins=()
