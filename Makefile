@@ -12,12 +12,12 @@ help: ## what there is
 
 $(STAMP): pyproject.toml hack/install_system.sh
 	@hack/install_system.sh runtime
-	@hack/install_python.sh "$(PYTHON)" etcd,cel,descriptions
+	@hack/install_python.sh "$(PYTHON)" etcd,descriptions
 	@touch $@
 
 $(TEST_STAMP): pyproject.toml hack/install_system.sh hack/install_python.sh
 	@hack/install_system.sh test
-	@hack/install_python.sh "$(PYTHON)" etcd,cel,descriptions,test
+	@hack/install_python.sh "$(PYTHON)" etcd,descriptions,test
 	@touch $@ $(STAMP)
 
 up: $(STAMP) ## install what is missing and start a cluster (UP_FLAGS="--nodes 2" …)

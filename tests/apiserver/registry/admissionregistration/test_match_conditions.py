@@ -6,8 +6,6 @@ import pytest
 
 from pilothouse.apiserver.registry.admissionregistration.match_conditions import expression_errors
 
-pytest.importorskip("cel_expr_python")
-
 
 def configuration(expression):
     return {"webhooks": [{"matchConditions": [{"name": "c", "expression": expression}]}]}
