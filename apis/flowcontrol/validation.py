@@ -78,8 +78,7 @@ def validate_priority_level(level: Obj) -> ErrorList:
         errors.append(invalid("spec.type", kind, message))
     if kind == "Exempt":
         if limited is not None:
-            message = "must be nil if the type is not Limited"
-            errors.append(forbidden("spec.limited", message))
+            errors.append(forbidden("spec.limited", ""))
         if exempt is not None:
             _shares(errors, exempt, "spec.exempt")
     elif kind == "Limited":
@@ -134,8 +133,7 @@ def _response(errors: ErrorList, response: Obj, path: str) -> None:
     kind, queuing = response.get("type") or "", response.get("queuing")
     if kind == "Reject":
         if queuing is not None:
-            message = "must be nil if limited.limitResponse.type is not Limited"
-            errors.append(forbidden(f"{path}.queuing", message))
+            errors.append(forbidden(f"{path}.queuing", ""))
     elif kind == "Queue":
         if queuing is None:
             message = "must not be empty if limited.limitResponse.type is Limited"

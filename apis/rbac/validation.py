@@ -16,8 +16,8 @@ GROUP = "rbac.authorization.k8s.io"
 
 
 def set_binding_defaults(binding: Obj) -> None:
-    role = binding.get("roleRef")
-    if role is not None and not role.get("apiGroup"):
+    role = binding.setdefault("roleRef", {})
+    if not role.get("apiGroup"):
         role["apiGroup"] = GROUP
     for subject in binding.get("subjects") or ():
         if not subject.get("apiGroup") and subject.get("kind") in ("User", "Group"):
@@ -36,13 +36,16 @@ def validate_role(role: Obj, *, namespaced: bool) -> ErrorList:
             message = "at least one clusterRoleSelector required if aggregationRule is non-nil"
             errors.append(required(path, message))
         for i, selector in enumerate(selectors):
+            known = len(errors)
             check.label_selector(errors, selector, f"{path}[{i}]")
+            if len(errors) > known:
+                errors.append(invalid(f"{path}[{i}]", None, "invalid label selector."))
     return errors
 
 
 def _rule(errors: ErrorList, rule: Obj, namespaced: bool, path: str) -> None:
     if not rule.get("verbs"):
-        errors.append(required(f"{path}.verbs", "verbs must contain at least one value"))
+        errors.append(required(f"{path}.verbs"))
     urls = rule.get("nonResourceURLs")
     if urls:
         if namespaced:

@@ -48,7 +48,7 @@ class AutoscalerConverter:
         if metrics:
             spec["metrics"] = metrics
         if kept.get(_BEHAVIOR):
-            spec["behavior"] = kept[_BEHAVIOR]
+            spec["behavior"] = _wire_behavior(kept[_BEHAVIOR])
         result = {**obj, "apiVersion": "autoscaling/v2", "metadata": metadata, "spec": spec}
         status = dict(obj.get("status") or {})
         current = list(kept.get(_CURRENT) or ())
@@ -87,6 +87,8 @@ class AutoscalerConverter:
         keep[_CURRENT] = currents
         keep[_CONDITIONS] = status.pop("conditions", None)
         annotations = dict(obj["metadata"].get("annotations") or {})
+        if keep[_BEHAVIOR]:
+            keep[_BEHAVIOR] = _internal_behavior(keep[_BEHAVIOR])
         for key, value in keep.items():
             if value:
                 annotations[key] = json.dumps(value, separators=(",", ":"))
@@ -94,9 +96,41 @@ class AutoscalerConverter:
         if annotations:
             metadata["annotations"] = annotations
         result = {**obj, "apiVersion": "autoscaling/v1", "metadata": metadata, "spec": spec}
+        if "status" in obj:
+            status.setdefault("currentReplicas", 0)
         if status or "status" in obj:
             result["status"] = status
         return result
+
+
+_RULES = ("stabilizationWindowSeconds", "selectPolicy", "policies", "tolerance")
+
+
+def _internal_behavior(behavior: Obj) -> Obj:
+    """As upstream's annotation has it: the internal struct with its field names."""
+    shown: Obj = {}
+    for direction in ("scaleUp", "scaleDown"):
+        rules = behavior.get(direction)
+        if rules is not None:
+            rules = {_upper(key): rules.get(key) for key in _RULES}
+            policies = rules["Policies"]
+            fields = ("type", "value", "periodSeconds")
+            if policies is not None:
+                rules["Policies"] = [{_upper(f): p.get(f) for f in fields} for p in policies]
+        shown[_upper(direction)] = rules
+    return shown
+
+
+def _wire_behavior(shown: Any) -> Any:
+    """Back to the wire form; Go reads keys in any case."""
+    if isinstance(shown, dict):
+        pairs = ((key[:1].lower() + key[1:], value) for key, value in shown.items())
+        return {key: _wire_behavior(value) for key, value in pairs if value is not None}
+    return [_wire_behavior(item) for item in shown] if isinstance(shown, list) else shown
+
+
+def _upper(key: str) -> str:
+    return key[:1].upper() + key[1:]
 
 
 def _take_annotations(metadata: Obj) -> tuple[Obj, dict[str, Any]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pilothouse.apimachinery.quantity import canonical
 from pilothouse.apimachinery.timefmt import human_duration
 from pilothouse.apiserver.registry.printing import (
     NO_DICT,
@@ -149,12 +148,6 @@ def csi_driver(obj: Obj, now: datetime) -> list[Any]:
         ",".join(spec.get("volumeLifecycleModes") or ()) or NONE,
         age(obj, now),
     ]
-
-
-def csi_storage_capacity(obj: Obj, now: datetime) -> list[Any]:
-    capacity = obj.get("capacity")
-    shown = UNSET if capacity is None else canonical(capacity)
-    return [name(obj), obj.get("storageClassName") or "", shown]
 
 
 def storage_version(obj: Obj, now: datetime) -> list[Any]:

@@ -76,7 +76,6 @@ _ROWS = {
             "volumeattachments": "VolumeAttachment volume_attachment",
             "csinodes": "CSINode csi_node",
             "csidrivers": "CSIDriver csi_driver",
-            "csistoragecapacities": "CSIStorageCapacity csi_storage_capacity",
         },
         "rbac.authorization.k8s.io": {
             "rolebindings": "RoleBinding role_binding",

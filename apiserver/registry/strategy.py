@@ -61,7 +61,9 @@ class Strategy:
     ttl_seconds: int = 0
     """Objects are deleted after this long (Events)."""
     unmanaged_fields: tuple[str, ...] = ()
-    """Top-level fields that clients of the main resource can't set and so never manage."""
+    """Field paths that clients of the main resource can't set and so never manage."""
+    unmanaged_status_fields: tuple[str, ...] = ()
+    """The same of ``/status``, beyond what it ignores of any kind."""
     collapsed_zero_fields: tuple[str, ...] = ()
 
     def name_errors(self, name: str, prefix: bool) -> list[str]:

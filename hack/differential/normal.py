@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+_OBJECT = r'[{[](?:[^"]|"(?:[^"\\]|\\.)*")*?[}\]]|null|\{\}|\[\]'
 _TEXTS = [
     (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "UID"),
     (r"20[2-9]\d-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)", "TIME"),
@@ -20,11 +21,13 @@ _TEXTS = [
     (r"\b(\d+):3\d{4}/(TCP|UDP)", r"\1:PORT/\2"),
     # A patched object that did not fit, whole, in the order of Go's fields.
     (r'Invalid value: "\{\\"apiVersion\\"(.|\n)*\}": ', "Invalid value: OBJECT: "),
+    # Immutable fields: upstream often shows null.
+    (r"Invalid value: .*?: field is immutable", "Invalid value: OBJECT: field is immutable"),
+    (r"in record \(\d+\)", "in record (RV)"),
+    # What an update changed, as we print it.
+    (r"\n  \{\n(.|\n)*", ""),
     # An object as the bad value: upstream prints its internal struct, or null for an empty map.
-    (
-        r'((?:Invalid|Unsupported|Duplicate) value: )(?:[{[]([^"]|"([^"\\]|\\.)*")*?[}\]]|null|\{\}|\[\])(?=: |$)',
-        r"\1OBJECT",
-    ),
+    (rf"((?:Invalid|Unsupported|Duplicate) value: )(?:{_OBJECT})(?=: |$)", r"\1OBJECT"),
     # Go's naming of schemes depends on how the program was built.
     (r'in scheme \\?"[^"]*"', "in scheme SCHEME"),
     # What a pod's update changed, as Go prints its own structs.

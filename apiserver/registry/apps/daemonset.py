@@ -30,15 +30,18 @@ class DaemonSetStrategy(BuiltInStrategy):
 
     def default(self, obj: Obj) -> None:
         set_daemon_set_defaults(obj)
+        metadata = obj.setdefault("metadata", {})
+        if GENERATION not in (metadata.get("annotations") or {}):
+            _set_template_generation(obj, 0)  # as upstream's conversion: its writer manages it
 
     def prepare_for_create(self, context: RegistryContext, obj: Obj) -> None:
-        _set_template_generation(obj, 1)
+        _set_template_generation(obj, max(_template_generation(obj), 1))
         fields = ("currentNumberScheduled", "desiredNumberScheduled", "numberMisscheduled")
         obj["status"] = {**dict.fromkeys(fields, 0), "numberReady": 0}
 
     def prepare_for_update(self, context: RegistryContext, obj: Obj, old: Obj) -> None:
         """The template's generation is the server's: it grows when the template changes."""
-        generation = int((meta(old).get("annotations") or {}).get(GENERATION) or 1)
+        generation = _template_generation(old) or 1
         new, before = obj.get("spec") or {}, old.get("spec") or {}
         if not semantic_equal(new.get("template"), before.get("template")):
             generation += 1
@@ -55,6 +58,11 @@ class DaemonSetStrategy(BuiltInStrategy):
 
     def warnings_on_create(self, context: RegistryContext, obj: Obj) -> list[str]:
         return pod_template_warnings(obj)
+
+
+def _template_generation(obj: Obj) -> int:
+    text = (meta(obj).get("annotations") or {}).get(GENERATION) or ""
+    return int(text) if text.isascii() and text.isdigit() else 0
 
 
 def _set_template_generation(obj: Obj, generation: int) -> None:

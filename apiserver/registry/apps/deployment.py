@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 class DeploymentStrategy(BuiltInStrategy):
     resource = GroupResource("apps", "deployments")
+    unmanaged_status_fields = ("metadata.labels",)
 
     def default(self, obj: Obj) -> None:
         set_deployment_defaults(obj)

@@ -65,7 +65,7 @@ class IPAllocator:
                 f"the provided IP ({ip}) is not in the valid range. "
                 f"The range of valid IPs is {self.network}"
             )
-        if number in self._taken:
+        if number in self._taken and not dry_run:  # nor does upstream's dry run look
             raise AllocationError("provided IP is already allocated")
         if not dry_run:
             self._taken.add(number)
