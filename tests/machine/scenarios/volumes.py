@@ -65,8 +65,11 @@ spec:
 """  # noqa: E501
 
 
-def ready(count: int) -> bool:
-    return jsonpath("{.status.readyReplicas}", "statefulset", "db") == str(count)
+def ready() -> bool:
+    """Both pods are there, stay, and are ready."""
+    present = [p for p in pods("app=db") if "deletionTimestamp" not in p["metadata"]]
+    conditions = [c for p in present for c in p["status"].get("conditions", ())]
+    return [c["status"] for c in conditions if c["type"] == "Ready"] == ["True"] * 2
 
 
 def log_of(name: str) -> list[str]:
@@ -81,11 +84,11 @@ second = jsonpath("{.items[1].metadata.name}", "nodes")
 manifest = MANIFEST.replace("LOCAL", str(local)).replace("NODE", second)
 run("kubectl", "--context", NAME, "apply", "-f", "-", input=manifest)
 kubectl("wait", "--for=condition=Ready", "pod/reader", "--timeout=30s")
-until(lambda: ready(2), "both pods are ready", 40)
+until(ready, "both pods are ready", 40)
 nodes = {p["metadata"]["name"]: p["spec"]["nodeName"] for p in pods("app=db")}
 
 kubectl("delete", "pod", "db-0", "db-1")
-until(lambda: ready(2), "both pods are back", 40)
+until(ready, "both pods are back", 40)
 again = {p["metadata"]["name"]: p["spec"]["nodeName"] for p in pods("app=db")}
 logs = {name: log_of(name) for name in nodes}
 outside = kubectl("exec", "db-0", "--", "cat", "/all/inner/log").splitlines()
