@@ -23,6 +23,7 @@ from pilothouse.controllermanager.pods import is_terminal
 from pilothouse.kubeclient.discovery import APIResource, discover
 from pilothouse.kubeclient.interfaces import DeleteOptions
 from pilothouse.kubeclient.resources import (
+    API_SERVICES,
     CUSTOM_RESOURCE_DEFINITIONS,
     NAMESPACES,
     PODS,
@@ -147,6 +148,7 @@ class NamespaceController(Controller):
         self._crds = self.watch(
             CUSTOM_RESOURCE_DEFINITIONS, self._forget, self._forget_both, self._forget
         )
+        self.watch(API_SERVICES, self._forget, self._forget_both, self._forget)
         self.watch(PODS, None, None, self._pod_gone)
         self._discovered: Discovered | None = None
         self._waiting: set[str] = set()

@@ -127,6 +127,9 @@ VOLUME_ATTRIBUTES_CLASSES = _resource(
     "storage.k8s.io", "v1", "volumeattributesclasses", "VolumeAttributesClass", namespaced=False
 )
 RUNTIME_CLASSES = _resource("node.k8s.io", "v1", "runtimeclasses", "RuntimeClass", namespaced=False)
+API_SERVICES = _resource(
+    "apiregistration.k8s.io", "v1", "apiservices", "APIService", namespaced=False
+)
 CUSTOM_RESOURCE_DEFINITIONS = _resource(
     "apiextensions.k8s.io",
     "v1",

@@ -23,7 +23,7 @@ from pilothouse.controllermanager.garbage_collector.graph import (
 )
 from pilothouse.controllermanager.garbage_collector.graph_builder import IGNORED, GraphBuilder
 from pilothouse.kubeclient.interfaces import DeleteOptions
-from pilothouse.kubeclient.resources import CUSTOM_RESOURCE_DEFINITIONS
+from pilothouse.kubeclient.resources import API_SERVICES, CUSTOM_RESOURCE_DEFINITIONS
 
 if TYPE_CHECKING:
     from pilothouse.kubeclient.discovery import APIResource
@@ -72,6 +72,12 @@ class GarbageCollector(Controller):
         self._crds = self.watch(
             CUSTOM_RESOURCE_DEFINITIONS, self._crd_changed, self._crd_updated, self._crd_changed
         )
+        self.watch(
+            API_SERVICES,
+            self._api_service_changed,
+            self._api_service_updated,
+            self._api_service_changed,
+        )
         self._held_back: dict[str, None] | None = {}
         """Keys that came up before the graph was complete; None once it is."""
 
@@ -91,6 +97,15 @@ class GarbageCollector(Controller):
 
     def _crd_updated(self, old: Obj, new: Obj) -> None:
         if _served(old) != _served(new):
+            self._crd_changed(new)
+
+    def _api_service_changed(self, api_service: Obj) -> None:
+        """What other servers serve is in discovery only; our own groups come with CRDs."""
+        if _remote(api_service) is not None:
+            self._crd_changed(api_service)
+
+    def _api_service_updated(self, old: Obj, new: Obj) -> None:
+        if _remote(old) != _remote(new):
             self._crd_changed(new)
 
     def _accept(self, commands: Sequence[Command]) -> None:
@@ -321,6 +336,15 @@ class GarbageCollector(Controller):
         except StatusError as error:
             if not is_not_found(error):
                 raise
+
+
+def _remote(api_service: Obj) -> object:
+    """Where a group version is served and whether it can be reached; None when it is ours."""
+    service = (api_service.get("spec") or {}).get("service")
+    if service is None:
+        return None
+    conditions = (api_service.get("status") or {}).get("conditions") or ()
+    return service, [c.get("status") for c in conditions if c.get("type") == "Available"]
 
 
 def _served(crd: Obj) -> object:
