@@ -32,6 +32,8 @@ class ServerConfig:
     min_request_timeout: float = 1800
     request_timeout: float = 60
     shutdown_delay_duration: float = 0
+    shutdown_send_retry_after: bool = False
+    profiling: bool = False
     response_compression: bool = False
     # storage
     storage: StorageKind = "memory"

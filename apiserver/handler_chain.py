@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from pilothouse.apiserver.endpoints.handler import APIHandler, Server
     from pilothouse.apiserver.metrics import APIServerMetrics, RequestSeries
     from pilothouse.apiserver.request.context import Query
+    from pilothouse.apiserver.shutdown import Drain
     from pilothouse.componentbase.serving.interfaces import HTTPRequest
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -82,12 +83,16 @@ class HTTPEdge:
         self._activity = server.activity
         self._server = server
         self._api = api
+        self._drain: Drain = server.services["drain"]
         self._metrics: APIServerMetrics = server.services["metrics"]
         self._infos: dict[tuple[str, bytes], tuple[RequestInfo, RequestSeries | None]] = {}
         """Of targets without a query: the same few are asked for again and again."""
 
     async def handle(self, request: HTTPRequest) -> Response:
         start = perf_counter()
+        drain = self._drain
+        if drain.refusing and (refusal := drain.refusal(request)) is not None:
+            return refusal
         try:
             inner, series = self._request(request)
         except StatusError as error:
@@ -96,10 +101,12 @@ class HTTPEdge:
             return await self._long_running(inner, series, request)
         activity = self._activity
         activity.begin("request")
+        drain.in_flight += 1
         try:
             response = await self._chain(inner)
         finally:
             activity.end("request")
+            drain.left()
         # What is measured costs less than a microsecond (hack/bench/metrics_cost.py).
         user = inner.impersonator or inner.user
         metrics = self._metrics

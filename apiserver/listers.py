@@ -86,6 +86,11 @@ class CacheListers:
         following = _subscribe_when_ready(cacher, served.prefix, handler)
         self._starting.append(self._tasks.start(following, f"follow-{served.gvr.resource}"))
 
+    @property
+    def starting(self) -> int:
+        """Caches that have been asked for and are not ready yet."""
+        return sum(not cacher.ready for cacher in self._wanted.values())
+
     async def settled(self) -> None:
         """Waits for the caches and subscriptions that have been asked for so far."""
         while self._starting:

@@ -34,6 +34,7 @@ from pilothouse.apiserver.registry.context import RegistryContext
 from pilothouse.apiserver.registry.kinds import Kinds
 from pilothouse.apiserver.registry.resources import ResourceRegistry
 from pilothouse.apiserver.request.context import Response, UserInfo
+from pilothouse.apiserver.shutdown import Drain, install_checks, keep_last, shut_down
 from pilothouse.apiserver.storage.compaction import compactor_for, run_compaction
 from pilothouse.apiserver.storage.factory import StorageConfig, open_storage
 from pilothouse.componentbase.activity import ActivityTracker
@@ -115,7 +116,9 @@ class APIServer:
         """Priority and fairness, unless it is off."""
         self._keeper: BootstrapKeeper | None = None
         self.kubernetes_service: KubernetesService | None = None
+        self.drain = Drain(send_retry_after=config.shutdown_send_retry_after)
         self.stopping = False
+        """True: /readyz fails; nothing new is begun."""
         self._http: HTTPServer | None = None
         self._tls: ssl.SSLContext | None = None
         self.port = 0
@@ -196,6 +199,7 @@ class APIServer:
             self.tasks,
             services={
                 "metrics": self.measurements,
+                "drain": self.drain,
                 "authenticator": authenticator,
                 "reviews": ReviewServices(authenticator, self.authorizer, self.clock),
                 "tokens": build_token_issuer(
@@ -247,7 +251,7 @@ class APIServer:
             missing = aggregator.unregistered()
             return f"missing APIService: {missing}" if missing else None
 
-        self.health["readyz"].checks["autoregister-completion"] = registered
+        keep_last(self.health, "autoregister-completion", registered)
         return aggregator
 
     def _webhooks(self) -> WebhookClient:
@@ -294,6 +298,11 @@ class APIServer:
             self.api.routes[path] = application.handle
 
         install_metrics(self)
+        install_checks(self, self.health)
+        if self.config.profiling:
+            from pilothouse.apiserver.endpoints import debug
+
+            debug.install(self.server, self.api)
 
     def _install_openapi(self) -> None:
         """Documents are made on first use: their modules are not imported here."""
@@ -384,6 +393,10 @@ class APIServer:
         if self.auditor is not None:
             handler = AuditedHandler(self.server, self.api)
         return LocalClient(handler, user, self.activity, user_agent)
+
+    async def shut_down(self) -> None:
+        """As SIGTERM asks for: nobody's request fails that could be finished."""
+        await shut_down(self)
 
     async def stop(self, grace: float = 2.0) -> None:
         """Ends everything that ``start`` began; safe after a failed start."""

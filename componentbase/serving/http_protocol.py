@@ -252,6 +252,8 @@ class HTTPProtocol(asyncio.Protocol):
             disconnected=self.is_closed,
         )
         keep_alive = parser.should_keep_alive() and upgrade is None
+        if self.server.draining:
+            keep_alive = False
         if self.busy:
             self.waiting.append((request, keep_alive))
             self.transport.pause_reading()

@@ -41,6 +41,8 @@ class HTTPServer:
         self.connections: set[HTTPProtocol] = set()
         self.taken_over: set[asyncio.Transport] = set()
         self.stopping = False
+        self.draining = False
+        """True: answers say ``Connection: close``; whoever comes back should go elsewhere."""
         self._servers: list[asyncio.Server | TLSListener] = []
         self._sweeper: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -91,6 +93,11 @@ class HTTPServer:
         """Where we listen now."""
         names = [s.getsockname() for server in self._servers for s in server.sockets]
         return [(str(n[0]), int(n[1])) for n in names if isinstance(n, tuple)]
+
+    def stop_listening(self) -> None:
+        """Takes no new connections; those that are open stay."""
+        for server in self._servers:
+            server.close()
 
     async def stop(self, grace: float = 2.0) -> None:
         """Stops listening, ends streams, waits up to ``grace`` for the rest, then cuts."""

@@ -42,6 +42,7 @@ async def serve(config: server_config.ServerConfig, stopping: asyncio.Event) -> 
         tune_garbage_collector()
         log.info("serving at %s", server.url)
         await stopping.wait()
+        await server.shut_down()
     finally:
         await server.stop()
     return 0
