@@ -6,6 +6,7 @@ the validating phase it is the same question.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pilothouse.apimachinery.errors import new_invalid
@@ -17,12 +18,14 @@ from pilothouse.apiserver.admission.plugin import (
     Plugin,
 )
 from pilothouse.apiserver.authorization.interfaces import AuthorizationAttributes, Decision
+from pilothouse.apiserver.authorization.remote import resolve
 from pilothouse.apiserver.authorization.union import PRIVILEGED_GROUP
 
 if TYPE_CHECKING:
     from pilothouse.apimachinery.errors import StatusError
     from pilothouse.apimachinery.object import Obj
     from pilothouse.apiserver.admission.interfaces import Attributes
+    from pilothouse.apiserver.authorization.interfaces import Authorizer
     from pilothouse.apiserver.request.context import UserInfo
 
 _EVERYTHING = "permission for all groups, versions and resources"
@@ -30,6 +33,9 @@ _EVERYTHING = "permission for all groups, versions and resources"
 
 class PolicyParamAccess(Plugin):
     async def validate(self, attributes: Attributes) -> None:
+        await resolve(self.context.hooks.authorizer, partial(self._check, attributes))
+
+    def _check(self, attributes: Attributes, authorizer: Authorizer | None) -> None:
         obj = attributes.obj
         if obj is None or PRIVILEGED_GROUP in attributes.user.groups:
             return
@@ -38,16 +44,27 @@ class PolicyParamAccess(Plugin):
         if resource in (VALIDATING_POLICIES, MUTATING_POLICIES):
             kind = spec.get("paramKind")
             if kind is not None and kind != old.get("paramKind"):
-                self._check_policy(attributes, kind)
+                self._check_policy(attributes, kind, authorizer)
             return
         reference = spec.get("paramRef")
         same = reference == old.get("paramRef") and spec.get("policyName") == old.get("policyName")
         if reference is not None and not (attributes.old_obj is not None and same):
-            self._check_binding(attributes, spec, reference)
+            self._check_binding(attributes, spec, reference, authorizer)
 
-    def _check_policy(self, attributes: Attributes, kind: Obj) -> None:
+    def _check_policy(
+        self, attributes: Attributes, kind: Obj, authorizer: Authorizer | None
+    ) -> None:
         group, version, resource, _ = self._resource_of(kind)
-        if not self._allowed(attributes.user, "get", group, version, resource, "*", "*"):
+        question = AuthorizationAttributes(
+            attributes.user,
+            "get",
+            group=group,
+            version=version,
+            resource=resource,
+            namespace="*",
+            name="*",
+        )
+        if not _allowed(authorizer, question):
             raise _refusal(
                 attributes,
                 "spec.paramKind",
@@ -56,7 +73,9 @@ class PolicyParamAccess(Plugin):
                 f"apiVersion={kind.get('apiVersion') or ''})",
             )
 
-    def _check_binding(self, attributes: Attributes, spec: Obj, reference: Obj) -> None:
+    def _check_binding(
+        self, attributes: Attributes, spec: Obj, reference: Obj, authorizer: Authorizer | None
+    ) -> None:
         name, namespace = reference.get("name") or "", reference.get("namespace") or ""
         policy_name = spec.get("policyName") or ""
         policy = self._policy(attributes, policy_name)
@@ -65,7 +84,16 @@ class PolicyParamAccess(Plugin):
         if kind is not None:
             group, version, resource, problem = self._resource_of(kind)
         verb = "get" if name else "list"
-        if self._allowed(attributes.user, verb, group, version, resource, namespace, name):
+        question = AuthorizationAttributes(
+            attributes.user,
+            verb,
+            group=group,
+            version=version,
+            resource=resource,
+            namespace=namespace,
+            name=name,
+        )
+        if _allowed(authorizer, question):
             return
         user = shown(attributes.user)
         if policy is None:
@@ -104,29 +132,9 @@ class PolicyParamAccess(Plugin):
             return group, version, "*", "resolve"
         return group, version, served.gvr.resource, ""
 
-    def _allowed(
-        self,
-        user: UserInfo,
-        verb: str,
-        group: str,
-        version: str,
-        resource: str,
-        namespace: str,
-        name: str,
-    ) -> bool:
-        authorizer = self.context.hooks.authorizer
-        if authorizer is None:
-            return True
-        question = AuthorizationAttributes(
-            user,
-            verb,
-            group=group,
-            version=version,
-            resource=resource,
-            namespace=namespace,
-            name=name,
-        )
-        return authorizer.authorize(question)[0] is Decision.ALLOW
+
+def _allowed(authorizer: Authorizer | None, question: AuthorizationAttributes) -> bool:
+    return authorizer is None or authorizer.authorize(question)[0] is Decision.ALLOW
 
 
 def shown(user: UserInfo) -> str:

@@ -19,6 +19,10 @@ class RequestAuthorizer:
         self._user = user
         self._decided: dict[AuthorizationAttributes, tuple[bool, str]] = {}
 
+    def use(self, authorizer: Authorizer | None) -> None:
+        """Asks another view of the same authorizer from now on (``authorization/remote.py``)."""
+        self._authorizer = authorizer
+
     def check(
         self,
         *,

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from pilothouse.apiserver.admission.policy.authorization import RequestAuthorizer
 from pilothouse.apiserver.admission.policy.evaluation import Inputs
 from pilothouse.apiserver.admission.policy.matching import Match, namespace_of
 from pilothouse.apiserver.admission.policy.request import admission_request, namespace_object
+from pilothouse.apiserver.authorization.remote import resolve
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pilothouse.apimachinery.object import Obj
     from pilothouse.apiserver.admission.interfaces import Attributes
     from pilothouse.apiserver.admission.policy.served import ServedView
     from pilothouse.apiserver.authorization.interfaces import Authorizer
+
+T = TypeVar("T")
 
 
 class RequestInputs:
@@ -25,9 +30,20 @@ class RequestInputs:
     ) -> None:
         self._attributes = attributes
         self._view = view
+        self._asked = authorizer
         self._authorizer = RequestAuthorizer(authorizer, attributes.user)
         self._namespace: Obj | None = None
         self._namespace_known = False
+
+    async def evaluate(self, function: Callable[[], T]) -> T:
+        """``function()``, which runs expressions over our inputs. It is called again when what it
+        asks the authorizer has to be fetched first."""
+
+        def ask(view: Authorizer | None) -> T:
+            self._authorizer.use(view)
+            return function()
+
+        return await resolve(self._asked, ask)
 
     async def namespace(self) -> Obj | None:
         """:raises StatusError: 404, the request's namespace does not exist."""

@@ -8,6 +8,7 @@ the mutating plugins run once more, and policies that want it (``reinvocationPol
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from pilothouse.apimachinery.errors import (
@@ -202,7 +203,9 @@ class Dispatch:
         self, invocation: Invocation, mutator: Mutator, conditions: MatchConditions
     ) -> bool:
         _, matching = await self._inputs.make(invocation.match, invocation.params)
-        matches, problem = conditions.match(Scope(matching, mutator.variables))
+        matches, problem = await self._inputs.evaluate(
+            lambda: conditions.match(Scope(matching, mutator.variables))
+        )
         if problem:
             self._failed(invocation, problem)
         return matches
@@ -221,7 +224,9 @@ class Dispatch:
             )
         inputs, _ = await self._inputs.make(invocation.match, invocation.params)
         assert inputs.object is not None
-        patched = mutation.apply(inputs, mutator.variables, schema)
+        patched = await self._inputs.evaluate(
+            partial(mutation.apply, inputs, mutator.variables, schema)
+        )
         if patched is inputs.object:
             return False
         patched = copy_object(patched)

@@ -7,6 +7,7 @@ is refused, the client warned, or the audit log told.
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pilothouse.apimachinery.errors import StatusError
@@ -116,7 +117,8 @@ class Dispatch:
             except StatusError as error:
                 problem = f"failed to convert object version: {error.message}"
                 return self._misconfigured(policy, binding.name, problem)
-            results.append(policy.evaluator.validate(inputs, matching))
+            validate = partial(policy.evaluator.validate, inputs, matching)
+            results.append(await self._inputs.evaluate(validate))
         for result in results:
             for i, decision in enumerate(result.decisions):
                 if decision.denied:
