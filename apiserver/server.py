@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from pilothouse.apiserver.flowcontrol.ensure import BootstrapKeeper
     from pilothouse.apiserver.request.context import Request
     from pilothouse.apiserver.storage.interfaces import Storage
+    from pilothouse.apiserver.tracing import Tracing
     from pilothouse.apiserver.webhook.client import WebhookClient
 
 log = logging.getLogger(__name__)
@@ -112,6 +113,7 @@ class APIServer:
         """Stores of all kinds; set once the store is open."""
         self.auditor: Auditor | None = None
         """Writes the audit log, when there is one."""
+        self.tracing: Tracing | None = None
         self.flow_control: FlowController | None = None
         """Priority and fairness, unless it is off."""
         self._keeper: BootstrapKeeper | None = None
@@ -167,7 +169,7 @@ class APIServer:
         if config.encryption_provider_config:
             from pilothouse.apiserver.storage.encryption.build import build_encryption
 
-            context.encryption = build_encryption(config, self.clock, self.tasks)
+            context.encryption = await build_encryption(config, self.clock, self.tasks)
         self.kinds = kinds = Kinds(
             self.registry, self.storage, context, writes=measured_storage(self)
         )
@@ -208,6 +210,12 @@ class APIServer:
             },
         )
         await self._build_auditor()
+        if config.tracing_config_file:
+            from pilothouse.apiserver.tracing import load_tracing
+
+            self.server.services["tracing"] = self.tracing = load_tracing(
+                config.tracing_config_file
+            )
         await self._build_flow_control()
         self.api = APIHandler(self.server)
         self._install_routes()
@@ -411,6 +419,8 @@ class APIServer:
             await self._http.stop(grace)
         if self.auditor is not None:
             await self.auditor.close()
+        if self.tracing is not None:
+            await self.tracing.close()
         await self.tasks.close()
         if self.aggregator is not None:
             self.aggregator.stop()

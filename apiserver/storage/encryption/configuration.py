@@ -10,10 +10,11 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pilothouse.apimachinery.fieldpath import ErrorList, Path, invalid, required
 from pilothouse.apimachinery.schema import GroupResource
+from pilothouse.apiserver.configuration_file import seconds
 from pilothouse.apiserver.storage.encryption.transformers import (
     AESCBC,
     AESGCM,
@@ -25,6 +26,7 @@ from pilothouse.apiserver.storage.encryption.transformers import (
 
 if TYPE_CHECKING:
     from pilothouse.apimachinery.object import Obj
+    from pilothouse.apiserver.storage.encryption.kms import KMSTransformer
 
 _KEYS = {"keys": [{"name": "string", "secret": "string"}]}
 _KMS = {
@@ -50,6 +52,7 @@ _PROVIDERS: dict[str, type[AESCBC] | type[AESGCM] | type[Secretbox]] = {
     "secretbox": Secretbox,
 }
 _SIZES = {"aesgcm": (16, 24, 32), "aescbc": (16, 24, 32), "secretbox": (32,)}
+_KMS_TIMEOUT = 3.0
 _ANY = GroupResource("*", "*")
 _NOT_SERVED = ("apiserveripinfo", "serviceipallocations", "servicenodeportallocations")
 
@@ -57,8 +60,14 @@ _NOT_SERVED = ("apiserveripinfo", "serviceipallocations", "servicenodeportalloca
 class EncryptionRules:
     """Transformers by resource."""
 
-    def __init__(self, transformers: dict[GroupResource, PrefixTransformers]) -> None:
+    def __init__(
+        self,
+        transformers: dict[GroupResource, PrefixTransformers],
+        plugins: Sequence[KMSTransformer] = (),
+    ) -> None:
         self._transformers = transformers
+        self.plugins = tuple(plugins)
+        """Those that must be watched."""
         self._check = PrefixTransformers([Identity()])
 
     def configured(self, resource: GroupResource) -> PrefixTransformers | None:
@@ -93,10 +102,12 @@ def load_rules(data: bytes) -> EncryptionRules:
 
 def _rules_of(rules: list[Obj]) -> EncryptionRules:
     found: dict[GroupResource, list[Transformer]] = {}
+    plugins: list[Any] = []
     for rule in rules:
         transformers = [
             each for provider in rule["providers"] for each in _transformers_of(provider)
         ]
+        plugins += [each for each in transformers if hasattr(each, "probe")]
         for text in rule["resources"]:
             resource = parse_resource(text)
             for mask in (GroupResource(resource.group, "*"), _ANY):
@@ -106,7 +117,8 @@ def _rules_of(rules: list[Obj]) -> EncryptionRules:
                         f'"{_shown(resource)}" is masked by earlier rule "{_shown(mask)}"'
                     )
             found.setdefault(resource, []).extend(transformers)
-    return EncryptionRules({key: PrefixTransformers(each) for key, each in found.items()})
+    by_resource = {key: PrefixTransformers(each) for key, each in found.items()}
+    return EncryptionRules(by_resource, plugins)
 
 
 def _transformers_of(provider: Obj) -> list[Transformer]:
@@ -117,6 +129,11 @@ def _transformers_of(provider: Obj) -> list[Transformer]:
                 made(f"k8s:enc:{kind}:v1:{key['name']}:".encode(), base64.b64decode(key["secret"]))
                 for key in provider[kind]["keys"]
             ]
+    if (kms := provider.get("kms")) is not None:
+        from pilothouse.apiserver.storage.encryption.kms import KMSTransformer
+
+        timeout = seconds(kms.get("timeout"), _KMS_TIMEOUT)
+        return [KMSTransformer(kms["name"], kms["endpoint"], timeout)]
     return [Identity()]
 
 
@@ -217,14 +234,41 @@ def _provider(provider: Obj, path: Path) -> ErrorList:
         return [invalid(path, "REDACTED", detail)]
     kind = kinds[0]
     if kind == "kms":
-        detail = "KMS providers are not supported by this server: use aesgcm, aescbc or secretbox"
-        return [invalid(path.child("kms"), provider["kms"].get("name") or "", detail)]
+        return _kms(provider["kms"], path.child("kms"))
     if kind == "identity":
         return []
     keys, path = provider[kind].get("keys") or [], path.child(kind, "keys")
     if not keys:
         return [required(path, "at least one keys is required")]
     return [each for i, key in enumerate(keys) for each in _key(key, path.index(i), _SIZES[kind])]
+
+
+def _kms(kms: Obj, path: Path) -> ErrorList:
+    found: ErrorList = []
+    name, endpoint = kms.get("name") or "", kms.get("endpoint") or ""
+    if not name:
+        found.append(required(path.child("name"), "name is a mandatory field for a provider"))
+    elif ":" in name:
+        detail = f"invalid KMS provider name {name}, must not contain ':'"
+        found.append(invalid(path.child("name"), name, detail))
+    if (timeout := seconds(kms.get("timeout"), _KMS_TIMEOUT)) <= 0:
+        detail = "timeout should be a positive value"
+        found.append(invalid(path.child("timeout"), timeout, detail))
+    where = path.child("endpoint")
+    scheme = endpoint.partition(":")[0]
+    if not endpoint:
+        found.append(invalid(where, "", "endpoint is a mandatory field for a kms"))
+    elif scheme != "unix":
+        detail = f"unsupported scheme {scheme} for KMS provider, only unix is supported"
+        found.append(invalid(where, endpoint, detail))
+    version = kms.get("apiVersion") or "v1"
+    if version != "v2":
+        detail = "KMSv1 is disabled: use apiVersion v2"
+        found.append(invalid(path.child("apiVersion"), version, detail))
+    elif kms.get("cachesize") is not None:
+        detail = "cachesize is not supported in v2"
+        found.append(invalid(path.child("cachesize"), kms["cachesize"], detail))
+    return found
 
 
 def _key(key: Obj, path: Path, sizes: tuple[int, ...]) -> ErrorList:

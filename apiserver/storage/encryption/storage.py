@@ -6,10 +6,11 @@ nothing. The ciphers take microseconds: watches stay synchronous.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
-from pilothouse.apiserver.storage.encryption.transformers import TransformError
+from pilothouse.apiserver.storage.encryption.transformers import Locked, TransformError
 from pilothouse.apiserver.storage.errors import KeyExists, RevisionConflict, Untransformable
 
 if TYPE_CHECKING:
@@ -38,13 +39,31 @@ class ResourceCipher:
         self._tags: dict[str, bytes] = {}
 
     def encrypt(self, key: str, value: bytes) -> bytes:
-        return self._encryption.rules.transformers(self._resource).encrypt(key, value)
+        """:raises Untransformable: a plugin is away."""
+        try:
+            return self._encryption.rules.transformers(self._resource).encrypt(key, value)
+        except TransformError as error:
+            raise Untransformable(str(error)) from error
+
+    async def open(self, key: str, value: bytes, *, current: bool = True) -> bytes:
+        """``decrypt`` for callers that may wait for a plugin."""
+        while True:
+            try:
+                return self.decrypt(key, value, current=current)
+            except Locked as locked:
+                try:
+                    await locked.unlock()
+                except TransformError as error:
+                    raise Untransformable(f'unable to transform key "{key}": {error}') from error
 
     def decrypt(self, key: str, value: bytes, *, current: bool = True) -> bytes:
-        """``current``: not one of an older revision. :raises Untransformable: upstream's text."""
+        """``current``: not one of an older revision. :raises Untransformable: upstream's text.
+        :raises Locked: ``open`` it."""
         transformers = self._encryption.rules.transformers(self._resource)
         try:
             plain, tag = transformers.decrypt(key, value)
+        except Locked:
+            raise
         except TransformError as error:
             raise Untransformable(f'unable to transform key "{key}": {error}') from error
         if current:
@@ -103,44 +122,48 @@ class EncryptedStorage:
     async def close(self) -> None:
         """The store below has its own owner."""
 
-    def _plain(self, kv: KeyValue | None) -> KeyValue | None:
-        return None if kv is None else kv._replace(value=self._cipher.decrypt(kv.key, kv.value))
+    async def _plain(self, kv: KeyValue | None) -> KeyValue | None:
+        return None if kv is None else kv._replace(value=await self._cipher.open(kv.key, kv.value))
 
     async def get(self, key: str) -> KeyValue | None:
-        return self._plain(await self._storage.get(key))
+        return await self._plain(await self._storage.get(key))
 
     async def range(
         self, prefix: str, *, start: str = "", limit: int = 0, revision: int = 0
     ) -> RangeResult:
         page = await self._storage.range(prefix, start=start, limit=limit, revision=revision)
-        decrypt, current = self._cipher.decrypt, not revision
-        kvs = [kv._replace(value=decrypt(kv.key, kv.value, current=current)) for kv in page.kvs]
+        current = not revision
+        kvs = [
+            kv._replace(value=await self._cipher.open(kv.key, kv.value, current=current))
+            for kv in page.kvs
+        ]
         return page._replace(kvs=kvs)
 
     async def create(self, key: str, value: bytes, *, ttl: int = 0) -> int:
         try:
             return await self._storage.create(key, self._cipher.encrypt(key, value), ttl=ttl)
         except KeyExists as error:
-            raise KeyExists(self._plain(error.current)) from error
+            raise KeyExists(await self._plain(error.current)) from error
 
     async def update(self, key: str, value: bytes, *, expected: int, ttl: int = 0) -> int:
         stored = self._cipher.encrypt(key, value)
         try:
             return await self._storage.update(key, stored, expected=expected, ttl=ttl)
         except RevisionConflict as error:
-            raise RevisionConflict(self._plain(error.current)) from error
+            raise RevisionConflict(await self._plain(error.current)) from error
 
     async def delete(self, key: str, *, expected: int) -> int:
         try:
             return await self._storage.delete(key, expected=expected)
         except RevisionConflict as error:
-            raise RevisionConflict(self._plain(error.current)) from error
+            raise RevisionConflict(await self._plain(error.current)) from error
 
     async def current_revision(self) -> int:
         return await self._storage.current_revision()
 
     def watch(self, prefix: str, start_revision: int, sink: WatchSink) -> WatchHandle:
-        return self._storage.watch(prefix, start_revision, _Sink(sink, self._cipher))
+        between = _Sink(sink, self._cipher)
+        return between.follow(self._storage.watch(prefix, start_revision, between))
 
     @property
     def compacted_revision(self) -> int:
@@ -151,22 +174,71 @@ class EncryptedStorage:
 
 
 class _Sink:
-    """Between the store's watch and the cache's."""
+    """Between the store's watch and the cache's: the sink of the one, the handle of the other."""
 
     def __init__(self, sink: WatchSink, cipher: ResourceCipher) -> None:
         self._sink = sink
         self._cipher = cipher
+        self._below: WatchHandle | None = None
+        self._waiting: list[tuple[list[StorageEvent], int]] = []
+        self._worker: asyncio.Task[None] | None = None
+        self._ended = False
+
+    def follow(self, below: WatchHandle) -> WatchHandle:
+        self._below = below
+        if self._ended:
+            below.cancel()
+        return self
 
     def on_events(self, events: list[StorageEvent], revision: int) -> None:
+        if self._ended:
+            return
+        if self._worker is None:
+            try:
+                plain = self._decrypted(events)
+            except Locked:
+                pass
+            else:
+                self._sink.on_events(plain, revision)
+                return
+        # Something has been written with a seed of another server's: later events wait, too.
+        self._waiting.append((events, revision))
+        if self._worker is None:
+            loop = asyncio.get_running_loop()
+            self._worker = loop.create_task(self._work(), name="decrypt-events")
+
+    async def _work(self) -> None:
+        try:
+            while self._waiting and not self._ended:
+                events, revision = self._waiting.pop(0)
+                for event in events:
+                    for value in (event.value, event.prev_value):
+                        if value is not None:
+                            await self._unlocked(event.key, value)
+                if not self._ended:
+                    self._sink.on_events(self._decrypted(events), revision)
+        except Locked as error:
+            self._end(Untransformable(str(error)))
+        finally:
+            self._worker = None
+
+    async def _unlocked(self, key: str, value: bytes) -> None:
+        try:
+            await self._cipher.open(key, value, current=False)
+        except Untransformable as error:
+            # Better a new list than a hole: the cache starts again.
+            self._end(error)
+
+    def _decrypted(self, events: list[StorageEvent]) -> list[StorageEvent]:
         plain: list[StorageEvent] = []
         for event in events:
             try:
-                plain.append(self._decrypted(event))
+                plain.append(self._one(event))
             except Untransformable as error:
                 log.error("left out of the watch cache: %s", error)
-        self._sink.on_events(plain, revision)
+        return plain
 
-    def _decrypted(self, event: StorageEvent) -> StorageEvent:
+    def _one(self, event: StorageEvent) -> StorageEvent:
         key, previous = event.key, event.prev_value
         if previous is not None:
             previous = self._cipher.decrypt(key, previous, current=False)
@@ -176,4 +248,20 @@ class _Sink:
         return event._replace(value=value, prev_value=previous)
 
     def on_closed(self, error: Exception | None) -> None:
+        if not self._ended:
+            self._end(error)
+
+    def _end(self, error: Exception | None) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        self._waiting.clear()
+        if self._below is not None:
+            self._below.cancel()
         self._sink.on_closed(error)
+
+    def cancel(self) -> None:
+        worker = self._worker
+        self._end(None)
+        if worker is not None:
+            worker.cancel()

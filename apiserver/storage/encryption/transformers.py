@@ -20,11 +20,28 @@ class TransformError(Exception):
     """A value can't be decrypted; the text is upstream's."""
 
 
+class Locked(TransformError):
+    """A plugin must be asked first (``kms.py``)."""
+
+    async def unlock(self) -> None:
+        """:raises TransformError: it can't or won't."""
+        raise TransformError("no plugin")
+
+
 class Transformer(Protocol):
-    prefix: bytes
-    """What its values begin with; empty for identity."""
-    tag: bytes
-    """Tells this transformer with this key from all others."""
+    @property
+    def prefix(self) -> bytes:
+        """What its values begin with; empty for identity."""
+        ...
+
+    @property
+    def tag(self) -> bytes:
+        """Tells this transformer with its present key from all others."""
+        ...
+
+    def tag_of(self, data: bytes) -> bytes:
+        """What the tag was when ``data`` was encrypted; it is known to decrypt."""
+        ...
 
     def encrypt(self, key: str, data: bytes) -> bytes: ...
 
@@ -38,6 +55,9 @@ class Identity:
 
     prefix = tag = b""
 
+    def tag_of(self, data: bytes) -> bytes:
+        return b""
+
     def encrypt(self, key: str, data: bytes) -> bytes:
         return data
 
@@ -47,13 +67,23 @@ class Identity:
         return data
 
 
-class AESCBC:
+class _Keyed:
+    """With one key for good."""
+
+    def __init__(self, prefix: bytes, secret: bytes) -> None:
+        self.prefix, self.tag = prefix, _tag(prefix, secret)
+
+    def tag_of(self, data: bytes) -> bytes:
+        return self.tag
+
+
+class AESCBC(_Keyed):
     """A random initialization vector, then the padded value."""
 
     def __init__(self, prefix: bytes, secret: bytes) -> None:
         from cryptography.hazmat.primitives.ciphers import algorithms
 
-        self.prefix, self.tag = prefix, _tag(prefix, secret)
+        super().__init__(prefix, secret)
         self._algorithm = algorithms.AES(secret)
 
     def encrypt(self, key: str, data: bytes) -> bytes:
@@ -82,13 +112,13 @@ class AESCBC:
         return plain[:-padding]
 
 
-class AESGCM:
+class AESGCM(_Keyed):
     """A random nonce, then the sealed value."""
 
     def __init__(self, prefix: bytes, secret: bytes) -> None:
         from cryptography.hazmat.primitives.ciphers import aead
 
-        self.prefix, self.tag = prefix, _tag(prefix, secret)
+        super().__init__(prefix, secret)
         self._cipher: Any = aead.AESGCM(secret)
 
     def encrypt(self, key: str, data: bytes) -> bytes:
@@ -106,11 +136,11 @@ class AESGCM:
             raise TransformError("cipher: message authentication failed") from error
 
 
-class Secretbox:
+class Secretbox(_Keyed):
     """A random nonce, then the value in a NaCl box."""
 
     def __init__(self, prefix: bytes, secret: bytes) -> None:
-        self.prefix, self.tag = prefix, _tag(prefix, secret)
+        super().__init__(prefix, secret)
         self._secret = secret
 
     def encrypt(self, key: str, data: bytes) -> bytes:
@@ -158,9 +188,12 @@ class PrefixTransformers:
         for each in self._transformers:
             if not data.startswith(each.prefix):
                 continue
+            rest = data[len(each.prefix) :]
             try:
-                return each.decrypt(key, data[len(each.prefix) :]), each.tag
+                return each.decrypt(key, rest), each.tag_of(rest)
             except TransformError as error:
+                if isinstance(error, Locked):
+                    raise
                 if each.prefix:  # identity only says that it is not its own
                     errors.append(str(error))
         if not errors:
