@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from pilothouse.apiserver.authorization.interfaces import Authorizer
     from pilothouse.apiserver.request.context import UserInfo
 
-_EVERYTHING = "permission for all groups, versions and resources"
-
 
 class PolicyParamAccess(Plugin):
     async def validate(self, attributes: Attributes) -> None:
@@ -96,21 +94,21 @@ class PolicyParamAccess(Plugin):
         if _allowed(authorizer, question):
             return
         user = shown(attributes.user)
+        everywhere = (
+            f'to determine minimum required permissions and user {user} does not have "{verb}" '
+            "permission for all groups, versions and resources"
+        )
         if policy is None:
-            reason = (
-                f"unable to get policy {policy_name} to determine minimum required permissions "
-                f'and user {user} does not have "{verb}" {_EVERYTHING}'
-            )
+            reason = f"unable to get policy {policy_name} {everywhere}"
         elif problem and kind is not None:
-            text = f"&ParamKind{{APIVersion:{kind['apiVersion']},Kind:{kind['kind']},}}"
-            reason = (
-                f"unable to {problem} paramKind {text} to determine minimum required permissions "
-                f'and user {user} does not have "{verb}" {_EVERYTHING}'
-            )
+            text = f"&{{{kind['apiVersion']} {kind['kind']}}}"
+            reason = f"unable to {problem} paramKind {text} {everywhere}"
         else:
+            # Upstream has them the wrong way round for one of the two kinds.
+            swapped = attributes.resource.resource.startswith("mutating")
+            who, what = (verb, user) if swapped else (user, verb)
             reason = (
-                f'user {user} does not have "{verb}" permission on the object referenced by '
-                "paramRef"
+                f'user {who} does not have "{what}" permission on the object referenced by paramRef'
             )
         raise _refusal(attributes, "spec.paramRef", reason)
 

@@ -27,6 +27,7 @@ from pilothouse.apiserver.admission.policy.params import (
     unknown_kind,
 )
 from pilothouse.apiserver.admission.policy.patches import MutationError
+from pilothouse.apiserver.codec.coercion import CustomType
 from pilothouse.apiserver.codec.decode import coerce
 from pilothouse.apiserver.codec.defaulting import apply_defaults
 
@@ -230,7 +231,7 @@ class Dispatch:
         if patched is inputs.object:
             return False
         patched = copy_object(patched)
-        if mutation.strict:
+        if mutation.strict and not isinstance(schema.extra, CustomType):
             patched = _decoded(patched, schema)
         return await self._put(patched)
 

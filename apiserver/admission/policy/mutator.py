@@ -29,7 +29,7 @@ class Mutation:
     def __init__(self, expression: Expression, *, json_patch: bool) -> None:
         self._expression = expression
         self.strict = json_patch
-        """JSON patches must not make fields that the type does not have."""
+        """JSON patches must not make fields that a built-in type does not have."""
 
     def apply(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -186,3 +187,46 @@ async def test_objects_stay_in_their_namespace(policies: Any) -> None:
     changed = {"metadata": {"name": "before", "namespace": "default"}, "data": {"a": "b"}}
     with pytest.raises(StatusError, match=message):
         await policies.client.update(CONFIG_MAPS, changed)
+
+
+async def test_custom_objects_lose_unknown_fields_silently(policies: Any) -> None:
+    version = {
+        "name": "v1",
+        "served": True,
+        "storage": True,
+        "schema": {"openAPIV3Schema": {"type": "object", "properties": {"n": {"type": "integer"}}}},
+    }
+    names = {"plural": "things", "singular": "thing", "kind": "Thing", "listKind": "ThingList"}
+    crd: Obj = {
+        "metadata": {"name": "things.example.com"},
+        "spec": {
+            "group": "example.com",
+            "scope": "Cluster",
+            "names": names,
+            "versions": [version],
+        },
+    }
+    things = GroupVersionResource("example.com", "v1", "things")
+    registry, changed = policies.server.registry, asyncio.Event()
+    registry.on_change(changed.set)
+    crds = GroupVersionResource("apiextensions.k8s.io", "v1", "customresourcedefinitions")
+    await policies.client.create(crds, crd)
+    while registry.lookup("example.com", "v1", "things") is None:
+        await asyncio.wait_for(changed.wait(), 5)
+        changed.clear()
+    rule = {
+        "apiGroups": ["example.com"],
+        "apiVersions": ["v1"],
+        "operations": ["*"],
+        "resources": ["things"],
+    }
+    await policies.mutating(
+        "p",
+        "[JSONPatch{op: 'add', path: '/wrong', value: 1},"
+        " JSONPatch{op: 'add', path: '/n', value: 2}]",
+        constraints={"resourceRules": [{**rule, "operations": ["CREATE"]}]},
+    )
+    thing = {"apiVersion": "example.com/v1", "kind": "Thing", "metadata": {"name": "t"}}
+    created = await policies.client.create(things, thing)
+    assert created["n"] == 2
+    assert "wrong" not in created
