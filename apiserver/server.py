@@ -166,10 +166,7 @@ class APIServer:
         from pilothouse.apiserver.registry.subresources.token import build_token_issuer
 
         config, context, listers = self.config, self.context, self.listers
-        if config.encryption_provider_config:
-            from pilothouse.apiserver.storage.encryption.build import build_encryption
-
-            context.encryption = await build_encryption(config, self.clock, self.tasks)
+        await self._set_up_encryption()
         self.kinds = kinds = Kinds(
             self.registry, self.storage, context, writes=measured_storage(self)
         )
@@ -266,6 +263,13 @@ class APIServer:
         from pilothouse.apiserver.webhook.client import webhook_client
 
         return webhook_client(self.context)
+
+    async def _set_up_encryption(self) -> None:
+        """Before the first cache is filled."""
+        if self.config.encryption_provider_config:
+            from pilothouse.apiserver.storage.encryption.build import build_encryption
+
+            self.context.encryption = await build_encryption(self.config, self.clock, self.tasks)
 
     async def _restore_allocators(self) -> None:
         """Cluster addresses and node ports as the Services in the store have them."""
