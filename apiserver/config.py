@@ -108,6 +108,7 @@ class ServerConfig:
     proxy_client_cert_file: str = ""
     proxy_client_key_file: str = ""
     resource_metrics: bool = True
+    tracing_config_file: str = ""
     # audit
     audit_policy_file: str = ""
     audit_log_path: str = ""

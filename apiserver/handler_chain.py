@@ -21,6 +21,7 @@ from pilothouse.apiserver.filters.max_in_flight import with_max_in_flight
 from pilothouse.apiserver.filters.panic import with_panic_recovery
 from pilothouse.apiserver.filters.priority_and_fairness import with_priority_and_fairness
 from pilothouse.apiserver.filters.response_headers import with_response_headers
+from pilothouse.apiserver.filters.tracing import with_tracing
 from pilothouse.apiserver.request.context import Request, Response
 from pilothouse.apiserver.request.info import (
     NO_QUERY,
@@ -51,6 +52,8 @@ FILTERS: tuple[Filter, ...] = (
     with_deadline,
     # From here on there is a user.
     with_authentication,
+    # Knows the user: only the privileged may continue a trace.
+    with_tracing,
     # Whoever it is; refusals from here on are recorded, too.
     with_audit,
     # After this the user may be somebody else.

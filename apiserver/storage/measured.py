@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pilothouse.apiserver.storage.errors import StorageError
 from pilothouse.apiserver.storage.keys import REGISTRY
+from pilothouse.apiserver.trace_context import CURRENT, span
 from pilothouse.componentbase.metrics import Collected, CollectedHistogram, Series
 
 if TYPE_CHECKING:
@@ -24,6 +25,13 @@ BUCKETS = (
     10.0, 15.0, 20.0, 30.0, 45.0, 60.0,
 )  # fmt: skip
 _SERVICES = f"{REGISTRY}services"
+_SPANS = {
+    "get": "Get etcd3",
+    "list": "List etcd3",
+    "create": "Create etcd3",
+    "update": "GuaranteedUpdate etcd3",
+    "delete": "Delete etcd3",
+}
 _NAMES = ("operation", "group", "resource")
 
 
@@ -72,7 +80,11 @@ class MeasuredStorage:
         start = time.perf_counter()
         failed = True
         try:
-            result = await call
+            if CURRENT.get() is None:
+                result = await call
+            else:
+                with span(_SPANS[operation], key=key):
+                    result = await call
             failed = False
             return result
         except StorageError:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from pilothouse.apiserver.trace_context import span
 from pilothouse.apiserver.webhook.connection import Answer, Closed, Connection, open_connection
 from pilothouse.apiserver.webhook.errors import (
     DEADLINE,
@@ -21,6 +22,7 @@ from pilothouse.apiserver.webhook.errors import (
     dial_reason,
     post_failed,
 )
+from pilothouse.apiserver.webhook.reviews import decoded
 from pilothouse.apiserver.webhook.services import ResolveError, ServiceResolver
 
 if TYPE_CHECKING:
@@ -63,13 +65,18 @@ class WebhookClient:
             await asyncio.sleep(0)
         try:
             async with asyncio.timeout(timeout):
-                answer = await self._exchange(
-                    target, f"{target.path}?timeout={seconds}s", url, body
-                )
+                with span("Call webhook", url=url):
+                    path = f"{target.path}?timeout={seconds}s"
+                    answer = await self._exchange(target, path, url, body)
         except TimeoutError:
             raise post_failed(url, DEADLINE) from None
         if not 200 <= answer.status < 300:
-            raise answered(answer.status, answer.body)
+            raise answered(answer.status, answer.body, answer.content_type)
+        if not answer.body:
+            raise CallError(
+                f"0-length response with status code: {answer.status} and content type: "
+                f"{answer.content_type}"
+            )
         return decoded(answer.body)
 
     async def _exchange(self, target: Target, path: str, url: str, body: bytes) -> Answer:
@@ -164,14 +171,3 @@ class _Backend:
         for connection in self._idle:
             connection.close()
         self._idle.clear()
-
-
-def decoded(body: bytes) -> dict[str, Any]:
-    """A review from a response's body. :raises CallError: it is no JSON object."""
-    try:
-        value = orjson.loads(body)
-    except ValueError as error:
-        raise CallError(f"couldn't get version/kind; json parse error: {error}", 500) from error
-    if not isinstance(value, dict):
-        raise CallError("couldn't get version/kind; json parse error: not an object", 500)
-    return value

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
+from pilothouse.apiserver.trace_context import trace_headers
+
 if TYPE_CHECKING:
     import ssl
 
@@ -15,6 +17,7 @@ _LIMIT = 1 << 20
 class Answer(NamedTuple):
     status: int
     body: bytes
+    content_type: str
 
 
 class Closed(Exception):
@@ -39,8 +42,11 @@ class Connection:
         head = (
             f"POST {target} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: {agent}\r\n"
             "Accept: application/json, */*\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(body)}\r\n\r\n"
+            f"Content-Length: {len(body)}\r\n"
         )
+        for name, value in trace_headers().items():
+            head += f"{name}: {value}\r\n"
+        head += "\r\n"
         reusable, self.reusable = self.reusable, False
         try:
             self._writer.write(head.encode("latin-1", "replace") + body)
@@ -58,7 +64,7 @@ class Connection:
         ended = "content-length" in headers or "chunked" in headers.get("transfer-encoding", "")
         ended = ended or status in (204, 304)
         self.reusable = reusable and ended and headers.get("connection", "").lower() != "close"
-        return Answer(status, content)
+        return Answer(status, content, headers.get("content-type", ""))
 
     async def _head(self) -> tuple[int, dict[str, str]]:
         try:
