@@ -126,6 +126,8 @@ class Aggregator:
         del self._by_version[extension.group, extension.version]
         if not self._extensions:
             self._server.api.aggregated = None
+        if self._availability is not None:
+            self._availability.changed(name)
         self._changed(name)
 
     def _changed(self, name: str) -> None:

@@ -19,9 +19,11 @@ from pilothouse.apiserver.aggregator.api_service import (
     SERVICE_NAME_LABEL,
     Verdict,
     endpoints_problem,
+    is_available,
     with_verdict,
 )
 from pilothouse.apiserver.aggregator.extension import Extension, slices_of
+from pilothouse.componentbase.metrics import Counter, Gauge
 from pilothouse.kubeclient.resources import ENDPOINT_SLICES, SERVICES
 from pilothouse.kubeclient.workqueue.queue import WorkQueue
 from pilothouse.kubeclient.workqueue.rate_limiters import ItemExponentialFailureRateLimiter
@@ -61,6 +63,19 @@ class Availability:
             server.activity,
             ItemExponentialFailureRateLimiter(0.005, RESYNC),
         )
+
+        self._unavailable = Counter(
+            "aggregator_unavailable_apiservice_total",
+            "Counter of APIServices which are marked as unavailable broken down by APIService name "
+            "and reason.",
+            ("name", "reason"),
+        )
+        self._gauge = Gauge(
+            "aggregator_unavailable_apiservice",
+            "Gauge of APIServices which are marked as unavailable broken down by APIService name.",
+            ("name",),
+        )
+        server.metrics.add(self._unavailable, self._gauge)
 
     async def start(self) -> None:
         """Follows Services and EndpointSlices from now on."""
@@ -105,6 +120,9 @@ class Availability:
                     if not is_conflict(error):
                         log.warning("APIService %s: %s", name, error)
                     queue.add_rate_limited(name)
+            except Exception:
+                log.exception("availability of APIService %s", name)
+                queue.add_rate_limited(name)
             finally:
                 queue.done(name)
 
@@ -112,6 +130,7 @@ class Availability:
         extension, api_service = self._extensions.get(name), self._current(name)
         if extension is None or api_service is None:
             self._queue.forget(name)
+            self._gauge.values.pop((name,), None)
             return
         reference = extension.reference
         listers = self._server.listers
@@ -124,8 +143,11 @@ class Availability:
             verdict = Verdict("False", "FailedDiscoveryCheck", error) if error else PASSED
         if self._extensions.get(name) is not extension:
             return  # another spec by now: it has been queued anew
+        self._gauge.set(0.0 if verdict.status == "True" else 1.0, name)
         changed = with_verdict(api_service, verdict, format_time(self._server.clock.now()))
         if changed is not None:
+            if is_available(api_service) and verdict.status != "True":
+                self._unavailable.inc(name, verdict.reason)
             await self._client.update(API_SERVICES, changed, subresource="status")
         if failed:
             self._queue.add_rate_limited(name)

@@ -101,6 +101,14 @@ async def test_watches_pass_through(pair: Any) -> None:
         assert b'"type":"ADDED"' in line and b'"name":"one"' in line
 
 
+async def test_upgraded_connections_pass_through(pair: Any) -> None:
+    await pair.register()
+    async with session(pair) as http, http.ws_connect(f"{PATH}?watch=true") as socket:
+        await pair.extension.local_client().create(FLUNDERS, FLUNDER)
+        event = await socket.receive_json()
+        assert (event["type"], event["object"]["metadata"]["name"]) == ("ADDED", "one")
+
+
 async def test_components_in_the_process_use_it_like_any_other_resource(pair: Any) -> None:
     await pair.register()
     client = pair.main.local_client()
@@ -154,8 +162,13 @@ async def test_an_extension_that_is_gone_is_stale_and_unavailable(pair: Any) -> 
             assert await answer.text() == "service unavailable\n"
         async with http.get("/apis", headers={"Accept": AGGREGATED}) as answer:
             document = await answer.json(content_type=None)
+        async with http.get("/metrics") as answer:
+            text = await answer.text()
     (version,) = document["items"][-2]["versions"]
     assert version == {"version": "v1", "resources": [], "freshness": "Stale"}
+    name = 'name="v1.wardle.example.com"'
+    assert f"aggregator_unavailable_apiservice{{{name}}} 1\n" in text
+    assert f'aggregator_unavailable_apiservice_total{{{name},reason="ServiceNotFound"}} 1\n' in text
     await pair.main.local_client().create(SERVICES, pair.service())
     await pair.main.activity.settle()
     assert (await pair.condition())["reason"] == "Passed"
