@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 NOT_NEGATIVE = "must be greater than or equal to 0"
 NOT_POSITIVE = "must be greater than zero"
 IMMUTABLE = "field is immutable"
+CASELESS_SUBDOMAIN = (
+    "an RFC 1123 subdomain must consist of alphanumeric characters, '-' or '.', and must start and "
+    "end with an alphanumeric character (e.g. 'Example.com', regex used for validation is "
+    "'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
+)
+"""Of CSI and DRA drivers' names, whose case does not count."""
 
 
 def invalid(path: str, value: Any, detail: str) -> FieldError:

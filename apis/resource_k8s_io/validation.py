@@ -20,6 +20,7 @@ from pilothouse.apis.meta.errors import (
     required,
     too_many,
 )
+from pilothouse.apis.resource_k8s_io import validation_devices as devices
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,14 +66,22 @@ def validate_claim_template(template: Obj, old: Obj | None = None) -> ErrorList:
 
 
 def _claim_spec(errors: ErrorList, spec: Obj, path: str) -> None:
-    requests = (spec.get("devices") or {}).get("requests") or ()
+    spec_devices = spec.get("devices") or {}
+    requests = spec_devices.get("requests") or ()
     at = f"{path}.devices.requests"
-    _named_set(errors, requests, at, _MAX_REQUESTS)
+    _named_set(errors, requests, at, _MAX_REQUESTS, whole=True)
     for i, request in enumerate(requests):
         _request(errors, request, f"{at}[{i}]")
+    known = devices.request_names(requests)
+    constraints = spec_devices.get("constraints") or ()
+    devices.constraints(errors, constraints, f"{path}.devices.constraints", known)
+    configs = spec_devices.get("config") or ()
+    devices.configurations(errors, configs, f"{path}.devices.config", known)
 
 
-def _named_set(errors: ErrorList, items: Sequence[Obj], path: str, limit: int) -> None:
+def _named_set(
+    errors: ErrorList, items: Sequence[Obj], path: str, limit: int, *, whole: bool = False
+) -> None:
     if len(items) > limit:
         errors.append(too_many(path, len(items), limit))
     seen: set[str] = set()
@@ -83,7 +92,7 @@ def _named_set(errors: ErrorList, items: Sequence[Obj], path: str, limit: int) -
         else:
             check.dns_label(errors, name, f"{path}[{i}].name")
         if name in seen:
-            errors.append(duplicate(f"{path}[{i}]", name))
+            errors.append(duplicate(f"{path}[{i}]", item if whole else name))
         seen.add(name)
 
 
@@ -94,9 +103,9 @@ def _request(errors: ErrorList, request: Obj, path: str) -> None:
     elif exactly is not None and choices:
         message = f"{_ONE_REQUEST}, but multiple fields are set"
         errors.append(invalid(path, None, message))
-    elif exactly is not None:
+    if exactly is not None:
         _device_request(errors, exactly, f"{path}.exactly")
-    else:
+    if choices:
         _named_set(errors, choices, f"{path}.firstAvailable", _MAX_FIRST_AVAILABLE)
         for i, choice in enumerate(choices):
             _device_request(errors, choice, f"{path}.firstAvailable[{i}]")
@@ -109,6 +118,7 @@ def _device_request(errors: ErrorList, request: Obj, path: str) -> None:
     else:
         check.dns_subdomain(errors, device_class, f"{path}.deviceClassName")
     _selectors(errors, request.get("selectors") or (), f"{path}.selectors")
+    devices.tolerations(errors, request.get("tolerations") or (), f"{path}.tolerations")
     mode, count = request.get("allocationMode") or "", request.get("count") or 0
     if mode == "All":
         if count:
@@ -133,9 +143,10 @@ def validate_device_class(device_class: Obj) -> ErrorList:
     errors: ErrorList = []
     spec = device_class.get("spec") or {}
     _selectors(errors, spec.get("selectors") or (), "spec.selectors")
+    devices.configurations(errors, spec.get("config") or (), "spec.config")
     name = spec.get("extendedResourceName")
     if name is not None and not is_extended(name):
-        message = "must be a valid extended resource name"
+        message = "a name must be a domain-prefixed path, such as 'example.com/my-prop'"
         errors.append(invalid("spec.extendedResourceName", name, message))
     return errors
 
@@ -148,9 +159,11 @@ def validate_resource_slice(resource_slice: Obj, old: Obj | None = None) -> Erro
         errors.append(required("spec.driver"))
     else:
         check.dns_subdomain(errors, driver, "spec.driver")
-    if not pool.get("name"):
-        errors.append(required("spec.pool.name"))
-    if not pool.get("resourceSliceCount"):
+    devices.pool_name(errors, pool.get("name") or "", "spec.pool.name")
+    if (pool.get("generation") or 0) < 0:
+        message = "must be greater than or equal to zero"
+        errors.append(invalid("spec.pool.generation", pool["generation"], message))
+    if (pool.get("resourceSliceCount") or 0) <= 0:
         count = pool.get("resourceSliceCount") or 0
         errors.append(invalid("spec.pool.resourceSliceCount", count, NOT_POSITIVE))
     if old is not None:
@@ -160,6 +173,8 @@ def validate_resource_slice(resource_slice: Obj, old: Obj | None = None) -> Erro
         message = "only one of `sharedCounters` or `devices` is allowed"
         errors.append(invalid("spec", "", message))
     _named_set(errors, spec.get("devices") or (), "spec.devices", _MAX_DEVICES)
+    for i, device in enumerate(spec.get("devices") or ()):
+        devices.device(errors, device, f"spec.devices[{i}]")
     return errors
 
 

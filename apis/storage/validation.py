@@ -11,6 +11,7 @@ from pilothouse.apis.core.validation_volume_sources import csi_driver_name
 from pilothouse.apis.meta import validation as check
 from pilothouse.apis.meta.equality import semantic_equal
 from pilothouse.apis.meta.errors import (
+    CASELESS_SUBDOMAIN,
     IMMUTABLE,
     NOT_NEGATIVE,
     duplicate,
@@ -26,11 +27,6 @@ if TYPE_CHECKING:
     from pilothouse.apimachinery.fieldpath import ErrorList
     from pilothouse.apimachinery.object import Obj
 
-_CASELESS = (
-    "an RFC 1123 subdomain must consist of alphanumeric characters, '-' or '.', and must start and "
-    "end with an alphanumeric character (e.g. 'Example.com', regex used for validation is "
-    "'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
-)
 
 _MAX_PARAMETERS = 512
 _MAX_SIZE = 256 * 1024
@@ -134,7 +130,7 @@ def _attacher(errors: ErrorList, name: str) -> None:
     csi_driver_name(errors, name, "spec.attacher")
     for i in range(before, len(errors)):
         if errors[i].reason == "FieldValueInvalid" and "RFC 1123" in errors[i].detail:
-            errors[i] = invalid("spec.attacher", name, _CASELESS)
+            errors[i] = invalid("spec.attacher", name, CASELESS_SUBDOMAIN)
 
 
 def validate_attachment(attachment: Obj, old: Obj | None = None) -> ErrorList:

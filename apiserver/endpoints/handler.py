@@ -132,6 +132,11 @@ class APIHandler:
                 raise _method_not_allowed()
             answer: Response = await handler(server, request, served)
             return answer
+        return await self._main(request, served)
+
+    async def _main(self, request: Request, served: ServedResource) -> Response:
+        """A request for the resource itself."""
+        info, server = request.info, self.server
         if info.verb not in served.verbs or (info.name != "") != _takes_name(info):
             raise _method_not_allowed()
         if not request.local and not served.resource.custom:
@@ -140,9 +145,14 @@ class APIHandler:
             check_route(request.headers.get("accept", ""), info.verb in ("list", "watch"))
         special = find_handler(served, "")
         if special is not None:
-            answer = await special(server, request, served)
+            answer: Response = await special(server, request, served)
             return answer
-        return await _VERBS[info.verb](server, request, served)
+        try:
+            return await _VERBS[info.verb](server, request, served)
+        except StatusError as error:
+            if info.api_group != "events.k8s.io":
+                raise
+            raise _in_group(error, info.api_group) from error
 
     async def _route(self, request: Request) -> Response:
         path = request.path
@@ -216,6 +226,19 @@ def check_scope(info: RequestInfo, served: ServedResource) -> None:
 
 def _all_namespaces(info: RequestInfo) -> bool:
     return info.verb in ("list", "watch") and len(info.parts) == 1
+
+
+def _in_group(error: StatusError, group: str) -> StatusError:
+    """Events are stored as the core group's; an error speaks of the group that was asked."""
+    details = error.details
+    if not details or details.get("kind") != "events" or details.get("group"):
+        return error
+    message = error.message.replace('events "', f'events.{group} "', 1)
+    rest = {key: value for key, value in details.items() if key != "name"}
+    named = {"name": details["name"]} if "name" in details else {}
+    changed = StatusError(error.code, error.reason, message, named | {"group": group} | rest)
+    changed.continue_token = error.continue_token
+    return changed
 
 
 def not_found(served: ServedResource, name: str) -> StatusError:

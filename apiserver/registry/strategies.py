@@ -69,6 +69,10 @@ _MODULES: dict[str, dict[str, str]] = {
         "resourceclaimtemplates": "resource.resourceclaimtemplate",
         "deviceclasses": "resource.deviceclass",
         "resourceslices": "resource.resourceslice",
+        "devicetaintrules": "resource.devicetaintrule",
+    },
+    "storagemigration.k8s.io": {
+        "storageversionmigrations": "storagemigration.storageversionmigration",
     },
     "admissionregistration.k8s.io": {
         "validatingwebhookconfigurations": "admissionregistration.validatingwebhookconfiguration",

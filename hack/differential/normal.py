@@ -37,9 +37,10 @@ _NULLS = ("rules", "endpoints", "ports", "limits", "drivers", "requests", "curre
 """Lists that upstream writes as null when they are empty; ours are absent or empty."""
 _NULL_TIMES = (
     *("f:lastProbeTime", "f:lastTransitionTime", "f:lastUpdateTime", "f:lastHeartbeatTime"),
-    *("f:startedAt", "f:running"),
+    *("f:startedAt", "f:running", "f:timeAdded"),
 )
-"""Upstream writes a time that nobody has set as null, and somebody manages that null."""
+"""Upstream writes a time that nobody has set as null, and somebody manages that null; ``timeAdded``
+is a default, which we set later."""
 _TOLD = ("uid", "resourceVersion", "continue")
 
 
@@ -100,7 +101,7 @@ def _status(made: dict[str, Any]) -> None:
     causes = made["details"].get("causes")
     if isinstance(causes, list) and len(causes) > 1:
         causes.sort(key=str)
-        made["message"] = re.sub(r"\[.*\]", "[...]", str(made.get("message")), flags=re.S)
+        made["message"] = f"{str(made.get('message')).partition('[')[0]}[...]"
 
 
 def _ages(table: dict[str, Any]) -> None:

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 from pilothouse.apimachinery.schema import GroupResource
 from pilothouse.apis.resource_k8s_io.validation import validate_resource_slice
 from pilothouse.apiserver.registry.builtin import BuiltInStrategy
+from pilothouse.apiserver.registry.resource.devicetaintrule import set_time_added
 
 if TYPE_CHECKING:
     from pilothouse.apimachinery.fieldpath import ErrorList
     from pilothouse.apimachinery.object import Obj
+    from pilothouse.apiserver.registry.context import RegistryContext
 
 
 class ResourceSliceStrategy(BuiltInStrategy):
@@ -18,6 +20,10 @@ class ResourceSliceStrategy(BuiltInStrategy):
     namespaced = False
     has_status = False
     selectable_fields = ("spec.nodeName", "spec.driver")
+
+    def prepare_for_create(self, context: RegistryContext, obj: Obj) -> None:
+        for device in (obj.get("spec") or {}).get("devices") or ():
+            set_time_added(device.get("taints") or [], context)
 
     def check_create(self, obj: Obj) -> ErrorList:
         return validate_resource_slice(obj)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pilothouse.apiserver.request.context import Request, Response
 
 _KIND = GroupVersionKind("policy", "v1", "Eviction")
+_OLD_KIND = GroupVersionKind("policy", "v1beta1", "Eviction")
 _BUDGETS = GroupResource("policy", "poddisruptionbudgets")
 _MAX_DISRUPTED_PODS = 2000
 _ATTEMPTS = 20
@@ -42,7 +43,9 @@ async def handle(server: Server, request: Request, served: ServedResource) -> Re
     info = request.info
     options = parse_write_options(request.query, "CreateOptions")
     schema = definition("io.k8s.api.policy.v1.Eviction")
-    eviction = decode_kind(server, request, _KIND, schema, options.field_validation)
+    old = b"policy/v1beta1" in request.body  # still understood, and the same
+    kind = _OLD_KIND if old else _KIND
+    eviction = decode_kind(server, request, kind, schema, options.field_validation)
     own = eviction["metadata"].get("name")
     if own and own != info.name:
         raise new_bad_request("name in URL does not match name in Eviction object")

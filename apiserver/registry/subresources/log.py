@@ -36,7 +36,7 @@ async def handle(server: Server, request: Request, served: ServedResource) -> Re
     container = container_of(pod, request.query_value("container"))
     node = (pod.get("spec") or {}).get("nodeName")
     if not node:
-        return Response(content_type=TEXT)
+        return Response(204, content_type="")
     metadata = pod["metadata"]
     response = await server.nodes.request(
         node,

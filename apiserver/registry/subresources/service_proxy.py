@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pilothouse.apimachinery.errors import StatusError, new_service_unavailable
+from pilothouse.apimachinery.errors import StatusError, is_not_found, new_service_unavailable
 from pilothouse.apimachinery.schema import GroupResource
 from pilothouse.apiserver.registry.subresources.proxying import (
     check_address,
@@ -25,7 +25,14 @@ _SLICES = GroupResource("discovery.k8s.io", "endpointslices")
 async def handle(server: Server, request: Request, served: ServedResource) -> Response:
     info = request.info
     scheme, name, wanted = split_target(info.name, "service")
-    service = (await served.store.get(info.namespace, name)).obj
+    try:
+        service = (await served.store.get(info.namespace, name)).obj
+    except StatusError as error:
+        if not is_not_found(error):
+            raise
+        # Upstream looks for EndpointSlices alone.
+        text = f'no endpoints available for service "{name}"'
+        raise new_service_unavailable(text) from error
     port_name = _port_name(service, wanted)
     slices = server.registry.by_group_resource(_SLICES)
     pods = server.registry.by_group_resource(_PODS)
