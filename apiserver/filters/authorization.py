@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pilothouse.apimachinery.errors import StatusError, new_forbidden, new_internal_error
+from pilothouse.apimachinery.errors import StatusError, new_forbidden
 from pilothouse.apimachinery.schema import GroupResource
 from pilothouse.apiserver.authorization.interfaces import AuthorizationAttributes, Decision
 
@@ -44,11 +44,14 @@ def authorize(authorizer: Authorizer, request: Request) -> None:
     attributes = attributes_of(request)
     decision, reason = authorizer.authorize(attributes)
     if request.audit is not None:
-        allowed = decision is Decision.ALLOW
-        request.audit_annotations["authorization.k8s.io/decision"] = _AUDITED[allowed]
-        request.audit_annotations["authorization.k8s.io/reason"] = reason
+        _annotate(request, decision is Decision.ALLOW, reason)
     if decision is not Decision.ALLOW:
         raise forbidden(attributes, reason)
+
+
+def _annotate(request: Request, allowed: bool, reason: str) -> None:
+    request.audit_annotations["authorization.k8s.io/decision"] = _AUDITED[allowed]
+    request.audit_annotations["authorization.k8s.io/reason"] = reason
 
 
 async def authorize_remotely(authorizer: Authorizer, request: Request) -> None:
@@ -62,12 +65,15 @@ async def authorize_remotely(authorizer: Authorizer, request: Request) -> None:
         return decision, reason, view.error
 
     decision, reason, error = await resolve(authorizer, decide)
-    if decision is Decision.ALLOW:
-        return
-    if error:
-        path = _quoted(request.path)
-        raise new_internal_error(f"Internal Server Error: {path}: {_sanitized(error)}")
-    raise forbidden(attributes, reason)
+    allowed = decision is Decision.ALLOW
+    if error and not allowed:
+        request.audit_annotations["authorization.k8s.io/reason"] = "internal error"
+        text = f"Internal Server Error: {_quoted(request.path)}: {_sanitized(error)}"
+        raise StatusError(500, "InternalError", text, {})
+    if request.audit is not None:
+        _annotate(request, allowed, reason)
+    if not allowed:
+        raise forbidden(attributes, reason)
 
 
 async def check_remotely(authorizer: Authorizer, attributes: AuthorizationAttributes) -> None:

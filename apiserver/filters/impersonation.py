@@ -223,7 +223,9 @@ def _constrained(
 def _ask(authorizer: Any, attributes: AuthorizationAttributes) -> None:
     decision, reason = authorizer.authorize(attributes)
     if decision is not Decision.ALLOW:
-        raise forbidden(attributes, reason)
+        # Of a webhook that could not be asked.
+        error = getattr(authorizer, "error", "")
+        raise forbidden(attributes, ": ".join(text for text in (error, reason) if text))
 
 
 class _Check:
