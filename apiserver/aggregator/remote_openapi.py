@@ -8,6 +8,7 @@ Nothing is fetched before somebody asks; an answer is good for a minute.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,9 @@ from urllib.parse import parse_qs, urlsplit
 import orjson
 
 from pilothouse.apimachinery.errors import StatusError
+from pilothouse.apis.schemas import upstream_version
 from pilothouse.apiserver.aggregator.extension import AGGREGATOR
+from pilothouse.apiserver.request.context import Response
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
     from pilothouse.apimachinery.clock import Clock
     from pilothouse.apimachinery.object import Obj
     from pilothouse.apiserver.aggregator.extension import Extension
-    from pilothouse.apiserver.request.context import Request, Response
+    from pilothouse.apiserver.request.context import Request
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +47,8 @@ class _Fetched:
         self.etag = ""
         self.v2: tuple[Obj, Obj] = ({}, {})
         self.hash = ""
+        self.converted = b""
+        """The v3 document, made of v2's by us."""
 
 
 class RemoteOpenAPI:
@@ -92,6 +97,9 @@ class RemoteOpenAPI:
         """The v3 document of ``path``; None when no extension has it."""
         for each in self._fetched.values():
             if each.extension is not None and each.extension.root.strip("/") == path:
+                if each.converted:
+                    etag = ("Etag", f'"{each.hash}"')
+                    return Response(body=each.converted, headers=[etag, ("Vary", "Accept")])
                 extension = self._extensions.get(each.extension.name)
                 if extension is not None and each.hash:
                     return await extension.handle(replace(request, user=AGGREGATOR))
@@ -113,11 +121,26 @@ async def _fetch_v2(extension: Extension, known: _Fetched) -> bool:
 
 async def _fetch_v3(extension: Extension, known: _Fetched) -> bool:
     status, _, body, _ = await extension.fetch("/openapi/v3", _JSON, timeout=_TIMEOUT)
+    known.converted = b""
     if status != 200:
-        return False
+        return _convert(known)
     entry = (orjson.loads(body).get("paths") or {}).get(extension.root.strip("/"))
     url = (entry or {}).get("serverRelativeURL") or ""
     digest = parse_qs(urlsplit(url).query).get("hash", [""])[0]
+    changed, known.hash = digest != known.hash, digest
+    return changed
+
+
+def _convert(known: _Fetched) -> bool:
+    """For a server without v3: its part of v2 in the form of v3."""
+    from pilothouse.apiserver.aggregator.openapi_conversion import to_v3
+
+    definitions, paths = known.v2
+    if not paths:
+        return False
+    document = to_v3("Kubernetes", upstream_version(), definitions, paths)
+    known.converted = orjson.dumps(document)
+    digest = hashlib.sha512(known.converted).hexdigest().upper()
     changed, known.hash = digest != known.hash, digest
     return changed
 

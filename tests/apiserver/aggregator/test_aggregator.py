@@ -229,6 +229,17 @@ async def test_openapi_is_merged(pair: Any) -> None:
             assert b"com.example.wardle.v1.Flunder" in await answer.read()
 
 
+async def test_an_extension_without_openapi_v3_has_its_v2_converted(pair: Any) -> None:
+    del pair.extension.api.routes["/openapi/v3"]
+    await pair.register()
+    client = pair.main.local_client()
+    index = await client.request("GET", "/openapi/v3")
+    url = index["paths"]["apis/wardle.example.com/v1"]["serverRelativeURL"]
+    document = await client.request("GET", url)
+    schema = document["components"]["schemas"]["com.example.wardle.v1.Flunder"]
+    assert schema["properties"]["metadata"]["$ref"].startswith("#/components/schemas/")
+
+
 async def test_a_remote_group_version_stands_in_the_place_of_ours(pair: Any) -> None:
     client = pair.main.local_client()
     await client.create(SERVICES, pair.service())

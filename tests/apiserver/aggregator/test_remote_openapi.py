@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pilothouse.apiserver.aggregator.openapi_conversion import to_v3
 from pilothouse.apiserver.aggregator.remote_openapi import part_of, without_conflicts
 
 
@@ -35,3 +36,40 @@ def test_definitions_in_conflict_get_other_names() -> None:
     assert sorted(fresh) == ["A", "Meta_v2", "Same"]
     assert fresh["A"]["properties"] == {"metadata": ref("Meta_v2"), "same": ref("Same")}
     assert paths == {"/a": ref("Meta_v2")}
+
+
+def test_v2_in_the_form_of_v3() -> None:
+    body = {"name": "body", "in": "body", "required": True, "schema": ref("A")}
+    dry = {"name": "dryRun", "in": "query", "type": "string", "uniqueItems": True}
+    operation = {
+        "operationId": "create",
+        "consumes": ["*/*"],
+        "produces": ["application/json", "application/yaml"],
+        "schemes": ["https"],
+        "parameters": [body, dry],
+        "responses": {"200": {"description": "OK", "schema": ref("A")}, "401": {}},
+    }
+    paths = {"/apis/a/v1/as": {"post": operation, "parameters": [dry]}}
+    document = to_v3("T", "v1", {"A": {"properties": {"b": ref("B")}}, "B": {}}, paths)
+    new_a = {"$ref": "#/components/schemas/A"}
+    query = {"name": "dryRun", "in": "query", "schema": {"type": "string", "uniqueItems": True}}
+    assert document["paths"]["/apis/a/v1/as"] == {
+        "post": {
+            "operationId": "create",
+            "parameters": [query],
+            "requestBody": {"content": {"*/*": {"schema": new_a}}, "required": True},
+            "responses": {
+                "200": {
+                    "description": "OK",
+                    "content": {
+                        "application/json": {"schema": new_a},
+                        "application/yaml": {"schema": new_a},
+                    },
+                },
+                "401": {"description": ""},
+            },
+        },
+        "parameters": [query],
+    }
+    schemas = document["components"]["schemas"]
+    assert schemas["A"]["properties"]["b"] == {"$ref": "#/components/schemas/B"}
