@@ -70,6 +70,7 @@ async def handle(server: Server, request: Request, served: ServedResource) -> Re
     encoder = EventEncoder(server, served, negotiated, request)
     pumps = pumps_of(server, served)
     stream = WatchStream(watcher, encoder.framed, server.clock, timeout, pumps)
+    stream.sent = server.services["metrics"].watch_counter(*served.gvr)
     if request.upgrade is not None:
         from pilothouse.apiserver.websockets import send_watch, wants_websocket
 
@@ -245,7 +246,7 @@ class WatchStream:
     """A pushed response body that follows one cache watcher."""
 
     __slots__ = ("_awake", "_clock", "_framed", "_sink", "_timeout", "_timer", "_watcher",
-                 "stopped")  # fmt: skip
+                 "sent", "stopped")  # fmt: skip
 
     def __init__(
         self,
@@ -264,6 +265,8 @@ class WatchStream:
         # Not at once: whatever else happens in this turn of the loop goes into the same write.
         self._awake = partial(pumps.add, self)
         self.stopped = False
+        self.sent = [0]
+        """Counts events; shared by all streams of a resource."""
 
     def start(self, sink: Sink) -> Callable[[], None]:
         self._sink = sink
@@ -282,6 +285,7 @@ class WatchStream:
                 sink.on_writable(self.pump)
                 return
             batch = watcher.take()
+            self.sent[0] += len(batch)
             if len(batch) == 1:
                 sink.write_framed(framed(batch[0]))
             else:

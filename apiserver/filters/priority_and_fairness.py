@@ -57,7 +57,7 @@ class _Filter:
     async def handle(self, request: Request) -> Response:
         info = request.info
         verb = info.verb
-        if verb != "watch" and is_long_running(info):
+        if (info.subresource or verb == "proxy") and verb != "watch" and is_long_running(info):
             return await self._handler(request)
         assert request.user is not None
         control = self._control

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pilothouse.apiserver.flowcontrol.controller import FlowController, Level
-    from pilothouse.componentbase.metrics import Labels, Metric
+    from pilothouse.componentbase.metrics import Metric
 
 _PREFIX = "apiserver_flowcontrol_"
 
@@ -22,54 +22,11 @@ def flow_control_metrics(control: FlowController) -> tuple[Metric, ...]:
             help,
             "gauge",
             ("priority_level",),
-            lambda: [((level.name,), value(level)) for level in control.levels.values()],
+            lambda: [((level.name,), float(value(level))) for level in control.levels.values()],
         )
 
-    def counts(table: Callable[[], dict[Labels, int]]) -> list[tuple[Labels, float]]:
-        return [(key, float(count)) for key, count in table().items()]
-
     return (
-        gauge(
-            "nominal_limit_seats",
-            "[BETA] Nominal number of execution seats configured for each priority level",
-            lambda level: float(level.limits.nominal if level.limits else 0),
-        ),
-        gauge(
-            "lower_limit_seats",
-            "[ALPHA] Configured lower bound on number of execution seats available to each "
-            "priority level",
-            lambda level: float(level.limits.least if level.limits else 0),
-        ),
-        gauge(
-            "upper_limit_seats",
-            "[ALPHA] Configured upper bound on number of execution seats available to each "
-            "priority level",
-            lambda level: float(level.limits.most if level.limits else 0),
-        ),
-        gauge(
-            "current_limit_seats",
-            "[ALPHA] current derived number of execution seats available to each priority level",
-            lambda level: float(level.queues.limit if level.queues else 0),
-        ),
-        gauge(
-            "current_executing_requests",
-            "[BETA] Number of requests in initial (for a WATCH) or any (for a non-WATCH) "
-            "execution stage in the API Priority and Fairness subsystem",
-            lambda level: float(level.queues.executing if level.queues else 0),
-        ),
-        gauge(
-            "current_executing_seats",
-            "[BETA] Concurrency (number of seats) occupied by the currently executing (initial "
-            "stage for a WATCH, any stage otherwise) requests in the API Priority and Fairness "
-            "subsystem",
-            lambda level: float(level.queues.seats_in_use if level.queues else 0),
-        ),
-        gauge(
-            "current_inqueue_requests",
-            "[BETA] Number of requests currently pending in queues of the API Priority and "
-            "Fairness subsystem",
-            lambda level: float(level.queues.waiting if level.queues else 0),
-        ),
+        *(gauge(name, help, value) for name, help, value in _GAUGES),
         Collected(
             f"{_PREFIX}dispatched_requests_total",
             "[BETA] Number of requests executed by API Priority and Fairness subsystem",
@@ -82,6 +39,51 @@ def flow_control_metrics(control: FlowController) -> tuple[Metric, ...]:
             "[BETA] Number of requests rejected by API Priority and Fairness subsystem",
             "counter",
             ("priority_level", "flow_schema", "reason"),
-            lambda: counts(lambda: control.rejected),
+            lambda: [(key, float(count)) for key, count in control.rejected.items()],
         ),
     )
+
+
+_GAUGES: tuple[tuple[str, str, Callable[[Level], float]], ...] = (
+    (
+        "nominal_limit_seats",
+        "[BETA] Nominal number of execution seats configured for each priority level",
+        lambda level: level.limits.nominal if level.limits else 0,
+    ),
+    (
+        "lower_limit_seats",
+        "[ALPHA] Configured lower bound on number of execution seats available to each priority "
+        "level",
+        lambda level: level.limits.least if level.limits else 0,
+    ),
+    (
+        "upper_limit_seats",
+        "[ALPHA] Configured upper bound on number of execution seats available to each priority "
+        "level",
+        lambda level: level.limits.most if level.limits else 0,
+    ),
+    (
+        "current_limit_seats",
+        "[ALPHA] current derived number of execution seats available to each priority level",
+        lambda level: level.queues.limit if level.queues else 0,
+    ),
+    (
+        "current_executing_requests",
+        "[BETA] Number of requests in initial (for a WATCH) or any (for a non-WATCH) execution "
+        "stage in the API Priority and Fairness subsystem",
+        lambda level: level.queues.executing if level.queues else 0,
+    ),
+    (
+        "current_executing_seats",
+        "[BETA] Concurrency (number of seats) occupied by the currently executing (initial "
+        "stage for a WATCH, any stage otherwise) requests in the API Priority and Fairness "
+        "subsystem",
+        lambda level: level.queues.seats_in_use if level.queues else 0,
+    ),
+    (
+        "current_inqueue_requests",
+        "[BETA] Number of requests currently pending in queues of the API Priority and Fairness "
+        "subsystem",
+        lambda level: level.queues.waiting if level.queues else 0,
+    ),
+)

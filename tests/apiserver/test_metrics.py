@@ -77,7 +77,12 @@ async def test_requests_are_counted(http: aiohttp.ClientSession) -> None:
 async def test_watches_are_a_gauge(http: aiohttp.ClientSession) -> None:
     labels = {"verb": "WATCH", "resource": "configmaps", "scope": "namespace"}
     watch = await http.get(f"{PATH}?watch=1")
-    assert value(await scrape(http), "apiserver_longrunning_requests", **labels) == 1
+    await http.post(PATH, json={"metadata": {"name": "event"}})
+    await watch.content.readline()
+    text = await scrape(http)
+    assert value(text, "apiserver_longrunning_requests", **labels) == 1
+    counted = value(text, "apiserver_watch_events_total", resource="configmaps", version="v1")
+    assert counted is not None and counted >= 1
     watch.close()
     await http.get("/readyz")
     assert value(await scrape(http), "apiserver_longrunning_requests", **labels) is None
