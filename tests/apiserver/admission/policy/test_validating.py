@@ -340,3 +340,65 @@ async def test_the_first_denial_is_told(policies: Any) -> None:
     await policies.validating("b", {"expression": "false", "message": "second"})
     await policies.validating("a", {"expression": "false", "message": "first"})
     assert (await policies.refused("x"))["message"].endswith("first")
+
+
+async def test_connections(policies: Any) -> None:
+    """Sub-resources that are connected to: their options are the object."""
+    from pilothouse.apimachinery.schema import GroupVersionKind
+    from pilothouse.apiserver.admission.interfaces import Attributes
+
+    rules = [_rule("pods/exec", operations=["CONNECT"])]
+    await policies.validating(
+        "p",
+        {
+            "expression": "!('sh' in object.command)",
+            "messageExpression": "request.operation + ' ' + request.subResource + ' ' "
+            "+ request.kind.kind",
+        },
+        constraints={"resourceRules": rules},
+    )
+
+    def connecting(command: str) -> Attributes:
+        options = {"kind": "PodExecOptions", "apiVersion": "v1", "command": [command]}
+        return Attributes(
+            "CONNECT",
+            GroupVersionKind("", "v1", "PodExecOptions"),
+            GroupVersionResource("", "v1", "pods"),
+            "exec",
+            "default",
+            "pod",
+            options,
+            None,
+            UserInfo("alice"),
+        )
+
+    await policies.server.admission.validate(connecting("ls"))
+    with pytest.raises(StatusError, match="CONNECT exec PodExecOptions"):
+        await policies.server.admission.validate(connecting("sh"))
+
+
+async def test_other_plugins_of_the_request_share_nothing(policies: Any) -> None:
+    """Several policies, bindings and params: each gets its own say, in order."""
+    for name in ("a", "b"):
+        await policies.config_map(name, {"n": name}, labels={"p": "1"})
+    reference = {
+        "selector": {"matchLabels": {"p": "1"}},
+        "namespace": "default",
+        "parameterNotFoundAction": "Deny",
+    }
+    await policies.validating(
+        "p",
+        {"expression": "false", "messageExpression": "params.data.n"},
+        paramKind=CONFIG_MAP_PARAMS,
+        actions=("Warn",),
+        binding={"paramRef": reference},
+    )
+    second = {"policyName": "p", "validationActions": ["Warn"], "paramRef": reference}
+    await policies.client.create(BINDINGS, {"metadata": {"name": "z"}, "spec": second})
+    write = await policies.written("x")
+    assert [w.rpartition("binding ")[2] for w in write.warnings] == [
+        "'p-b': a",
+        "'p-b': b",
+        "'z': a",
+        "'z': b",
+    ]
