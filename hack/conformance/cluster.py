@@ -8,6 +8,7 @@ was started in it.
 from __future__ import annotations
 
 import os
+import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,7 +18,6 @@ from pathlib import Path
 from hack.conformance.suite import LAYOUT
 
 PILOTHOUSE = Path(sys.executable).with_name("pilothouse")
-NAME = "conformance"
 IN_BOX = "PILOTHOUSE_CONFORMANCE_BOX"
 
 
@@ -34,6 +34,9 @@ def enter_box() -> None:
 @contextmanager
 def cluster(folder: Path, *, runtime: str, nodes: int, keep: bool = False) -> Iterator[Path]:
     """Starts a cluster in `folder`, gives its kubeconfig, and removes it afterwards."""
+    # Namespace files and cgroups are named after the cluster and outlive boxes: two runs at once
+    # must not share them.
+    name = f"conformance-{secrets.token_hex(3)}"
     kubeconfig = folder / "kubeconfig"
     env = os.environ | {"PILOTHOUSE_HOME": str(folder), "KUBECONFIG": str(kubeconfig)}
     if runtime != "fake":
@@ -43,11 +46,11 @@ def cluster(folder: Path, *, runtime: str, nodes: int, keep: bool = False) -> It
     if runtime == "fake":
         options |= {"--service-cidr": "10.96.0.0/16", "--pod-cidr": "10.244.0.0/16"}
     try:
-        pilothouse(env, "up", "--name", NAME, *(word for pair in options.items() for word in pair))
+        pilothouse(env, "up", "--name", name, *(word for pair in options.items() for word in pair))
         yield kubeconfig
     finally:
         if not keep:
-            pilothouse(env, "down", "--name", NAME, "--delete", check=False)
+            pilothouse(env, "down", "--name", name, "--delete", check=False)
 
 
 def pilothouse(env: dict[str, str], *words: str, check: bool = True) -> None:
