@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from pilothouse.cel import ast, operators
 from pilothouse.cel.costs import call_cost, size, tenth
+from pilothouse.cel.dispatch import dispatcher, guarded
 from pilothouse.cel.interfaces import CompileError, EvaluationError
 from pilothouse.cel.operators import no_overload
 from pilothouse.cel.schema_equality import addition_of, equality_of
 from pilothouse.cel.types import unwrapped
-from pilothouse.cel.values import Optional, Uint, contains, equals, type_name
+from pilothouse.cel.values import Optional, Uint, contains, equals
 
 if TYPE_CHECKING:
     from pilothouse.cel.compiler import Closure, Frame
     from pilothouse.cel.costs import CallCost
-    from pilothouse.cel.declarations import Overload
-    from pilothouse.cel.types import Type
 
 _ORDERS = frozenset(("_<_", "_<=_", "_>_", "_>=_"))
 _SCALARS = frozenset(("int", "uint", "double", "bool", "timestamp", "duration"))
@@ -114,9 +113,9 @@ class CallCompiler:
         cost = call_cost(expr.function, chosen.id if len(overloads) == 1 else "")
         call = chosen.call
         if any(other.call is not call for other in overloads):
-            call = _dispatcher(expr.function, overloads)
-        elif expr.function[0].isalpha() and _guarded(chosen, expr.operands()):
-            call = _dispatcher(expr.function, overloads)
+            call = dispatcher(expr.function, overloads)
+        elif expr.function[0].isalpha() and guarded(chosen, expr.operands()):
+            call = dispatcher(expr.function, overloads)
         if expr.function == "_+_":
             call = addition_of(expr.args[0].type) or call
         if len(overloads) == 1 and chosen.id in _AFFIXES:
@@ -204,59 +203,6 @@ def _costly(parts: list[Closure], call: Callable[..., Any], cost: CallCost) -> C
     return costly
 
 
-# Which overload it is, when only the values tell.
-
-_CLASSES: dict[str, tuple[type, ...]] = {
-    "string": (str,),
-    "bytes": (bytes,),
-    "bool": (bool,),
-    "double": (float,),
-    "map": (dict,),
-}
-
-
-def fits(type_: Type, value: Any) -> bool:
-    """Whether a value may be of a type, as far as its own class tells."""
-    kind = type_.kind
-    if kind == "list":
-        inner = type_.params[0]
-        if not isinstance(value, (list, tuple)):
-            return False
-        return inner.kind in ("param", "dyn") or all(fits(inner, each) for each in value)
-    classes = _CLASSES.get(kind)
-    if classes is not None:
-        return isinstance(value, classes)
-    if kind in ("dyn", "any", "param"):
-        return True
-    return type_name(value) == type_.name or type_name(value) == kind
-
-
-def _guarded(overload: Overload, operands: list[ast.Expr]) -> bool:
-    return any(
-        each.type.is_dyn and not wanted.is_dyn and wanted.kind != "param"
-        for each, wanted in zip(operands, overload.args, strict=True)
-    ) and not overload.id.startswith(_SELF_CHECKING)
-
-
-_SELF_CHECKING = (
-    "size_", "string_size", "list_size", "map_size", "bytes_size", "starts_with", "ends_with",
-    "contains_string", "matches", "list_flatten",
-)  # fmt: skip
-"""These find out themselves, and say only ``no such overload``."""
-
-
-def _dispatcher(function: str, overloads: tuple[Overload, ...]) -> Callable[..., Any]:
-    def dispatch(*args: Any) -> Any:
-        for overload in overloads:
-            pairs = zip(overload.args, args, strict=True)
-            if all(fits(wanted, value) for wanted, value in pairs):
-                return overload.call(*args)
-        kinds = ", ".join(type_name(arg) for arg in args)
-        raise EvaluationError(f"no such overload: {function}({kinds})")
-
-    return dispatch
-
-
 # Logic.
 
 
@@ -287,10 +233,10 @@ def _and_two(left: Closure, right: Closure) -> Closure:
     def conjunction(f: Frame) -> Any:
         try:
             value = left(f)
-        except EvaluationError:
-            if right(f) is False:
+        except EvaluationError as error:
+            if _absorbed(right, f, False):
                 return False
-            raise
+            raise error from None
         if value is False:
             return False
         other = right(f)
@@ -301,6 +247,14 @@ def _and_two(left: Closure, right: Closure) -> Closure:
         raise no_overload()
 
     return conjunction
+
+
+def _absorbed(part: Closure, f: Frame, decisive: bool) -> bool:
+    """Whether the other side decides, whatever the error was."""
+    try:
+        return part(f) is decisive
+    except EvaluationError:
+        return False
 
 
 def _or(parts: list[Closure]) -> Closure:

@@ -129,7 +129,7 @@ class Compiler(CallCompiler, FoldCompiler):
         # What has a schema has no nulls: they are as good as missing.
         nulls = type_.schema is None or type_.kind != "object"
         if expr.test_only:
-            return _has(inner, key, nulls)
+            return _has(inner, key, nulls, 0 if is_attribute(operand) else 1)
         if is_optional:
             return _select_of_optional(inner, key, nulls)
         extra = 0 if is_attribute(operand) else 1
@@ -291,8 +291,6 @@ def selected(value: Any, key: str) -> Any:
         return optional_selected(value, key, True)
     if isinstance(value, (list, tuple)):
         raise EvaluationError("unsupported index type 'string' in list")
-    if value is None or isinstance(value, (bool, int, float, str, bytes)):
-        raise no_overload()
     raise EvaluationError(f"no such key: {key}")
 
 
@@ -311,14 +309,17 @@ def optional_selected(value: Any, key: str, nulls: bool) -> Optional:
     return NONE
 
 
-def _has(inner: Closure, key: str, nulls: bool) -> Closure:
+def _has(inner: Closure, key: str, nulls: bool, cost: int) -> Closure:
     def has(f: Frame) -> bool:
+        f[0] += cost
         value = inner(f)
         if isinstance(value, dict):
             return key in value and (nulls or value[key] is not None)
         if isinstance(value, Optional):
             return optional_selected(value, key, nulls).has_value
-        raise no_overload()
+        if isinstance(value, (list, tuple)):
+            raise EvaluationError("unsupported index type 'string' in list")
+        return False
 
     return has
 

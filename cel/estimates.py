@@ -378,13 +378,14 @@ class Estimator:
             return Call(first.factor(STRING_FACTOR))
         if overload == "string_format":
             return Call(own.factor(STRING_FACTOR))
+        # These two overflow as upstream's do.
         if overload == "string_to_bytes":
-            size = Range(first.low, min(first.high * 4, MAX_UINT))
+            size = Range(first.low, first.high * 4 & MAX_UINT)
             return Call(first.factor(STRING_FACTOR), size)
         if overload == "bytes_to_string":
             return Call(first.factor(STRING_FACTOR), Range(first.low // 4, first.high))
         if overload == "strings_quote":
-            size = Range(first.low + 2, min(first.high * 2 + 2, MAX_UINT))
+            size = Range(first.low + 2 & MAX_UINT, first.high * 2 + 2 & MAX_UINT)
             return Call(first.factor(STRING_FACTOR), size)
         if overload == "in_list":
             return Call(second)

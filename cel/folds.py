@@ -12,7 +12,7 @@ from pilothouse.cel import ast
 from pilothouse.cel.costs import LIST_COST
 from pilothouse.cel.interfaces import EvaluationError
 from pilothouse.cel.operators import no_overload, shown
-from pilothouse.cel.values import type_name
+from pilothouse.cel.values import Duration, Timestamp, Uint, type_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -91,12 +91,26 @@ class FoldCompiler:
         return bound
 
 
+_GO_NAMES = {
+    type(None): "types.Null",
+    bool: "types.Bool",
+    int: "types.Int",
+    Uint: "types.Uint",
+    float: "types.Double",
+    str: "types.String",
+    bytes: "types.Bytes",
+    Timestamp: "types.Timestamp",
+    Duration: "types.Duration",
+}
+
+
 def _items(values: Any, pairs: bool) -> Iterable[Any]:
     if isinstance(values, (list, tuple)):
         return enumerate(values) if pairs else values
     if isinstance(values, dict):
         return list(values.items()) if pairs else list(values)
-    raise EvaluationError(f"unsupported comprehension range type: {type_name(values)}")
+    shown = _GO_NAMES.get(type(values)) or type_name(values)
+    raise EvaluationError(f"got '{shown}', expected iterable type")
 
 
 def _binder(slots: list[int]) -> Callable[[Frame, Any], None] | None:
@@ -186,23 +200,36 @@ def _exists_one(values: Closure, slots: list[int], predicate: Closure) -> Closur
 
     def check(f: Frame) -> Any:
         found = 0
+        error: EvaluationError | None = None
         for item in _items(values(f), put is not None):
             if put is None:
                 f[slot] = item
             else:
                 put(f, item)
-            value = predicate(f)
-            if value is True:
-                found += 1
-                f[0] += 2
-            elif value is not False:
-                raise no_overload()
+            try:
+                value = predicate(f)
+                if value is True:
+                    found += 1
+                    f[0] += 2
+                elif value is not False:
+                    raise no_overload()
+            except EvaluationError as caught:
+                # The last one is told.
+                error = caught
             if f[0] > f[1]:
                 raise Exceeded
         f[0] += 2
+        if error is not None:
+            raise error
         return found == 1
 
     return check
+
+
+def _chosen(value: Any) -> bool:
+    if value is not True and value is not False:
+        raise no_overload()
+    return bool(value)
 
 
 def _list(
@@ -212,24 +239,29 @@ def _list(
 
     def collect(f: Frame) -> Any:
         result: list[Any] = []
+        error: EvaluationError | None = None
         for item in _items(values(f), put is not None):
             if put is None:
                 f[slot] = item
             else:
                 put(f, item)
-            if condition is not None:
-                value = condition(f)
-                if value is False:
-                    if f[0] > f[1]:
-                        raise Exceeded
-                    continue
-                if value is not True:
-                    raise no_overload()
-            f[0] += cost
             if f[0] > f[1]:
                 raise Exceeded
-            result.append(element(f))
+            if condition is not None:
+                try:
+                    if not _chosen(condition(f)):
+                        continue
+                except EvaluationError as caught:
+                    error = caught
+                    continue
+            f[0] += cost
+            try:
+                result.append(element(f))
+            except EvaluationError as caught:
+                error = error or caught
         f[0] += 1
+        if error is not None:
+            raise error
         return result
 
     return collect
@@ -242,24 +274,29 @@ def _map(
 
     def collect(f: Frame) -> Any:
         result: dict[Any, Any] = {}
+        error: EvaluationError | None = None
         for item in _items(values(f), put is not None):
             if put is None:
                 f[slot] = item
             else:
                 put(f, item)
-            if condition is not None:
-                value = condition(f)
-                if value is False:
-                    if f[0] > f[1]:
-                        raise Exceeded
-                    continue
-                if value is not True:
-                    raise no_overload()
-            f[0] += 2
             if f[0] > f[1]:
                 raise Exceeded
-            _insert(result, [part(f) for part in parts])
+            if condition is not None:
+                try:
+                    if not _chosen(condition(f)):
+                        continue
+                except EvaluationError as caught:
+                    error = caught
+                    continue
+            f[0] += 2
+            try:
+                _insert(result, [part(f) for part in parts])
+            except EvaluationError as caught:
+                error = error or caught
         f[0] += 1
+        if error is not None:
+            raise error
         return result
 
     return collect

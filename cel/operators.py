@@ -20,12 +20,25 @@ from pilothouse.cel.values import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_NUMBERS = (int, Uint, float)
 MIN_TIME = -62135596800 * 10**9
 MAX_TIME = 253402300799 * 10**9 + 999_999_999
 
 
 def no_overload() -> EvaluationError:
     return EvaluationError("no such overload")
+
+
+_RECEIVERS = (str, Timestamp, Duration)
+
+
+def no_operator(function: str, left: Any) -> EvaluationError:
+    """``left`` knows nothing of an operator; texts and times say so without its name."""
+    return no_overload() if type(left) in _RECEIVERS else _no_function(function)
+
+
+def _no_function(function: str) -> EvaluationError:
+    return EvaluationError(f"no such overload: {function}")
 
 
 def overflow(value: int) -> int:
@@ -73,7 +86,9 @@ def add(a: Any, b: Any) -> Any:
         return timestamp(a.ns + b.ns, b.offset)
     if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
         return [*a, *b]
-    raise no_overload()
+    if kind in _NUMBERS or kind in (bytes, list):
+        raise no_overload()
+    raise no_operator("_+_", a)
 
 
 def subtract(a: Any, b: Any) -> Any:
@@ -89,7 +104,9 @@ def subtract(a: Any, b: Any) -> Any:
             return duration(a.ns - b.ns)
     elif kind is Timestamp and type(b) is Duration:
         return timestamp(a.ns - b.ns, a.offset)
-    raise no_overload()
+    if kind in _NUMBERS:
+        raise no_overload()
+    raise no_operator("_-_", a)
 
 
 def multiply(a: Any, b: Any) -> Any:
@@ -101,11 +118,15 @@ def multiply(a: Any, b: Any) -> Any:
             return a * b
         if kind is Uint:
             return uint(int(a) * int(b))
-    raise no_overload()
+    if kind in _NUMBERS:
+        raise no_overload()
+    raise no_operator("_*_", a)
 
 
 def divide(a: Any, b: Any) -> Any:
     kind = type(a)
+    if kind not in _NUMBERS:
+        raise no_operator("_/_", a)
     if kind is not type(b):
         raise no_overload()
     if kind is float:
@@ -131,7 +152,9 @@ def _divided_by_zero(a: float, b: float) -> float:
 
 def modulo(a: Any, b: Any) -> Any:
     kind = type(a)
-    if kind is not type(b) or (kind is not int and kind is not Uint):
+    if kind is not int and kind is not Uint:
+        raise no_operator("_%_", a)
+    if kind is not type(b):
         raise no_overload()
     if b == 0:
         raise EvaluationError("modulus by zero")
@@ -151,7 +174,7 @@ def negate(a: Any) -> Any:
         return -a
     if kind is Duration:
         return duration(-a.ns)
-    raise no_overload()
+    raise no_operator("-_", a)
 
 
 def invert(a: Any) -> bool:
@@ -162,38 +185,39 @@ def invert(a: Any) -> bool:
     raise no_overload()
 
 
-_NUMBERS = (int, Uint, float)
 _ORDERED = (str, bytes, bool, Timestamp, Duration)
 
 
-def check_ordered(a: Any, b: Any) -> None:
+def check_ordered(a: Any, b: Any, function: str) -> None:
     """:raises EvaluationError: one can't be less than the other."""
     kind, other = type(a), type(b)
     if kind in _NUMBERS and other in _NUMBERS:
         if a != a or b != b:
             raise EvaluationError("NaN values cannot be ordered")
         return
-    if kind is not other or kind not in _ORDERED:
+    if kind not in _NUMBERS and kind not in _ORDERED:
+        raise _no_function(function)
+    if kind is not other:
         raise no_overload()
 
 
 def less(a: Any, b: Any) -> bool:
-    check_ordered(a, b)
+    check_ordered(a, b, "_<_")
     return bool(a < b)
 
 
 def less_equals(a: Any, b: Any) -> bool:
-    check_ordered(a, b)
+    check_ordered(a, b, "_<=_")
     return bool(a <= b)
 
 
 def greater(a: Any, b: Any) -> bool:
-    check_ordered(a, b)
+    check_ordered(a, b, "_>_")
     return bool(b < a)
 
 
 def greater_equals(a: Any, b: Any) -> bool:
-    check_ordered(a, b)
+    check_ordered(a, b, "_>=_")
     return bool(b <= a)
 
 
@@ -236,7 +260,9 @@ def shown(value: Any) -> str:
         return "false"
     if type(value) is Uint:
         return str(int(value))
-    return str(value)
+    if type(value) is float and value.is_integer() and abs(value) < 1e21:
+        return str(int(value))
+    return "<nil>" if value is None else str(value)
 
 
 def list_index(key: Any, size: int) -> int:
@@ -265,7 +291,7 @@ def index(values: Any, key: Any) -> Any:
         return values[list_index(key, len(values))]
     if isinstance(values, Optional):
         return optional_index(values, key)
-    raise no_overload()
+    raise EvaluationError(f"no such key: {shown(key)}")
 
 
 def optional_index(values: Any, key: Any) -> Optional:

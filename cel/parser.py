@@ -184,12 +184,10 @@ class _Parser:
         if kind not in ("!", "-"):
             return self.member()
         first = self.tokens[self.at]
+        if kind == "-" and self.tokens[self.at + 1].kind in ("NUM_INT", "NUM_FLOAT"):
+            return self.member()
         count = 0
-        while self.kind == kind:
-            following = self.tokens[self.at + 1]
-            if kind == "-" and following.kind in ("NUM_INT", "NUM_FLOAT"):
-                break
-            self.next()
+        while self.accept(kind):
             count += 1
         inner = self.member()
         if count % 2 == 0:

@@ -42,6 +42,10 @@ def _no_conversion(value: Any, target: str) -> EvaluationError:
     return EvaluationError(text)
 
 
+def _no_overload(function: str, value: Any) -> EvaluationError:
+    return EvaluationError(f"no such overload: {function}({type_name(value)})")
+
+
 def to_int(value: Any) -> int:
     kind = type(value)
     if kind is int:
@@ -62,7 +66,7 @@ def to_int(value: Any) -> int:
         return int(value.ns // 10**9)
     if kind is Duration:
         return int(value.ns)
-    raise no_overload()
+    raise _no_overload("int", value)
 
 
 def to_uint(value: Any) -> Uint:
@@ -79,7 +83,7 @@ def to_uint(value: Any) -> Uint:
         if len(value) < 30 and _UNSIGNED.fullmatch(value) and int(value) <= MAX_UINT:
             return Uint(int(value))
         raise _no_conversion(value, "uint")
-    raise no_overload()
+    raise _no_overload("uint", value)
 
 
 def to_double(value: Any) -> float:
@@ -92,7 +96,7 @@ def to_double(value: Any) -> float:
             if abs(number) != float("inf") or "inf" in value.lower():
                 return number
         raise _no_conversion(value, "double")
-    raise no_overload()
+    raise _no_overload("double", value)
 
 
 def format_double(value: float) -> str:
@@ -140,7 +144,7 @@ def to_string(value: Any) -> str:
         return times.format_timestamp(value)
     if kind is Duration:
         return times.format_duration(value)
-    raise no_overload()
+    raise _no_overload("string", value)
 
 
 def _to_bytes(value: Any) -> bytes:
@@ -148,14 +152,14 @@ def _to_bytes(value: Any) -> bytes:
         return bytes(value)
     if type(value) is str:
         return str(value).encode("utf-8", "surrogatepass")
-    raise no_overload()
+    raise _no_overload("bytes", value)
 
 
 def _to_bool(value: Any) -> bool:
     if type(value) is bool:
         return value
     if type(value) is not str:
-        raise no_overload()
+        raise _no_overload("bool", value)
     found = _BOOLS.get(value)
     if found is None:
         raise _no_conversion(value, "bool")
@@ -167,30 +171,30 @@ def to_timestamp(value: Any) -> Timestamp:
     if kind is str:
         found = times.parse_timestamp(value)
         if found is None:
-            raise _no_conversion(value, "timestamp")
+            raise _no_conversion(value, "google.protobuf.Timestamp")
         return found
     if kind is int:
         return operators.timestamp(value * 10**9)
     if isinstance(value, Timestamp):
         return value
-    raise no_overload()
+    raise _no_overload("timestamp", value)
 
 
 def to_duration(value: Any) -> Duration:
     if type(value) is str:
         found = times.parse_duration(value)
         if found is None:
-            raise _no_conversion(value, "duration")
+            raise _no_conversion(value, "google.protobuf.Duration")
         return found
     if isinstance(value, Duration):
         return value
-    raise no_overload()
+    raise _no_overload("duration", value)
 
 
 def size(value: Any) -> int:
     if isinstance(value, (str, list, dict, bytes, tuple)):
         return len(value)
-    raise no_overload()
+    raise operators.no_operator("size", value)
 
 
 def _starts_with(text: Any, prefix: Any) -> bool:
