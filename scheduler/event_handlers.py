@@ -149,4 +149,7 @@ def _helps_itself(old: Obj, new: Obj) -> bool:
     for field in ("tolerations", "schedulingGates", "nodeSelector", "affinity"):
         if old_spec.get(field) != new_spec.get(field):
             return True
+    statuses = [(obj.get("status") or {}).get("resourceClaimStatuses") for obj in (old, new)]
+    if statuses[0] != statuses[1]:
+        return True
     return old_spec is not new_spec and integer_requests(old) != integer_requests(new)

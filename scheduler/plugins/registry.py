@@ -31,6 +31,7 @@ _MODULES = {
     "VolumeZone": "volume_zone",
     "PodTopologySpread": "topology_spread",
     "InterPodAffinity": "inter_pod_affinity",
+    "DynamicResources": "dynamic_resources",
     "DefaultPreemption": "default_preemption",
     "NodeResourcesBalancedAllocation": "balanced_allocation",
     "ImageLocality": "image_locality",
@@ -51,6 +52,7 @@ def _factories(handle: Handle, args: Mapping[str, Any]) -> dict[str, Callable[[A
         "VolumeRestrictions": lambda cls: cls(handle),
         "NodeVolumeLimits": lambda cls: cls(handle),
         "VolumeZone": lambda cls: cls(handle),
+        "DynamicResources": lambda cls: cls(handle),
         "VolumeBinding": lambda cls: cls(handle, args.get("bindTimeoutSeconds", 600)),
         "PodTopologySpread": lambda cls: cls.from_args(handle, args),
         "InterPodAffinity": lambda cls: cls(

@@ -5,7 +5,8 @@
   or, unless it failed by an error, as soon as no pod is active (KEP-5142).
 - *unschedulable*: refused by plugins; a cluster event that one of those plugins has registered for
   (and whose hint agrees) moves it to backoff or active. After five minutes it is tried anyway.
-- *gated*: refused by PreEnqueue; looked at again when the pod itself changes.
+- *gated*: refused by PreEnqueue; looked at again when the pod itself changes, or at an event that
+  the plugin has registered for.
 
 Events that arrive while a pod is being tried are kept for it (``in flight``), so that none is
 missed between its Filter and its return to *unschedulable*.
@@ -215,8 +216,6 @@ class SchedulingQueue:
         if not self._unschedulable:
             return
         for uid, queued in list(self._unschedulable.items()):
-            if queued.gated:
-                continue
             if self._hints(queued.unschedulable_plugins, queued.pod, event, old, new):
                 del self._unschedulable[uid]
                 self._requeue(queued, now)
