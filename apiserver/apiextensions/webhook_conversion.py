@@ -18,6 +18,7 @@ from pilothouse.apiserver.storage.errors import Unconvertible
 from pilothouse.apiserver.webhook.client import DEFAULT_TIMEOUT, webhook_client
 from pilothouse.apiserver.webhook.client_config import ConfigError, target_of
 from pilothouse.apiserver.webhook.errors import CallError
+from pilothouse.apiserver.webhook.reviews import check_kind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,6 +80,7 @@ class WebhookConverter:
         try:
             target = target_of(self._client_config)
             answer = await webhook_client(self._context).post(target, review, DEFAULT_TIMEOUT)
+            check_kind(answer, _GROUP, "ConversionReview", version)
             found_objs = converted_objects(answer, version, uid)
         except (CallError, ConfigError, InvalidConversion) as error:
             raise Unconvertible(f"conversion webhook for {kind} failed: {error}") from error

@@ -241,6 +241,7 @@ async def delete_collection(
     store: Store, write: Write, options: Obj, entries: list[Entry]
 ) -> list[Entry]:
     """One after the other; the first failure but "not found" ends it, as upstream."""
+    write.collection = True
     for entry in entries:
         write.name, write.namespace = entry.name, entry.namespace
         try:

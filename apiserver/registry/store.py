@@ -3,8 +3,8 @@
 Endpoints call it with a :class:`~.write.Write` and, for updates, a pure function from the live
 object to the wanted one; the store adds what upstream adds around it, in upstream's order:
 
-create: managed fields → mutating admission → prepare, validate, canonicalize → validating
-admission → ``begin_create`` → write;
+create: managed fields → mutating admission → prepare, validate, canonicalize → ``begin_create`` →
+validating admission → write;
 update: the same around each attempt of a compare-and-swap loop that starts from the cached
 object and, when that was stale, goes on from the store's.
 
@@ -188,9 +188,9 @@ class Store:
         before_create(self._hooks(write), self.context, kind, obj, write.warnings)
         if self.strategy.has_status:
             fill_status(obj, self.served.schema)
-        await self.admission.validate(write.attributes("CREATE", obj, None))
         rollback = self.strategy.begin_create(self.context, obj, write.dry_run)
         try:
+            await self.admission.validate(write.attributes("CREATE", obj, None))
             entry = await self._insert(write, obj, retries=_NAME_RETRIES if generated else 0)
         except BaseException as error:
             if rollback is not None:

@@ -5,7 +5,7 @@ All methods are pure functions of their arguments and of ``context`` (clock, ran
 allocators): no I/O. The registry's store calls them in upstream's order:
 
 create: default → (mutating admission) → prepare_for_create → validate → warnings →
-canonicalize → (validating admission) → begin_create → write;
+canonicalize → begin_create → (validating admission) → write;
 update: the same with the ``_update`` forms, ``old`` being read-only.
 """
 

@@ -166,6 +166,9 @@ class Update:
         if store.versions_differ:
             await store.reconcile_managers(write, live, obj, apply=self.managed)
         obj = await _admit(store, write, store.to_storage(write, obj), old)
+        metadata = obj["metadata"]
+        if not metadata.get("resourceVersion"):
+            metadata["resourceVersion"] = str(existing.revision)
         ensure_namespace(obj["metadata"], write.namespace if store.strategy.namespaced else "")
         dedup_owner_references(obj, write.warnings, after_admission=True)
         kind, status = store.served.gvk.group_kind, self.mode == "status"
@@ -179,7 +182,7 @@ class Update:
         return obj
 
     def _check_resource_version(self, metadata: Obj, existing: Entry) -> None:
-        """Sets the live version when the client gave none. :raises StatusError: 409, 422."""
+        """:raises StatusError: 409, 422."""
         given = metadata.get("resourceVersion")
         if given == str(existing.revision):
             return
@@ -196,7 +199,6 @@ class Update:
         elif not self.store.strategy.allow_unconditional_update:
             kind = GroupKind(resource.group, resource.resource)
             raise new_invalid(kind, name, [_MUST_BE_SPECIFIED])
-        metadata["resourceVersion"] = str(existing.revision)
 
 
 async def _admit(store: Store, write: Write, obj: Obj, old: Obj) -> Obj:

@@ -47,11 +47,13 @@ class Write:
     """What admission is told when a sub-resource's kind is not the resource's."""
     force: bool = False
     """Of an apply: fields of other managers may be taken."""
+    collection: bool = False
+    """Of a collection: admission is told no name, as upstream."""
     view: View | None = None
     """As what admission sees the objects of such a sub-resource."""
 
     def attributes(self, operation: Operation, obj: Obj | None, old: Obj | None) -> Attributes:
-        name = self.name
+        name = "" if self.collection else self.name
         if not name and obj is not None:
             name = obj["metadata"].get("name") or ""
         options = self.options

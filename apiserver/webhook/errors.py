@@ -6,6 +6,8 @@ import re
 import socket
 import ssl
 
+import orjson
+
 _X509 = "tls: failed to verify certificate: x509: "
 _ANSWERED = {
     400: "the server rejected our request for an unknown reason",
@@ -13,8 +15,6 @@ _ANSWERED = {
     404: "the server could not find the requested resource",
     405: "the server does not allow this method on the requested resource",
     409: "the server reported a conflict",
-    413: "the request is too large",
-    415: "the body of the request was in an unknown format",
     422: "the server rejected our request due to an error in our request",
     429: "the server has received too many requests and has asked us to try again later",
     503: "the server is currently unable to handle the request",
@@ -75,13 +75,39 @@ def _tls_reason(error: ssl.SSLError) -> str:
     return f"remote error: tls: {reason}"
 
 
-def answered(status: int, body: bytes) -> CallError:
+def answered(status: int, body: bytes, content_type: str = "") -> CallError:
     """An HTTP status that is no success, as client-go's generic server response words it."""
+    failure = _failure(body)
+    if failure:
+        return CallError(failure, status)
+    shown = "unknown"
+    if not content_type or content_type.startswith("text/"):
+        shown = body.decode("utf-8", "replace").strip() or shown
     text = _ANSWERED.get(status)
-    if text is None and 500 <= status < 600:
-        shown = body.decode("utf-8", "replace").strip() or "unknown"
+    if status in (403, 415):
+        text = shown
+    elif status == 406:
+        text = shown
+        if shown == "unknown":
+            text = "the server was unable to respond with a content type that the client supports"
+    elif text is None and status >= 500:
         text = f'an error on the server ("{shown}") has prevented the request from succeeding'
-    if text is None:
-        text = f"the server responded with the status code {status} but did not return more "
-        text += "information"
+    elif text is None:
+        text = (
+            f"the server responded with the status code {status} but did not return more "
+            "information"
+        )
     return CallError(text, status)
+
+
+def _failure(body: bytes) -> str:
+    """The message of a Status that says Failure."""
+    if not body.startswith(b"{"):
+        return ""
+    try:
+        found = orjson.loads(body)
+    except ValueError:
+        return ""
+    if found.get("kind") == "Status" and found.get("status") == "Failure":
+        return str(found.get("message") or "")
+    return ""

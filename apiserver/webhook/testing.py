@@ -89,7 +89,7 @@ class WebhookServer:
                 body = await reader.readexactly(int(headers.get("content-length", 0)))
                 status, answer = await self._answer(target, json.loads(body))
                 writer.write(
-                    f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\n"
+                    f"HTTP/1.1 {status} X\r\nContent-Type: {_content_type(answer)}\r\n"
                     f"Content-Length: {len(answer)}\r\n\r\n".encode()
                     + answer
                 )
@@ -117,6 +117,10 @@ class WebhookServer:
             response = {"uid": review["request"]["uid"], **reply}
             reply = {key: review[key] for key in ("kind", "apiVersion")} | {"response": response}
         return 200, json.dumps(reply).encode()
+
+
+def _content_type(answer: bytes) -> str:
+    return "application/json" if answer.startswith(b"{") else "text/plain"
 
 
 def _load(context: ssl.SSLContext, pair: KeyPair) -> None:

@@ -13,6 +13,7 @@ from pilothouse.apimachinery.errors import (
     new_forbidden,
     new_internal_error,
 )
+from pilothouse.apimachinery.schema import gvk_of
 from pilothouse.apiserver.admission.policy.authorization import RequestAuthorizer
 from pilothouse.apiserver.admission.policy.request import admission_request
 from pilothouse.apiserver.admission.policy.served import ServedView
@@ -27,12 +28,14 @@ from pilothouse.apiserver.admission.webhook.metrics import (
 from pilothouse.apiserver.admission.webhook.review import (
     InvalidReview,
     Verdict,
+    check_answer,
     denial,
     dry_run_unsupported,
     make_review,
     review_version,
     verdict_of,
 )
+from pilothouse.apiserver.codec.zero_values import fill_status
 from pilothouse.apiserver.registry.before import new_uid
 from pilothouse.apiserver.webhook.client_config import ConfigError
 from pilothouse.apiserver.webhook.errors import CallError
@@ -106,11 +109,24 @@ class Versions:
         if found is None:
             attributes = self._attributes
             found = (
-                await self._convert(attributes.obj, kind),
+                self._with_status(await self._convert(attributes.obj, kind)),
                 await self._convert(attributes.old_obj, kind),
             )
             self._converted[kind] = found
         return found
+
+    def _with_status(self, obj: Obj | None) -> Obj | None:
+        """A new object has an empty status in Go; ours gets it when it is written."""
+        attributes = self._attributes
+        if obj is None or "status" in obj or attributes.operation != "CREATE":
+            return obj
+        registry = self.view.registry
+        served = None if registry is None else registry.by_kind(gvk_of(obj))
+        if served is None or attributes.subresource or not served.strategy.has_status:
+            return obj
+        shown = dict(obj)
+        fill_status(shown, served.schema)
+        return shown
 
     async def _convert(self, obj: Obj | None, kind: GroupVersionKind) -> Obj | None:
         if obj is None:
@@ -210,7 +226,7 @@ class Caller:
             reason = f"could not create admission objects: {error}"
             raise CallFailed(hook.name, reason, 400) from error
         review = make_review(version, uid, attributes, match, obj, old)
-        answer = await self._post(hook, review)
+        answer = await self._post(hook, review, version)
         try:
             verdict = verdict_of(answer, version, uid, mutating=self.mutating)
         except InvalidReview as error:
@@ -223,12 +239,14 @@ class Caller:
             raise Denied(hook.name, verdict.result)
         return verdict
 
-    async def _post(self, hook: Hook, review: Obj) -> Obj:
+    async def _post(self, hook: Hook, review: Obj, version: str) -> Obj:
         make_client = self._context.hooks.webhooks
         if make_client is None:
             raise CallFailed(hook.name, "could not get REST client: none", 500)
         try:
-            return await make_client().post(self._target(hook), review, hook.timeout)
+            answer = await make_client().post(self._target(hook), review, hook.timeout)
+            check_answer(answer, version)
+            return answer
         except CallError as error:
             reason = f"failed to call webhook: {error}"
             raise CallFailed(hook.name, reason, error.code) from error

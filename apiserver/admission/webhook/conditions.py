@@ -71,5 +71,5 @@ def compile_condition(expression: str) -> Program | str:
     except CompileError as error:
         return f"compilation failed: {error}"
     if program.output_type != BOOL:
-        return "must evaluate to bool"
+        return f"must evaluate to bool but got {program.output_type}"
     return program

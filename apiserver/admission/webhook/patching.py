@@ -17,8 +17,10 @@ from pilothouse.apimachinery.schema import gvk_of
 from pilothouse.apis.meta.equality import semantic_equal
 from pilothouse.apiserver.admission.webhook.caller import CallFailed
 from pilothouse.apiserver.admission.webhook.review import JSON_PATCH, patch_annotation
-from pilothouse.apiserver.codec.decode import coerce
+from pilothouse.apiserver.codec.decode import CoercionError, coerce
 from pilothouse.apiserver.codec.defaulting import apply_defaults
+from pilothouse.apiserver.codec.go_values import json_kind
+from pilothouse.apiserver.webhook.reviews import parse_error
 
 if TYPE_CHECKING:
     from pilothouse.apimachinery.object import Obj
@@ -56,11 +58,11 @@ async def apply_verdict(
         # A copy of our own: what the patch leaves alone is defaulted in place.
         patched = json_patch.apply(orjson.loads(orjson.dumps(shown)), patch)
         taken = _taken_in(versions.view, attributes, match.kind, patched)
-    except PatchError as error:
-        raise new_internal_error(error.message) from error
-    except StatusError as error:
+    except (PatchError, CoercionError) as error:
         raise new_internal_error(error.message) from error
     changed = not semantic_equal(shown, taken)
+    if "status" not in attributes.obj and attributes.operation == "CREATE":
+        taken.pop("status", None)  # which no create sets
     attributes.obj = await _stored(versions.view, attributes, taken)
     versions.forget()
     return patch_annotation(hook.configuration, hook.name, patch), changed
@@ -69,12 +71,14 @@ async def apply_verdict(
 def _decode(hook: Hook, verdict: Verdict) -> Any:
     try:
         patch = orjson.loads(verdict.patch)
-        if patch is not None and not isinstance(patch, list):
-            raise ValueError("json: cannot unmarshal into Go value of type jsonpatch.Patch")
-    except ValueError as error:
-        reason = f"received undecodable patch in webhook response: {error}"
-        raise CallFailed(hook.name, reason, 503) from error
-    return patch
+    except ValueError:
+        problem = parse_error(verdict.patch)
+    else:
+        if patch is None or isinstance(patch, list):
+            return patch
+        problem = f"json: cannot unmarshal {json_kind(patch)} into Go value of type jsonpatch.Patch"
+    reason = f"received undecodable patch in webhook response: {problem}"
+    raise CallFailed(hook.name, reason, 503)
 
 
 def _taken_in(
@@ -86,7 +90,7 @@ def _taken_in(
         raise new_internal_error("the patched object is no JSON object")
     found = gvk_of(patched)
     if found != kind:
-        raise new_internal_error(f"the patch changed the object's kind from {kind} to {found}")
+        raise _other_kind(found, kind)
     if attributes.redecode is not None and gvk_of(attributes.obj) == kind:
         return attributes.redecode(patched)
     schema = view.schema_of(kind)
@@ -95,6 +99,12 @@ def _taken_in(
     obj = coerce(patched, schema)
     apply_defaults(obj, schema)
     return obj
+
+
+def _other_kind(found: GroupVersionKind, kind: GroupVersionKind) -> StatusError:
+    package = kind.group.partition(".")[0] or "core"
+    text = f"converting ({found.version}.{found.kind}) to ({package}.{kind.kind}): "
+    return StatusError(500, "", f"{text}unknown conversion")
 
 
 async def _stored(view: ServedView, attributes: Attributes, obj: Obj) -> Obj:

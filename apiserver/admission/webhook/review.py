@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pilothouse.apimachinery.errors import StatusError, new_bad_request
 from pilothouse.apiserver.admission.policy.request import admission_request
+from pilothouse.apiserver.webhook.reviews import check_kind, check_types
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,6 +58,28 @@ def make_review(
     request = admission_request(attributes, match)
     request |= {"uid": uid, "object": obj, "oldObject": old}
     return {"kind": "AdmissionReview", "apiVersion": f"{_GROUP}/{version}", "request": request}
+
+
+_RESPONSE = {
+    "uid": "string",
+    "allowed": "bool",
+    "patch": "[]uint8",
+    "patchType": "string",
+    "auditAnnotations": "map[string]string",
+    "warnings": "[]string",
+}
+_STATUS = {"status": "string", "message": "string", "reason": "string", "code": "int32"}
+
+
+def check_answer(review: Obj, version: str) -> None:
+    """:raises CallError: no AdmissionReview of ``version``, or with fields of wrong types."""
+    check_kind(review, _GROUP, "AdmissionReview", version)
+    response = review.get("response")
+    check_types(
+        response, _RESPONSE, "response", "AdmissionResponse", f"{version}.AdmissionResponse"
+    )
+    if response:
+        check_types(response.get("status"), _STATUS, "response.status", "Status", "v1.Status")
 
 
 def verdict_of(review: Obj, version: str, uid: str, *, mutating: bool) -> Verdict:

@@ -18,7 +18,7 @@ from pilothouse.apimachinery.timefmt import format_time
 from pilothouse.apiserver.endpoints.body import decode_kind
 from pilothouse.apiserver.endpoints.options import manager_name, parse_write_options
 from pilothouse.apiserver.endpoints.responses import object_response
-from pilothouse.apiserver.registry.before import check_delete_preconditions
+from pilothouse.apiserver.registry.before import check_delete_preconditions, ensure_namespace
 from pilothouse.apiserver.registry.subresources.pods import set_condition
 from pilothouse.apiserver.registry.write import Write
 
@@ -49,6 +49,7 @@ async def handle(server: Server, request: Request, served: ServedResource) -> Re
     own = eviction["metadata"].get("name")
     if own and own != info.name:
         raise new_bad_request("name in URL does not match name in Eviction object")
+    ensure_namespace(eviction["metadata"], info.namespace)
     delete = _delete_options(eviction, options.dry_run)
     assert request.user is not None
     write = Write(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pilothouse.apimachinery.errors import new_bad_request
 from pilothouse.apiserver.registry.subresources.proxying import (
+    admit_proxy,
     check_address,
     proxy,
     split_target,
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 
 async def handle(server: Server, request: Request, served: ServedResource) -> Response:
+    await admit_proxy(server, request, served)
     info = request.info
     scheme, name, port = split_target(info.name, "pod")
     pod = (await served.store.get(info.namespace, name)).obj

@@ -50,6 +50,12 @@ def proxy_path(request: Request) -> str:
     return rest
 
 
+async def admit_proxy(server: Server, request: Request, served: ServedResource) -> None:
+    """CONNECT admission of a proxied request; comes first. :raises StatusError: refused."""
+    kind = f"{served.resource.kind}ProxyOptions"
+    await admit_connect(server, request, served, kind, {"path": proxy_path(request)})
+
+
 def check_address(host: str) -> None:
     """:raises StatusError: 400, not an address that pods have (loopback, link-local…)."""
     try:
@@ -65,8 +71,6 @@ async def proxy(
 ) -> Response:
     """Passes the request on to ``host:port``. :raises StatusError: 503, it can't be reached."""
     path = proxy_path(request)
-    kind = f"{served.resource.kind}ProxyOptions"
-    await admit_connect(server, request, served, kind, {"path": path})
     if request.upgrade is None and (redirect := _redirect_to_root(request)) is not None:
         return redirect
     target = quote(path, safe=_SAFE) + (f"?{request.raw_query}" if request.raw_query else "")
@@ -123,7 +127,6 @@ async def kubelet_proxy(
 ) -> Response:
     """Passes the request on to a node's kubelet."""
     path = proxy_path(request)
-    await admit_connect(server, request, served, "NodeProxyOptions", {"path": path})
     if request.upgrade is not None:
         reader, writer = await request.upgrade()
         try:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from pilothouse.apimachinery.errors import StatusError, is_not_found, new_service_unavailable
 from pilothouse.apimachinery.schema import GroupResource
 from pilothouse.apiserver.registry.subresources.proxying import (
+    admit_proxy,
     check_address,
     proxy,
     split_target,
@@ -23,6 +24,7 @@ _SLICES = GroupResource("discovery.k8s.io", "endpointslices")
 
 
 async def handle(server: Server, request: Request, served: ServedResource) -> Response:
+    await admit_proxy(server, request, served)
     info = request.info
     scheme, name, wanted = split_target(info.name, "service")
     try:

@@ -73,7 +73,16 @@ async def test_bodies(client: WebhookClient, answer: bytes) -> None:
         (b"", "EOF"),
         (b"SSH-2.0\r\n\r\n", "malformed HTTP response"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{", "unexpected EOF"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]", "not an object"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]", "cannot unmarshal array into Go value"),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+            "0-length response with status code: 200",
+        ),
+        (
+            b"HTTP/1.1 400 X\r\nContent-Length: 58\r\n\r\n"
+            b'{"kind":"Status","status":"Failure","message":"bad thing"}',
+            "bad thing",
+        ),
         (b"HTTP/1.1 503 X\r\nContent-Length: 0\r\n\r\n", "currently unable to handle"),
     ],
 )

@@ -80,9 +80,11 @@ async def test_a_patched_pod_is_taken_in_like_a_body(
     [
         (patched(add("/data", 3)), "json: cannot unmarshal number"),
         (patched({"op": "remove", "path": "/data/x"}), ""),
-        (patched(add("/kind", "Secret")), "kind"),
         ({"allowed": True, "patch": "", "patchType": "JSONPatch"}, "not response.patch"),
-        ({"allowed": True, "patch": "e30=", "patchType": "JSONPatch"}, "undecodable patch"),
+        (
+            {"allowed": True, "patch": "e30=", "patchType": "JSONPatch"},
+            "patch in webhook response: json: cannot unmarshal object into",
+        ),
         ({"allowed": True, "patch": "W10="}, "but not response.patchType"),
     ],
 )
@@ -101,6 +103,19 @@ async def test_patches_that_do_not_apply(
     assert caught.value.code == 500
     assert caught.value.message.startswith("Internal error occurred: ")
     assert text in caught.value.message
+
+
+async def test_a_patch_cannot_make_another_kind_of_it(
+    client: LocalClient, hooks: WebhookServer, configure: Any, config_map: Any
+) -> None:
+    hooks.on("/m", lambda review: patched(add("/kind", "Secret")))
+    await configure.mutating(configure.spec("/m"))
+    with pytest.raises(StatusError) as caught:
+        await client.create(CONFIG_MAPS, config_map())
+    assert (caught.value.code, caught.value.message) == (
+        500,
+        "converting (v1.Secret) to (core.ConfigMap): unknown conversion",
+    )
 
 
 async def test_order_is_by_configuration_and_position(
