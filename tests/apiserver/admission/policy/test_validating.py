@@ -388,7 +388,7 @@ async def test_other_plugins_of_the_request_share_nothing(policies: Any) -> None
     }
     await policies.validating(
         "p",
-        {"expression": "false", "messageExpression": "params.data.n"},
+        {"expression": "false", "messageExpression": "string(params.data.n)"},
         paramKind=CONFIG_MAP_PARAMS,
         actions=("Warn",),
         binding={"paramRef": reference},

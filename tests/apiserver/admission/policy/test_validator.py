@@ -129,7 +129,7 @@ def test_params() -> None:
     policy = spec("object.spec.replicas <= params.max", paramKind={"apiVersion": "v1", "kind": "X"})
     assert only(policy, params={"max": 5}) == ADMIT
     assert only(policy, params={"max": 4}).denied
-    assert only(policy, params=None).message.endswith("resulted in error: no such overload")
+    assert only(policy, params=None).message.endswith("resulted in error: no such key: max")
 
 
 def test_variables_compose() -> None:
