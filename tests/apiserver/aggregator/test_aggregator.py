@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -11,6 +12,7 @@ import pytest
 from pilothouse.apimachinery.errors import StatusError
 from pilothouse.apimachinery.schema import GroupVersionResource
 from pilothouse.apiserver.request.context import UserInfo
+from pilothouse.apiserver.testing import running_server
 
 API_SERVICES = GroupVersionResource("apiregistration.k8s.io", "v1", "apiservices")
 SERVICES = GroupVersionResource("", "v1", "services")
@@ -269,3 +271,22 @@ async def _without_service(pair: Any) -> dict[str, Any]:
 TEMPLATE = {
     "spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "busybox"}]},
 }
+
+
+async def test_a_restarted_server_knows_its_extensions(pair: Any, tmp_path: Path) -> None:
+    settings = {"storage": "sqlite", "data_dir": str(tmp_path / "data")}
+    proxy = {
+        name: getattr(pair.main.config, name)
+        for name in ("proxy_client_cert_file", "proxy_client_key_file")
+    }
+    (tmp_path / "data").mkdir()
+    for turn in range(2):
+        async with running_server(**settings, **proxy) as server:
+            client = server.local_client()
+            if not turn:
+                await client.create(SERVICES, pair.service())
+                await client.create(API_SERVICES, pair.api_service())
+            await server.activity.settle()
+            assert (await client.list(FLUNDERS, "default")).items == []
+            names = [each["name"] for each in (await client.request("GET", "/apis"))["groups"]]
+            assert "wardle.example.com" in names
