@@ -1,0 +1,46 @@
+"""Building the client programs of this folder."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+CACHE = Path(os.environ.get("PILOTHOUSE_CACHE") or Path.home() / ".cache" / "pilothouse")
+BUILD_SECONDS = 900
+Run = Callable[[list[str]], str]
+
+
+def built(language: str, tool: str, build: Callable[[Path, Path], None]) -> Path:
+    """The folder with what ``build(sources, into)`` made of ``clients/<language>``."""
+    if shutil.which(tool) is None:
+        pytest.skip(f"{tool} is not installed")
+    sources = HERE / language
+    digest = hashlib.sha256()
+    for path in sorted(p for p in sources.rglob("*") if p.is_file()):
+        digest.update(path.relative_to(sources).as_posix().encode() + b"\0" + path.read_bytes())
+    into = CACHE / "clients" / f"{language}-{digest.hexdigest()[:16]}"
+    into.parent.mkdir(parents=True, exist_ok=True)
+    with open(into.parent / f"{language}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (into / "built").exists():
+            shutil.rmtree(into, ignore_errors=True)
+            into.mkdir()
+            build(sources, into)
+            (into / "built").touch()
+    return into
+
+
+def shell(*command: str, cwd: Path, **environment: str) -> None:
+    done = subprocess.run(
+        command, cwd=cwd, env=os.environ | environment, capture_output=True, text=True,
+        timeout=BUILD_SECONDS,
+    )  # fmt: skip
+    assert done.returncode == 0, f"{' '.join(command)}: {done.stdout}{done.stderr}"
