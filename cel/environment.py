@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from copy import copy
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -50,8 +51,8 @@ class CompiledProgram:
         self, expression: str, tree: ast.Expr, closure: Closure, compiler: Compiler
     ) -> None:
         self.expression = expression
-        self.tree = tree
-        """The checked tree, for cost estimates."""
+        self.tree: ast.Expr | None = tree
+        """The checked tree, for cost estimates; it holds on to the types of the variables."""
         self.output_type: Type = tree.type
         self._closure = closure
         self._variables = tuple(compiler.variables)
@@ -95,6 +96,12 @@ class CompiledProgram:
         except EvaluationError:
             pass
         return PER_CALL_LIMIT - budget.remaining
+
+    def lean(self) -> CompiledProgram:
+        """The same without its tree: what is kept for long."""
+        program = copy(self)
+        program.tree = None
+        return program
 
     def uses(self, variable: str) -> bool:
         return variable in self._variables

@@ -429,6 +429,7 @@ def _is_scalar(type_: Type) -> bool:
     return type_.kind in _FIXED_SIZES
 
 
-def estimate(tree: ast.Expr, root: Declared) -> Range:
-    """What ``tree`` costs for values of ``root``."""
+def estimate(tree: ast.Expr | None, root: Declared) -> Range:
+    """What a program's ``tree`` costs for values of ``root``."""
+    assert tree is not None, "the program is lean"
     return Estimator(DeclaredSizes(root)).cost(tree)

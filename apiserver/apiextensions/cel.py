@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pilothouse.apimachinery.fieldpath import ErrorList
     from pilothouse.apiserver.apiextensions.rule_compilation import CompiledRule
     from pilothouse.cel.interfaces import Budget, Program
-    from pilothouse.cel.schema_types import Declared
+    from pilothouse.cel.schema_values import Convert
 
 __all__ = ["RULES", "RuleNode", "compile_rules", "syntax_error"]
 
@@ -69,7 +69,7 @@ class RuleNode:
     def __init__(self, schema: _Schema, *, root: bool) -> None:
         self._schema: _Schema | None = schema if schema.get(RULES) else None
         self._root = root
-        self._compiled: tuple[list[CompiledRule], Declared | None] | None = None
+        self._compiled: tuple[list[CompiledRule], Convert | None] | None = None
         self.type: str = schema.get("type") or ""
         self.properties: dict[str, RuleNode] = {}
         for key, field in (schema.get("properties") or {}).items():
@@ -134,9 +134,9 @@ class RuleNode:
     def _evaluate(self, value: Any, old: Any, same: bool, path: Path, walk: _Walk) -> None:
         assert self._schema is not None
         if self._compiled is None:
-            self._compiled = compile_node(self._schema, root=self._root)
-        rules, declared = self._compiled
-        convert = None if declared is None else declared.convert
+            rules, declared = compile_node(self._schema, root=self._root)
+            self._compiled = (rules, None if declared is None else declared.convert)
+        rules, convert = self._compiled
         has_old = old is not _NOTHING and old is not None
         seen = value if convert is None else convert(value)
         before = old if convert is None or not has_old else convert(old)

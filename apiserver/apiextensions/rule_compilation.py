@@ -106,7 +106,8 @@ def _compile(
     if program.output_type != BOOL:
         compiled.error = "cel expression must evaluate to a bool"
         return
-    compiled.program = program
+    # What objects are validated with is kept as long as their CRD; no types, then.
+    compiled.program = program.lean()
     compiled.transition = program.uses("oldSelf")
     if sized is not None:
         compiled.cost = estimate(program.tree, sized).high
@@ -121,7 +122,7 @@ def _compile(
     if message.output_type != STRING:
         compiled.message_error = "messageExpression must evaluate to a string"
         return
-    compiled.message = message
+    compiled.message = message.lean()
     if sized is not None:
         compiled.message_cost = estimate(message.tree, sized).high
 
