@@ -311,6 +311,9 @@ class APIServer:
 
         install_metrics(self)
         install_checks(self, self.health)
+        encryption = self.context.encryption
+        if encryption is not None and encryption.uses_plugins:
+            keep_last(self.health, "kms-providers", encryption.problem)
         if self.config.profiling:
             from pilothouse.apiserver.endpoints import debug
 

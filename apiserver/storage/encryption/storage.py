@@ -90,6 +90,15 @@ class Encryption:
         self._reloads = reloads
         self._ciphers: dict[GroupResource, ResourceCipher] = {}
 
+    @property
+    def uses_plugins(self) -> bool:
+        """Or may come to."""
+        return self._reloads or bool(self.rules.plugins)
+
+    async def problem(self) -> str | None:
+        """The health check ``kms-providers``."""
+        return "; ".join(each.problem for each in self.rules.plugins if each.problem) or None
+
     def wrap(self, storage: Storage, resource: GroupResource) -> Storage:
         """``storage`` itself when no rule is for this kind, nor can come to be."""
         if not self._reloads and self.rules.configured(resource) is None:

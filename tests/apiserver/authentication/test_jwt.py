@@ -155,6 +155,8 @@ async def test_flags(issuer: Issuer, tmp_path: Path) -> None:
             token(issuer, hd="other.com"),
             token(issuer, hd="acme.com", aud="you"),
             token(issuer, hd="acme.com", exp=int(time.time()) - 1),
+            token(issuer, hd="acme.com", exp=float("nan")),
+            token(issuer, hd="acme.com", exp="later"),
             token(issuer, hd="acme.com", nbf=int(time.time()) + 3600),
             token(issuer, hd="acme.com", iss="https://example.com"),
             token(issuer, hd="acme.com", key=new_key("RS256")),

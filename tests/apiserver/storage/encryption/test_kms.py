@@ -211,6 +211,7 @@ async def test_a_server(plugin: Plugin, tmp_path: Path) -> None:
         found = await store.get(KEY)
         assert found is not None
         assert found.value.startswith(b"k8s:enc:kms:v2:p:")
+        assert await server.health["readyz"].checks["kms-providers"]() is None
         copy = store.fork()
     async with running_server(clock=RealClock(), store=copy.fork(), **settings) as server:
         assert (await server.local_client().get(SECRETS, "s", "default"))["data"] == data
@@ -219,6 +220,7 @@ async def test_a_server(plugin: Plugin, tmp_path: Path) -> None:
         with pytest.raises(StatusError) as caught:
             await server.local_client().get(SECRETS, "s", "default")
         assert caught.value.code == 500
+        assert await server.health["livez"].checks["kms-providers"]()
         assert "failed to decrypt DEK, error: rpc error: code = UNAVAILABLE" in caught.value.message
     await plugin.start()
 
