@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from pilothouse.apiserver.server import APIServer
     from pilothouse.apiserver.storage.interfaces import Storage
+    from pilothouse.componentbase.metrics import Metric
 
 READ_ONLY, MUTATING = "readOnly", "mutating"
 
@@ -101,7 +102,55 @@ def install_metrics(server: APIServer) -> None:
             watches,
         ),
         *cache_metrics(caches),
+        *_allocator_metrics(server),
         version_metric(version_info()),
+    )
+
+
+def _allocator_metrics(server: APIServer) -> tuple[Metric, ...]:
+    """Of ClusterIPs and node ports: ``kube_apiserver_clusterip_allocator_…``."""
+
+    def addresses(free: bool) -> list[tuple[tuple[str, ...], float]]:
+        allocators = server.context.allocators
+        return [
+            ((str(each.network),), float(each.free if free else each.size - each.free))
+            for each in allocators.by_family.values()
+        ]
+
+    def ports(free: bool) -> list[tuple[tuple[str, ...], float]]:
+        allocator = server.context.allocators.ports
+        return [((), float(allocator.free if free else allocator.taken))]
+
+    prefix = "kube_apiserver_clusterip_allocator"
+    return (
+        Collected(
+            f"{prefix}_allocated_ips",
+            "[BETA] Gauge measuring the number of allocated IPs for Services",
+            "gauge",
+            ("cidr",),
+            lambda: addresses(free=False),
+        ),
+        Collected(
+            f"{prefix}_available_ips",
+            "[BETA] Gauge measuring the number of available IPs for Services",
+            "gauge",
+            ("cidr",),
+            lambda: addresses(free=True),
+        ),
+        Collected(
+            "kube_apiserver_nodeport_allocator_allocated_ports",
+            "[ALPHA] Gauge measuring the number of allocated NodePorts for Services",
+            "gauge",
+            (),
+            lambda: ports(free=False),
+        ),
+        Collected(
+            "kube_apiserver_nodeport_allocator_available_ports",
+            "[ALPHA] Gauge measuring the number of available NodePorts for Services",
+            "gauge",
+            (),
+            lambda: ports(free=True),
+        ),
     )
 
 

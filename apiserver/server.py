@@ -251,12 +251,6 @@ class APIServer:
         aggregator = Aggregator(self)
         self.discovery.remote = aggregator
         await aggregator.start()
-
-        async def registered() -> str | None:
-            missing = aggregator.unregistered()
-            return f"missing APIService: {missing}" if missing else None
-
-        keep_last(self.health, "autoregister-completion", registered)
         return aggregator
 
     def _webhooks(self) -> WebhookClient:

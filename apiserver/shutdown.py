@@ -34,9 +34,11 @@ HOOKS = (
     "start-apiextensions-controllers",
     "crd-informer-synced",
     "start-system-namespaces-controller",
+    "peer-endpoint-reconciler-controller",
     "start-cluster-authentication-info-controller",
     "start-kube-apiserver-identity-lease-controller",
     "start-kube-apiserver-identity-lease-garbage-collector",
+    "storage-readiness",
     "start-legacy-token-tracking-controller",
     "start-service-ip-repair-controllers",
     "rbac/bootstrap-roles",
@@ -132,7 +134,21 @@ def install_checks(server: APIServer, health: dict[str, HealthChecks]) -> None:
     async def not_stopping() -> str | None:
         return "process is shutting down" if server.stopping else None
 
+    async def registered() -> str | None:
+        if server.aggregator is None:
+            return "not finished"
+        missing = server.aggregator.unregistered()
+        return f"missing APIService: {missing}" if missing else None
+
+    async def loopback_certificate() -> None:
+        """In-process callers need none."""
+
     readyz = health["readyz"].checks
+    for endpoint in ("livez", "healthz"):
+        checks = health[endpoint]
+        etcd = checks.checks.pop("etcd")
+        checks.checks["loopback-serving-certificate"] = loopback_certificate
+        checks.checks["etcd"] = etcd
     readyz["etcd-readiness"] = readyz["etcd"]
     readyz["informer-sync"] = informers_synced
     for name in HOOKS:
@@ -140,6 +156,8 @@ def install_checks(server: APIServer, health: dict[str, HealthChecks]) -> None:
             continue
         for checks in health.values():
             checks.checks[f"poststarthook/{name}"] = hook_finished
+            if name == "kube-apiserver-autoregistration":
+                checks.checks["autoregister-completion"] = registered
     readyz["shutdown"] = not_stopping
 
 

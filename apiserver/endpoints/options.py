@@ -272,9 +272,9 @@ def parse_delete_options(request: Request) -> Obj:
     errors += _dry_run_errors(options.get("dryRun") or [])
     if errors:
         raise new_invalid(GroupKind(META, "DeleteOptions"), "", errors)
-    if request.audit is not None and options:
-        head = {"kind": "DeleteOptions", "apiVersion": f"{META}/v1"}
-        request.audit.set_request(head | options)
+    if request.audit is not None and (request.obj is not None or request.body):
+        head = {"kind": "DeleteOptions", "apiVersion": f"{META}/__internal"}
+        request.audit.set_request(options | head)
     return options
 
 

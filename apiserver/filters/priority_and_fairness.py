@@ -77,11 +77,12 @@ class _Filter:
             if seat is None:
                 return self._rejected(chosen, "queue-full" if queues.queuing else None)
             if not seat.executing and not await self._seated(seat, chosen, kind):
+                self._waited(chosen, now, executes=False)
                 return self._rejected(chosen, "time-out")
             if not self._turns.may_run(now):
                 woken = True
                 await self._turn(seat, chosen, kind)
-                now = perf_counter()
+                now = self._waited(chosen, now, executes=True)
         self._running[kind] += 1
         chosen.dispatched[0] += 1
         streaming = False
@@ -167,6 +168,13 @@ class _Filter:
             close = getattr(chunks, "aclose", None)
             if close is not None:
                 await close()
+
+    def _waited(self, chosen: Class, since: float, *, executes: bool) -> float:
+        now = perf_counter()
+        executed = "true" if executes else "false"
+        labels = (chosen.level.name, chosen.schema, executed)
+        self._control.wait_seconds.observe(now - since, *labels)
+        return now
 
     def _list_seats(self, request: Request, chosen: Class) -> int:
         info = request.info

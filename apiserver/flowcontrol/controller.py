@@ -22,6 +22,7 @@ from pilothouse.apiserver.flowcontrol.queue_set import Flow, QueueSet, Queuing
 from pilothouse.apiserver.flowcontrol.shuffle_sharding import flow_hash
 from pilothouse.apiserver.flowcontrol.turns import Turns
 from pilothouse.apiserver.flowcontrol.work_estimator import max_seats
+from pilothouse.componentbase.metrics import Histogram
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -38,6 +39,7 @@ SCHEMAS = GroupResource(GROUP, "flowschemas")
 LEVELS = GroupResource(GROUP, "prioritylevelconfigurations")
 UID_HEADERS = ("X-Kubernetes-PF-FlowSchema-UID", "X-Kubernetes-PF-PriorityLevel-UID")
 _CACHED_USERS, _CACHED_KINDS, _KEPT_FLOWS = 2_000, 1_000, 10_000
+WAIT_BUCKETS = (0.0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0)
 _EXEMPT_WEIGHT = 20.0
 """Of the loop's time: the exempt wait for nobody, but their long lists make way, too."""
 _SHARES_OF_ONE = 20
@@ -95,6 +97,13 @@ class FlowController:
         self.turns = Turns()
         self.levels: dict[str, Level] = {}
         self.schemas: list[Obj] = []
+        self.wait_seconds = Histogram(
+            "apiserver_flowcontrol_request_wait_duration_seconds",
+            "[BETA] Length of time a request spent waiting in its queue",
+            WAIT_BUCKETS,
+            ("priority_level", "flow_schema", "execute"),
+        )
+        """Of those that had to wait at all."""
         self.rejected: dict[tuple[str, ...], int] = {}
         """By (priority level, flow schema, reason)."""
         self.dispatched: dict[tuple[str, ...], list[int]] = {}

@@ -26,6 +26,7 @@ def flow_control_metrics(control: FlowController) -> tuple[Metric, ...]:
         )
 
     return (
+        control.wait_seconds,
         *(gauge(name, help, value) for name, help, value in _GAUGES),
         Collected(
             f"{_PREFIX}dispatched_requests_total",
@@ -79,6 +80,22 @@ _GAUGES: tuple[tuple[str, str, Callable[[Level], float]], ...] = (
         "stage for a WATCH, any stage otherwise) requests in the API Priority and Fairness "
         "subsystem",
         lambda level: level.queues.seats_in_use if level.queues else 0,
+    ),
+    (
+        "current_inqueue_seats",
+        "[ALPHA] Number of seats currently pending in queues of the API Priority and Fairness "
+        "subsystem",
+        lambda level: level.queues.seats_waiting if level.queues else 0,
+    ),
+    (
+        "demand_seats_high_watermark",
+        "[ALPHA] High watermark, over last adjustment period, of demand_seats",
+        lambda level: level.queues.demand.high if level.queues else 0,
+    ),
+    (
+        "demand_seats_smoothed",
+        "[ALPHA] Smoothed seat demands",
+        lambda level: level.queues.demand.smoothed if level.queues else 0,
     ),
     (
         "current_inqueue_requests",

@@ -100,6 +100,11 @@ class IPAllocator:
         return int(ip) in self._taken
 
     @property
+    def size(self) -> int:
+        """Addresses that there are, taken or not."""
+        return self._size
+
+    @property
     def free(self) -> int:
         return self._size - len(self._taken)
 

@@ -60,6 +60,14 @@ class PortAllocator:
     def has(self, port: int) -> bool:
         return port in self._taken
 
+    @property
+    def taken(self) -> int:
+        return len(self._taken)
+
+    @property
+    def free(self) -> int:
+        return self.last - self.first + 1 - len(self._taken)
+
     def clear(self) -> None:
         self._taken.clear()
 
