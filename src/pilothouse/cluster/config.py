@@ -58,6 +58,8 @@ class ClusterConfig:
     seed: int | None = None
     """Seed of everything random (names, ports, backoff jitter); None: from the system."""
     verbosity: int = 0
+    resource_metrics: bool = True
+    """Serve metrics.k8s.io (`kubectl top`, autoscaling); a bare upstream cluster has none."""
     rsa_admin_key: bool = False
     """The kubeconfig's key is RSA, which every client takes; slower to make than the default."""
 

@@ -207,6 +207,7 @@ class ClusterCore:
             proxy_client_key_file=str(pki.key("front-proxy-client")),
             advertise_address=addresses[0] if addresses else config.bind_address,
             storage=config.storage,  # type: ignore[arg-type]
+            resource_metrics=config.resource_metrics,
             data_dir=str(self._directory),
             durability=config.durability,  # type: ignore[arg-type]
             etcd_servers=config.etcd_servers,
