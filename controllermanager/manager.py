@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pilothouse.componentbase.tasks import TaskOwner
 from pilothouse.controllermanager.entry import Entry
-from pilothouse.controllermanager.more_controllers import STORAGE_AND_MORE
+from pilothouse.controllermanager.more_controllers import STORAGE_AND_MORE, WITHOUT_WORK
 
 if TYPE_CHECKING:
     from pilothouse.controllermanager.config import ControllerManagerConfig
@@ -274,6 +274,21 @@ CONTROLLERS = (
         account="certificate-controller",
     ),
     Entry(
+        "podcertificaterequest-cleaner-controller",
+        "certificates.pod_requests",
+        "PodCertificateRequestCleaner",
+        lambda c: {},
+        account="podcertificaterequestcleaner",
+    ),
+    Entry(
+        "kube-apiserver-serving-clustertrustbundle-publisher-controller",
+        "certificates.trust_bundle",
+        "TrustBundlePublisher",
+        lambda c: {"root_ca": c.root_ca},
+        wanted=lambda c: bool(c.root_ca),
+        account="kube-apiserver-serving-clustertrustbundle-publisher",
+    ),
+    Entry(
         "bootstrap-signer-controller",
         "bootstrap.signer",
         "BootstrapSigner",
@@ -305,7 +320,8 @@ CONTROLLERS = (
 
 
 def known_names() -> frozenset[str]:
-    return frozenset(name for entry in CONTROLLERS for name in (entry.name, *entry.aliases))
+    ours = {name for entry in CONTROLLERS for name in (entry.name, *entry.aliases)}
+    return frozenset(ours | set(WITHOUT_WORK) | set(WITHOUT_WORK.values()))
 
 
 def is_enabled(entry: Entry, controllers: tuple[str, ...]) -> bool:

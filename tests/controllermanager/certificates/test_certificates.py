@@ -19,6 +19,7 @@ from pilothouse.componentbase.certs import make_ca
 from pilothouse.controllermanager.certificates import authority
 from pilothouse.controllermanager.certificates.approving import ApprovingController
 from pilothouse.controllermanager.certificates.cleaner import CleanerController
+from pilothouse.controllermanager.certificates.pod_requests import PodCertificateRequestCleaner
 from pilothouse.controllermanager.certificates.request import (
     KUBE_APISERVER_CLIENT,
     KUBE_APISERVER_CLIENT_KUBELET,
@@ -26,7 +27,16 @@ from pilothouse.controllermanager.certificates.request import (
     LEGACY_UNKNOWN,
 )
 from pilothouse.controllermanager.certificates.signing import SignerFiles, SigningController
-from pilothouse.kubeclient.resources import CERTIFICATE_SIGNING_REQUESTS
+from pilothouse.controllermanager.certificates.trust_bundle import (
+    SIGNER,
+    TrustBundlePublisher,
+    bundle_name,
+)
+from pilothouse.kubeclient.resources import (
+    CERTIFICATE_SIGNING_REQUESTS,
+    CLUSTER_TRUST_BUNDLES,
+    POD_CERTIFICATE_REQUESTS,
+)
 
 KUBELET_USAGES = ["digital signature", "client auth"]
 
@@ -280,3 +290,39 @@ async def test_expired_certificates_are_deleted(world, files):
     assert world.client.objects(CERTIFICATE_SIGNING_REQUESTS)
     await world.advance(20)
     assert not world.client.objects(CERTIFICATE_SIGNING_REQUESTS)
+
+
+def bundle(name, signer=SIGNER, text="OLD"):
+    made = make_object("certificates.k8s.io/v1", "ClusterTrustBundle", name)
+    made["spec"] = {"signerName": signer, "trustBundle": text}
+    return made
+
+
+async def test_the_clusters_ca_is_published(world):
+    world.client.seed(bundle("kubernetes.io:kube-apiserver-serving:old"))
+    world.client.seed(bundle("others", "example.com/x"))
+    name = bundle_name(SIGNER, "NEW")
+    assert name.startswith("kubernetes.io:kube-apiserver-serving:")
+    await world.run(TrustBundlePublisher(world.env, "NEW"))
+    found = {
+        b["metadata"]["name"]: b["spec"]["trustBundle"]
+        for b in world.client.objects(CLUSTER_TRUST_BUNDLES)
+    }
+    assert found == {name: "NEW", "others": "OLD"}
+    world.client.seed(bundle(name, text="CHANGED"))
+    await world.settle()
+    assert world.client.current(CLUSTER_TRUST_BUNDLES, name)["spec"]["trustBundle"] == "NEW"
+    world.client.remove(CLUSTER_TRUST_BUNDLES, name)
+    await world.settle()
+    assert world.client.current(CLUSTER_TRUST_BUNDLES, name)
+
+
+async def test_pods_requests_live_a_quarter_of_an_hour(world):
+    request = make_object("certificates.k8s.io/v1", "PodCertificateRequest", "r", "default")
+    request["metadata"]["creationTimestamp"] = format_time(world.clock.now())
+    world.client.seed(request)
+    await world.run(PodCertificateRequestCleaner(world.env))
+    await world.advance(890)
+    assert world.client.objects(POD_CERTIFICATE_REQUESTS)
+    await world.advance(20)
+    assert not world.client.objects(POD_CERTIFICATE_REQUESTS)
