@@ -12,14 +12,20 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Protocol
 
-from pilothouse.apiserver.storage.errors import KeyExists, RevisionConflict, StorageError
+from pilothouse.apiserver.storage.errors import (
+    KeyExists,
+    RevisionConflict,
+    StorageError,
+    Unconvertible,
+    Undecodable,
+)
+from pilothouse.apiserver.storage.interfaces import KeyValue
 from pilothouse.componentbase.tasks import TaskOwner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pilothouse.apiserver.storage.interfaces import (
-        KeyValue,
         RangeResult,
         Storage,
         StorageEvent,
@@ -74,22 +80,29 @@ class ConvertingStorage:
         self, prefix: str, *, start: str = "", limit: int = 0, revision: int = 0
     ) -> RangeResult:
         page = await self._storage.range(prefix, start=start, limit=limit, revision=revision)
-        values = await self.convert([kv.value for kv in page.kvs])
+        values = await self.convert(page.kvs)
         kvs = [kv._replace(value=value) for kv, value in zip(page.kvs, values, strict=True)]
         return page._replace(kvs=kvs)
 
-    async def convert(self, values: Sequence[bytes]) -> list[bytes]:
-        """Stored values as the served version has them; one review for all that need it."""
-        found = [self._conversion.at_once(value) for value in values]
+    async def convert(self, kvs: Sequence[KeyValue]) -> list[bytes]:
+        """Stored values as the served version has them; one review for all that need it.
+
+        :raises Undecodable: with the first that can't be had.
+        """
+        found = [self._conversion.at_once(kv.value) for kv in kvs]
         missing = [i for i, value in enumerate(found) if value is None]
         if missing:
-            converted = await self._conversion.served_form([values[i] for i in missing])
+            try:
+                converted = await self._conversion.served_form([kvs[i].value for i in missing])
+            except Unconvertible as error:
+                kv = kvs[missing[error.index]]
+                raise Undecodable(kv.key, kv.mod_revision, str(error)) from error
             for i, value in zip(missing, converted, strict=True):
                 found[i] = value
         return [value for value in found if value is not None]
 
     async def _served(self, kv: KeyValue) -> KeyValue:
-        return kv._replace(value=(await self.convert([kv.value]))[0])
+        return kv._replace(value=(await self.convert([kv]))[0])
 
     async def current_revision(self) -> int:
         """Waits until what has happened up to now is converted: readers wait for it anyway."""
@@ -219,13 +232,13 @@ class _Watch:
             self._wake()
 
     async def _convert(self, events: list[StorageEvent]) -> list[StorageEvent]:
-        needed: dict[int, bytes] = {}
+        needed: dict[int, KeyValue] = {}
         known = self._storage.known
         alive: dict[str, bool] = {}
         for i, event in enumerate(events):
             held = alive.get(event.key, known(event.key) is not None)
             if event.type != "DELETE" or not held:
-                needed[i] = event.value
+                needed[i] = KeyValue(event.key, event.value, event.revision)
             alive[event.key] = event.type != "DELETE"
         values = await self._storage.convert(list(needed.values()))
         converted = dict(zip(needed, values, strict=True))

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from pilothouse.apimachinery.errors import new_forbidden
+from pilothouse.apimachinery.errors import StatusError, new_forbidden, new_not_found
 from pilothouse.apiserver.registry.interpret import interpret
 from pilothouse.apiserver.registry.store import Store
 from pilothouse.apiserver.storage.cacher.cacher import Cacher
-from pilothouse.apiserver.storage.errors import StorageError
+from pilothouse.apiserver.storage.errors import StorageError, Unconvertible
 from pilothouse.apiserver.storage.versioner import encode
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ class CustomStore(Store):
         if found is None or found.mod_revision != revision:
             return self.cacher.written(key, data, revision)  # others have been quicker
         try:
-            value = (await converting.convert([found.value]))[0]
+            value = (await converting.convert([found]))[0]
         except StorageError as error:
             raise interpret(error, "get", self.resource, "") from error
         return self.cacher.written(key, value, revision)
@@ -167,6 +167,33 @@ class CustomStore(Store):
                 foreign.reconcile(obj, comparisons, refuse=refuse)
             except ApplyConflict as error:
                 raise error.to_status_error() from error
+
+    # While a webhook fails on one object, others can be had one by one.
+
+    async def get(self, namespace: str, name: str, resource_version: str = "") -> Entry:
+        try:
+            return await super().get(namespace, name, resource_version)
+        except StatusError as error:
+            if self._converting is None or not isinstance(error.__cause__, Unconvertible):
+                raise
+        entry = await self.read(self.served.key(namespace, name))
+        if entry is None:
+            raise new_not_found(self.resource, name)
+        return entry
+
+    async def live(self, key: str) -> Entry | None:
+        try:
+            return await super().live(key)
+        except StatusError as error:
+            if self._converting is None or not isinstance(error.__cause__, Unconvertible):
+                raise
+        return await self.read(key)
+
+    async def follow(self) -> None:
+        try:
+            await super().follow()
+        except Unconvertible:
+            return
 
     async def outdated(self, key: str) -> bool:
         """Writing an object without changing it brings it to the storage version."""

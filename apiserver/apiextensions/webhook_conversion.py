@@ -63,7 +63,11 @@ class WebhookConverter:
         """:raises Unconvertible: with upstream's text."""
         converted: list[Obj] = []
         for start in range(0, len(objs), BATCH):
-            converted += await self._review(objs[start : start + BATCH], api_version)
+            try:
+                converted += await self._review(objs[start : start + BATCH], api_version)
+            except Unconvertible as error:
+                error.index += start
+                raise
         return converted
 
     async def _review(self, objs: Sequence[Obj], api_version: str) -> list[Obj]:
@@ -92,9 +96,11 @@ class WebhookConverter:
         result = []
         for index, (obj, new) in enumerate(zip(objs, found_objs, strict=True)):
             try:
-                result.append(checked(obj, new, api_version, index))
+                result.append(checked(obj, new, api_version))
             except InvalidConversion as error:
-                raise Unconvertible(f"conversion webhook for {kind} returned {error}") from error
+                failure = Unconvertible(f"conversion webhook for {kind} returned {error}")
+                failure.index = index
+                raise failure from error
         return result
 
 
@@ -126,38 +132,32 @@ def converted_objects(review: Obj, version: str, uid: str) -> list[Any]:
     return list(response.get("convertedObjects") or ())
 
 
-def checked(original: Obj, converted: Any, api_version: str, index: int) -> Obj:
+def checked(original: Obj, converted: Any, api_version: str) -> Obj:
     """The converted object with the original's metadata. :raises InvalidConversion: it is not
     the same object in another version."""
     if not isinstance(converted, dict):
-        raise InvalidConversion(
-            f"invalid converted object at index {index}: Object 'Kind' is missing"
-        )
+        raise InvalidConversion("invalid object at index 0: Object 'Kind' is missing")
     found = converted.get("apiVersion") or ""
     if found != api_version:
         raise InvalidConversion(
-            f"invalid converted object at index {index}: invalid groupVersion "
+            "invalid object at index 0: invalid groupVersion "
             f"(expected {api_version}, received {found})"
         )
     kind, expected = converted.get("kind") or "", original.get("kind") or ""
     if kind != expected:
         raise InvalidConversion(
-            f"invalid converted object at index {index}: invalid kind "
-            f"(expected {expected}, received {kind})"
+            f"invalid object at index 0: invalid kind (expected {expected}, received {kind})"
         )
-    before, after = original.get("metadata") or {}, converted.get("metadata") or {}
-    if isinstance(after, dict):
-        for key, name in _IDENTITY:
-            was, now = before.get(key) or "", after.get(key) or ""
-            if was != now:
-                raise InvalidConversion(
-                    f"invalid converted object at index {index}: must have the same {name}: "
-                    f"{was} != {now}"
-                )
+    before, after = original.get("metadata") or {}, converted.get("metadata")
+    identity = after if isinstance(after, dict) else {}
+    for key, name in _IDENTITY:
+        was, now = before.get(key) or "", identity.get(key) or ""
+        if was != now:
+            raise InvalidConversion(f"invalid object: must have the same {name}: {was} != {now}")
     try:
         metadata = _restored(original, converted)
     except InvalidConversion as error:
-        raise InvalidConversion(f"invalid metadata in object at index {index}: {error}") from error
+        raise InvalidConversion(f"invalid metadata: {error}") from error
     return {**converted, "metadata": metadata}
 
 

@@ -25,6 +25,7 @@ from pilothouse.apiserver.storage.errors import (
     StorageError,
     Unavailable,
     Unconvertible,
+    Undecodable,
 )
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def interpret(error: StorageError, verb: str, resource: GroupResource, name: str
         return new_timeout(f"the store did not answer the {verb} in time", 1)
     if isinstance(error, Unavailable):
         return new_server_timeout(resource, verb, 2)
-    if isinstance(error, Unconvertible):
+    if isinstance(error, Unconvertible) and not isinstance(error, Undecodable):
         return StatusError(500, "", str(error))
     if isinstance(error, Corrupt):
         return new_internal_error(str(error))

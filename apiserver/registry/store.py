@@ -214,8 +214,7 @@ class Store:
                 metadata["name"] = generate_name(metadata["generateName"], self.context.random)
 
     async def _write_new(self, write: Write, key: str, obj: Obj) -> Entry:
-        cacher = self.cacher
-        await cacher.ensure_ready()
+        await self.follow()
         data = encode(obj)
         if write.dry_run:
             existing = await self.read(key)
@@ -231,6 +230,10 @@ class Store:
                 raise
             revision = found.mod_revision
         return await self.written(key, data, revision)
+
+    async def follow(self) -> None:
+        """Before a create: the cache is to see it. :raises StorageError: it can't be filled."""
+        await self.cacher.ensure_ready()
 
     def _unstored(self, key: str, data: bytes) -> Entry:
         """A dry run's result: an entry without a resourceVersion."""

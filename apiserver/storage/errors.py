@@ -9,7 +9,8 @@ StorageError
 ├── Unavailable        no store reachable
 ├── Untransformable    encrypted with a key that is not at hand; the message is upstream's
 ├── Corrupt            damaged data; the message says what to do
-└── Unconvertible      a custom object can't be had in the version that is asked for
+└── Unconvertible      a custom object can't be brought into another version
+    └── Undecodable    the same for one that is stored
 """
 
 from __future__ import annotations
@@ -67,4 +68,14 @@ class Corrupt(StorageError):
 
 
 class Unconvertible(StorageError):
-    pass
+    index = 0
+    """Of several that were to be converted, the first that can't be."""
+
+
+class Undecodable(Unconvertible):
+    def __init__(self, key: str, revision: int, reason: str) -> None:
+        super().__init__(
+            f"StorageError: corrupt object, Code: 7, Key: {key.removeprefix('/registry')}, "
+            "ResourceVersion: 0, AdditionalErrorMsg: object not decodable "
+            f"revision={revision}: {reason}"
+        )
