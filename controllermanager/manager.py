@@ -274,13 +274,6 @@ CONTROLLERS = (
         account="certificate-controller",
     ),
     Entry(
-        "podcertificaterequest-cleaner-controller",
-        "certificates.pod_requests",
-        "PodCertificateRequestCleaner",
-        lambda c: {},
-        account="podcertificaterequestcleaner",
-    ),
-    Entry(
         "kube-apiserver-serving-clustertrustbundle-publisher-controller",
         "certificates.trust_bundle",
         "TrustBundlePublisher",

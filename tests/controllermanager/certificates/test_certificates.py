@@ -19,7 +19,6 @@ from pilothouse.componentbase.certs import make_ca
 from pilothouse.controllermanager.certificates import authority
 from pilothouse.controllermanager.certificates.approving import ApprovingController
 from pilothouse.controllermanager.certificates.cleaner import CleanerController
-from pilothouse.controllermanager.certificates.pod_requests import PodCertificateRequestCleaner
 from pilothouse.controllermanager.certificates.request import (
     KUBE_APISERVER_CLIENT,
     KUBE_APISERVER_CLIENT_KUBELET,
@@ -35,7 +34,6 @@ from pilothouse.controllermanager.certificates.trust_bundle import (
 from pilothouse.kubeclient.resources import (
     CERTIFICATE_SIGNING_REQUESTS,
     CLUSTER_TRUST_BUNDLES,
-    POD_CERTIFICATE_REQUESTS,
 )
 
 KUBELET_USAGES = ["digital signature", "client auth"]
@@ -315,14 +313,3 @@ async def test_the_clusters_ca_is_published(world):
     world.client.remove(CLUSTER_TRUST_BUNDLES, name)
     await world.settle()
     assert world.client.current(CLUSTER_TRUST_BUNDLES, name)
-
-
-async def test_pods_requests_live_a_quarter_of_an_hour(world):
-    request = make_object("certificates.k8s.io/v1", "PodCertificateRequest", "r", "default")
-    request["metadata"]["creationTimestamp"] = format_time(world.clock.now())
-    world.client.seed(request)
-    await world.run(PodCertificateRequestCleaner(world.env))
-    await world.advance(890)
-    assert world.client.objects(POD_CERTIFICATE_REQUESTS)
-    await world.advance(20)
-    assert not world.client.objects(POD_CERTIFICATE_REQUESTS)
