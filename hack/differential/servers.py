@@ -84,6 +84,8 @@ class _Thread:
             "service_account_key_file": (str(pki.sa_pub),),
             "service_account_signing_key_file": str(pki.sa_key),
             "service_account_issuer": ("https://kubernetes.default.svc",),
+            # A bare kube-apiserver has no metrics server behind it.
+            "resource_metrics": False,
         }
 
     async def _serve(self) -> None:
