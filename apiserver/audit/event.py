@@ -34,6 +34,7 @@ class Record:
     __slots__ = (
         "_constant",
         "annotations",
+        "constraint",
         "impersonated",
         "level",
         "object_ref",
@@ -50,6 +51,7 @@ class Record:
         self.received = received
         self.annotations = request.audit_annotations
         self.impersonated: UserInfo | None = None
+        self.constraint = ""
         self.request_object: bytes | None = None
         self.response_object: bytes | None = None
         self.response_status: dict[str, Any] | None = None
@@ -114,6 +116,8 @@ class Record:
         }
         if self.impersonated is not None:
             event["impersonatedUser"] = user_object(self.impersonated)
+            if self.constraint:
+                event["authenticationMetadata"] = {"impersonationConstraint": self.constraint}
         for name in ("sourceIPs", "userAgent"):
             if constant[name]:
                 event[name] = constant[name]

@@ -83,6 +83,8 @@ class Impersonation:
             self._last.popitem(last=False)
         request.impersonator = request.user
         request.user = user
+        if request.audit is not None:
+            request.audit.constraint = _CONSTRAINTS[mode]
         for header in [h for h in request.headers if h.startswith("impersonate-")]:
             del request.headers[header]
 
@@ -189,6 +191,14 @@ def _legacy(
 
 
 _MODES = (_associated_node, _arbitrary_node, _service_account, _user_info, _legacy)
+_CONSTRAINTS = (
+    "impersonate:associated-node",
+    "impersonate:arbitrary-node",
+    "impersonate:serviceaccount",
+    "impersonate:user-info",
+    "",
+)
+"""What the audit log calls them; the old one has no name there."""
 
 
 def _only_name(user: UserInfo) -> bool:

@@ -112,6 +112,8 @@ async def test_refusals(settings: dict[str, Any]) -> None:
     missing = log.events(auditID="missing", stage="ResponseComplete")[0]
     assert missing["user"]["username"] == "alice"
     assert missing["impersonatedUser"]["username"] == "eve"
+    metadata = missing["authenticationMetadata"]
+    assert metadata == {"impersonationConstraint": "impersonate:user-info"}
     assert missing["responseObject"]["reason"] == "NotFound"
     patch_event = log.events(auditID="patch", stage="ResponseComplete")[0]
     assert patch_event["requestObject"] == {"data": {"a": "b"}}
