@@ -4,6 +4,18 @@ from __future__ import annotations
 
 from pilothouse.controllermanager.entry import Entry
 
+WITHOUT_WORK = {
+    "persistentvolume-attach-detach-controller": "attachdetach",
+    "selinux-warning-controller": "selinux-warning",
+    "storageversion-garbage-collector-controller": "storageversion-garbage-collector",
+    "podgroup-protection-controller": "podgroup-protection-controller",
+    "resourcepoolstatusrequest-controller": "resourcepoolstatusrequest-controller",
+    "kube-apiserver-serving-clustertrustbundle-publisher-controller": (
+        "kube-apiserver-serving-clustertrustbundle-publisher-controller"
+    ),
+}
+"""Upstream's controllers that have nothing to do here (no CSI, no SELinux) or are behind feature
+gates that are off: ``--controllers`` may name them; with their older names."""
 STORAGE_AND_MORE = (
     Entry(
         "persistentvolume-binder-controller",

@@ -140,7 +140,7 @@ class DynamicResources:
         return None
 
     def _taken(self) -> set[Key]:
-        taken = set()
+        taken: set[Key] = set()
         for claim in self._claims.list():
             allocation = get_nested(claim, "status", "allocation")
             taken.update(devices_of(allocation or {}))

@@ -12,14 +12,24 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pilothouse.apimachinery.errors import StatusError
-from pilothouse.apimachinery.object import Obj, get_nested, meta, object_key
+from pilothouse.apimachinery.errors import StatusError, is_conflict
+from pilothouse.apimachinery.object import (
+    Obj,
+    get_nested,
+    meta,
+    name_of,
+    namespace_of,
+    object_key,
+    uid_of,
+)
 from pilothouse.apis.core.volume_binding import (
     SELECTED_NODE,
+    annotations_of,
     bound_volume,
     claim_keys_of,
     claim_name_of,
     ephemeral_claim_problem,
+    is_bound_to,
     with_annotation,
 )
 from pilothouse.kubeclient.resources import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES
@@ -155,11 +165,32 @@ class VolumeBinding:
         return None
 
     async def _write(self, volumes: PodVolumes) -> None:
-        client = self._handle.client
         for i, (volume, claim) in enumerate(volumes.bindings):
-            volumes.bindings[i] = (await client.update(PERSISTENT_VOLUMES, volume), claim)
+            volumes.bindings[i] = (await self._promise(volume, claim), claim)
         for i, claim in enumerate(volumes.provisions):
-            volumes.provisions[i] = await client.update(PERSISTENT_VOLUME_CLAIMS, claim)
+            # Only the annotation: the binder may be writing the claim's status just now.
+            chosen = {SELECTED_NODE: annotations_of(claim)[SELECTED_NODE]}
+            volumes.provisions[i] = await self._handle.client.patch(
+                PERSISTENT_VOLUME_CLAIMS,
+                name_of(claim),
+                {"metadata": {"uid": uid_of(claim), "annotations": chosen}},
+                "application/merge-patch+json",
+                namespace_of(claim),
+            )
+
+    async def _promise(self, volume: Obj, claim: Obj) -> Obj:
+        """Writes the claimRef; a volume that has changed meanwhile is taken if it still can be."""
+        client = self._handle.client
+        try:
+            return await client.update(PERSISTENT_VOLUMES, volume)
+        except StatusError as error:
+            if not is_conflict(error):
+                raise
+            current = await client.get(PERSISTENT_VOLUMES, name_of(volume))
+            if current["spec"].get("claimRef") and not is_bound_to(current, claim):
+                raise
+        changed = bound_volume(current, claim)
+        return current if changed is None else await client.update(PERSISTENT_VOLUMES, changed)
 
     async def _wait(self, pod: PodInfo, node_name: str, volumes: PodVolumes) -> None:
         """Until all is bound.

@@ -108,16 +108,16 @@ async def _start_or_stop(component: Component, stopping: asyncio.Event) -> None:
 
 
 async def serve_health(args: argparse.Namespace, component: Component) -> Any:
-    """``/healthz`` on plain HTTP: ``ok``, or 500 with what is wrong."""
+    """``/healthz`` on plain HTTP: ``ok``, or 500 with what is wrong; ``/metrics`` where the
+    component has some."""
     if not args.healthz_port:
         return None
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            await reader.readuntil(b"\r\n\r\n")
-            problem = component.health()
-            status, text = ("500 Internal Server Error", problem) if problem else ("200 OK", "ok")
-            body = str(text).encode()
+            request = await reader.readuntil(b"\r\n\r\n")
+            status, text = _answer(component, request)
+            body = text.encode()
             writer.write(
                 f"HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nConnection: close\r\n"
                 f"Content-Length: {len(body)}\r\n\r\n".encode()
@@ -130,3 +130,12 @@ async def serve_health(args: argparse.Namespace, component: Component) -> Any:
             writer.close()
 
     return await asyncio.start_server(answer, args.healthz_bind_address, args.healthz_port)
+
+
+def _answer(component: Component, request: bytes) -> tuple[str, str]:
+    """(status, body)"""
+    metrics = getattr(component, "metrics_text", None)
+    if request.split(b" ")[1:2] == [b"/metrics"] and metrics is not None:
+        return "200 OK", str(metrics())
+    problem = component.health()
+    return ("500 Internal Server Error", problem) if problem else ("200 OK", "ok")

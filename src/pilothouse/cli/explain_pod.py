@@ -7,6 +7,7 @@ pilothouse explain-pod -f pod.yaml -o json   one that does not exist yet
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -37,10 +38,9 @@ def run(args: argparse.Namespace) -> int:
         args.kubeconfig = str(directory_of(args) / "kubeconfig")
         if not Path(args.kubeconfig).exists():
             raise CommandError("there is no such cluster: start one with pilothouse up")
-    args.v = 0
     args.scheduler = _config(args.config)
     args.manifest = _manifest(args.filename) if args.filename else None
-    return shared.run(args, lambda stopping: _explain(args))
+    return asyncio.run(_explain(args))
 
 
 async def _explain(args: argparse.Namespace) -> int:

@@ -103,6 +103,16 @@ def _add_network(add: Callable[..., Any]) -> None:
         default="iptables",
         help="how Services are routed",
     )
+    add(
+        "--scheduler-config",
+        default="",
+        metavar="FILE",
+        help="a KubeSchedulerConfiguration: profiles, plugins, extenders",
+    )
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).absolute()) if path else ""
 
 
 def config_from(args: argparse.Namespace) -> ClusterConfig:
@@ -117,13 +127,14 @@ def config_from(args: argparse.Namespace) -> ClusterConfig:
         etcd_certfile=args.etcd_certfile,
         etcd_keyfile=args.etcd_keyfile,
         durability=args.durability,
-        data_dir=str(Path(args.data_dir).absolute()) if args.data_dir else "",
+        data_dir=_absolute(args.data_dir),
         bind_address=args.bind_address,
         port=args.port,
-        kubeconfig=str(Path(args.kubeconfig).absolute()) if args.kubeconfig else "",
+        kubeconfig=_absolute(args.kubeconfig),
         service_cidr=args.service_cidr,
         pod_cidr=args.pod_cidr,
         proxy_mode=args.proxy_mode,
+        scheduler_config=_absolute(args.scheduler_config),
         components=tuple(c.strip() for c in args.components.split(",") if c.strip()),
         verbosity=args.verbosity,
         rsa_admin_key=True,

@@ -54,6 +54,8 @@ class ClusterConfig:
     """Network of the nodes on this machine; empty: one derived from the cluster's name."""
     proxy_mode: str = "iptables"
     cluster_domain: str = "cluster.local"
+    scheduler_config: str = ""
+    """A KubeSchedulerConfiguration file; empty: the default profile."""
     components: tuple[str, ...] = COMPONENTS
     seed: int | None = None
     """Seed of everything random (names, ports, backoff jitter); None: from the system."""

@@ -298,9 +298,20 @@ class ClusterCore:
                 raise
 
     def _scheduler(self, environment: Environment) -> Component:
+        from pilothouse.scheduler.config import SchedulerConfig
         from pilothouse.scheduler.scheduler import Scheduler
 
-        return Scheduler(self.environment_as(environment, "system:kube-scheduler"))
+        config = SchedulerConfig()
+        try:
+            if self.config.scheduler_config:
+                from pilothouse.scheduler.component_config import load
+
+                config = load(Path(self.config.scheduler_config).read_text(), config)
+            return Scheduler(self.environment_as(environment, "system:kube-scheduler"), config)
+        except (OSError, ValueError) as error:
+            raise StartFailure(
+                f"--scheduler-config {self.config.scheduler_config}: {error}"
+            ) from error
 
     async def _wait_ready(self, with_nodes: bool) -> None:
         """Nodes Ready and the default ServiceAccount there: ``kubectl run`` works at once."""
