@@ -84,9 +84,8 @@ def check_types(
             continue
         if not isinstance(found, _PYTHON[kind]) or (kind != "bool" and isinstance(found, bool)):
             raise _wrong_type(found, f"{go_struct}.{path}.{name}", kind)
-        inner = found.values() if isinstance(found, dict) else found
         if kind in ("[]string", "map[string]string"):
-            for item in inner:
+            for item in found.values() if isinstance(found, dict) else found:
                 if not isinstance(item, str):
                     raise _wrong_type(item, f"{go_struct}.{path}.{name}", "string")
         if kind == "[]uint8":
