@@ -100,6 +100,7 @@ async def test_refusals(settings: dict[str, Any]) -> None:
         async with session(server.url) as http:
             impersonate = {"Impersonate-User": "eve", "Impersonate-Group": "system:masters"}
             await http.get(f"{PATH}/x", headers={"Audit-Id": "missing", **impersonate})
+            await http.get(PATH, headers={"Audit-Id": "eve", "Impersonate-User": "eve"})
             patch = {"Content-Type": "application/merge-patch+json", "Audit-Id": "patch"}
             await http.patch(f"{PATH}/x", data=b'{"data": {"a": "b"}}', headers=patch)
     forbidden = log.events(auditID="forbidden", stage="ResponseComplete")[0]
@@ -112,7 +113,8 @@ async def test_refusals(settings: dict[str, Any]) -> None:
     missing = log.events(auditID="missing", stage="ResponseComplete")[0]
     assert missing["user"]["username"] == "alice"
     assert missing["impersonatedUser"]["username"] == "eve"
-    metadata = missing["authenticationMetadata"]
+    assert "authenticationMetadata" not in missing, "by the old verb: the group is privileged"
+    metadata = log.events(auditID="eve", stage="ResponseComplete")[0]["authenticationMetadata"]
     assert metadata == {"impersonationConstraint": "impersonate:user-info"}
     assert missing["responseObject"]["reason"] == "NotFound"
     patch_event = log.events(auditID="patch", stage="ResponseComplete")[0]
