@@ -15,7 +15,7 @@ from pilothouse.apiserver.codec.json_syntax import syntax_error
 from pilothouse.apiserver.webhook.errors import CallError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 _TYPE_META = (
     'struct { APIVersion string "json:\\"apiVersion,omitempty\\""; Kind string '
@@ -79,13 +79,14 @@ def check_types(
         shown = f"{outer or go_struct}.{name}"
         raise _wrong_type(value, shown, go_type)
     for name, kind in fields.items():
-        found = value.get(name)
+        found: Any = value.get(name)
         if found is None:
             continue
         if not isinstance(found, _PYTHON[kind]) or (kind != "bool" and isinstance(found, bool)):
             raise _wrong_type(found, f"{go_struct}.{path}.{name}", kind)
         if kind in ("[]string", "map[string]string"):
-            for item in found.values() if isinstance(found, dict) else found:
+            items: Iterable[Any] = found.values() if isinstance(found, dict) else found
+            for item in items:
                 if not isinstance(item, str):
                     raise _wrong_type(item, f"{go_struct}.{path}.{name}", "string")
         if kind == "[]uint8":
