@@ -27,7 +27,7 @@ from pilothouse.apiserver.endpoints import (
     watch,
 )
 from pilothouse.apiserver.endpoints import list as list_
-from pilothouse.apiserver.endpoints.negotiation import check_route
+from pilothouse.apiserver.endpoints.negotiation import check_route, refuse_protobuf
 from pilothouse.apiserver.filters.authorization import authorize, authorize_remotely
 from pilothouse.apiserver.registry.subresources.table import find_handler
 from pilothouse.apiserver.request.context import Response
@@ -139,10 +139,14 @@ class APIHandler:
         info, server = request.info, self.server
         if info.verb not in served.verbs or (info.name != "") != _takes_name(info):
             raise _method_not_allowed()
-        if not request.local and not served.resource.custom:
-            if request.method == "HEAD":
+        if not request.local:
+            accept = request.headers.get("accept", "")
+            if served.resource.custom:
+                refuse_protobuf(accept, info.verb == "watch")
+            elif request.method == "HEAD":
                 raise _method_not_allowed()
-            check_route(request.headers.get("accept", ""), info.verb in ("list", "watch"))
+            else:
+                check_route(accept, info.verb in ("list", "watch"))
         special = find_handler(served, "")
         if special is not None:
             answer: Response = await special(server, request, served)

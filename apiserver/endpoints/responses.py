@@ -13,6 +13,7 @@ from pilothouse.apimachinery.errors import StatusError, new_internal_error
 from pilothouse.apiserver.endpoints.negotiation import (
     JSON,
     PLAIN_JSON,
+    PROTOBUF,
     YAML,
     negotiate,
     wants_pretty,
@@ -69,6 +70,10 @@ def _is_pretty(request: Request, negotiated: Negotiated) -> bool:
 
 def dump(obj: Any, status: int = 200, media_type: str = JSON, pretty: bool = False) -> Response:
     """A plain JSON value as an answer."""
+    if media_type == PROTOBUF:
+        from pilothouse.apiserver.endpoints.protobuf_answers import sealed
+
+        return Response(status, sealed(obj), PROTOBUF)
     if media_type == YAML:
         import yaml
 

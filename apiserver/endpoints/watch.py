@@ -17,7 +17,13 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from pilothouse.apimachinery.errors import StatusError
-from pilothouse.apiserver.endpoints.negotiation import JSON, Negotiated, negotiate
+from pilothouse.apiserver.endpoints.negotiation import (
+    JSON,
+    PROTOBUF,
+    PROTOBUF_STREAM,
+    Negotiated,
+    negotiate,
+)
 from pilothouse.apiserver.endpoints.options import parse_list_options
 from pilothouse.apiserver.endpoints.table import (
     TableWriter,
@@ -69,14 +75,14 @@ async def handle(server: Server, request: Request, served: ServedResource) -> Re
         return Response(watch=LocalWatch(served, watcher, server.clock, timeout))
     encoder = EventEncoder(server, served, negotiated, request)
     pumps = pumps_of(server, served)
-    stream = WatchStream(watcher, encoder.framed, server.clock, timeout, pumps)
+    stream = WatchStream(watcher, encoder, server.clock, timeout, pumps)
     stream.sent = server.services["metrics"].watch_counter(*served.gvr)
     if request.upgrade is not None:
         from pilothouse.apiserver.websockets import send_watch, wants_websocket
 
         if wants_websocket(request):
             return await send_watch(request, stream)
-    return Response(content_type=JSON, push=stream.start)
+    return Response(content_type=encoder.content_type, push=stream.start)
 
 
 async def open_watch(
@@ -154,10 +160,20 @@ class EventEncoder:
                 "you requested PartialObjectMetadataList, but the requested object is not a list"
             )
             raise StatusError(406, "NotAcceptable", message)
-        self._key = ("line", served.api_version, transform, negotiated.version)
+        self._protobuf = negotiated.media_type == PROTOBUF
+        self._key = ("line", served.api_version, transform, negotiated.version, self._protobuf)
+        self.content_type = PROTOBUF_STREAM if self._protobuf else JSON
 
     def line(self, event: CacheEvent) -> bytes:
+        if self._protobuf:
+            return protobuf_frame(event.type, self._body(event))
         return b'{"type":"%b","object":%b}\n' % (event.type.encode(), self._body(event))
+
+    def error(self, error: StatusError) -> bytes:
+        body = orjson.dumps(error.status)
+        if self._protobuf:
+            return protobuf_frame("ERROR", body)
+        return b'{"type":"ERROR","object":%b}\n' % body
 
     def framed(self, event: CacheEvent) -> bytes:
         """The line as a chunk of the HTTP body."""
@@ -245,19 +261,20 @@ def pumps_of(server: Server, served: ServedResource) -> Pumps:
 class WatchStream:
     """A pushed response body that follows one cache watcher."""
 
-    __slots__ = ("_awake", "_clock", "_framed", "_sink", "_timeout", "_timer", "_watcher",
+    __slots__ = ("_awake", "_clock", "_error", "_framed", "_sink", "_timeout", "_timer", "_watcher",
                  "sent", "stopped")  # fmt: skip
 
     def __init__(
         self,
         watcher: CacheWatcher,
-        framed: Callable[[CacheEvent], bytes],
+        encoder: EventEncoder,
         clock: Clock,
         timeout: float,
         pumps: Pumps,
     ) -> None:
         self._watcher = watcher
-        self._framed = framed
+        self._framed = encoder.framed
+        self._error = encoder.error
         self._clock = clock
         self._timeout = timeout
         self._timer: TimerHandle | None = None
@@ -292,7 +309,7 @@ class WatchStream:
                 sink.write_framed(b"".join([framed(event) for event in batch]))
         if watcher.closed:
             if isinstance(watcher.error, StatusError):
-                sink.write(error_line(watcher.error))
+                sink.write(self._error(watcher.error))
             self.end()
         else:
             watcher.wake(self._awake)
@@ -310,8 +327,10 @@ class WatchStream:
             self._sink.end()
 
 
-def error_line(error: StatusError) -> bytes:
-    return b'{"type":"ERROR","object":%b}\n' % orjson.dumps(error.status)
+def protobuf_frame(event_type: str, body: bytes) -> bytes:
+    from pilothouse.apiserver.endpoints.protobuf_answers import watch_frame
+
+    return watch_frame(event_type, body)
 
 
 class LocalWatch:

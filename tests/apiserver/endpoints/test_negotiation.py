@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 
 from pilothouse.apimachinery.errors import StatusError
-from pilothouse.apiserver.endpoints.negotiation import Negotiated, negotiate, wants_pretty
+from pilothouse.apiserver.endpoints.negotiation import (
+    PROTOBUF,
+    Negotiated,
+    negotiate,
+    refuse_protobuf,
+    wants_pretty,
+)
 
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
 METADATA = (
@@ -23,6 +29,12 @@ METADATA = (
         ("application/yaml", Negotiated("application/yaml")),
         ("application/yaml;q=0.5, application/json", Negotiated("application/json")),
         ("application/vnd.kubernetes.protobuf,application/json", Negotiated("application/json")),
+        (PROTOBUF, Negotiated(PROTOBUF)),
+        (f"{PROTOBUF};q=1, application/yaml;q=0.1", Negotiated("application/yaml")),
+        (
+            f"{PROTOBUF};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1",
+            Negotiated(PROTOBUF, "PartialObjectMetadataList", "v1"),
+        ),
         ("application/json;pretty=1", Negotiated("application/json", pretty=True)),
         (TABLE, Negotiated("application/json", "Table", "v1")),
         (METADATA, Negotiated("application/json", "PartialObjectMetadata", "v1")),
@@ -37,7 +49,9 @@ def test_choices(accept: str, expected: Negotiated) -> None:
     assert negotiate(accept) == expected
 
 
-@pytest.mark.parametrize("accept", ["text/html", "application/vnd.kubernetes.protobuf", "bogus"])
+@pytest.mark.parametrize(
+    "accept", ["text/html", PROTOBUF + ";as=Table;v=v1;g=meta.k8s.io", "bogus"]
+)
 def test_not_acceptable(accept: str) -> None:
     with pytest.raises(StatusError) as raised:
         negotiate(accept)
@@ -46,6 +60,15 @@ def test_not_acceptable(accept: str) -> None:
         "only the following media types are accepted: application/json, application/yaml, "
         "application/vnd.kubernetes.protobuf"
     )
+
+
+def test_custom_resources_have_no_protobuf() -> None:
+    for accept in ("", "application/json", f"{PROTOBUF}, */*"):
+        refuse_protobuf(accept, False)
+    with pytest.raises(StatusError, match=r"application/json, application/yaml$"):
+        refuse_protobuf(PROTOBUF, False)
+    with pytest.raises(StatusError, match=r"application/json;stream=watch$"):
+        refuse_protobuf(f"{PROTOBUF};stream=watch", True)
 
 
 def test_watches_have_no_yaml() -> None:

@@ -35,6 +35,16 @@ EXPECTED: dict[str, dict[str, Any]] = {
         "listed": 1,
         "after": 0,
     },
+    "protobuf": {
+        "event": "ADDED binary",
+        "same": True,
+        "roles": 5,
+        "continues": True,
+        "rules": True,
+        "missing": True,
+        "umlaut": "ä",
+        "fresh": True,
+    },
     "informers": {
         "events": {"add": 20, "delete": 2, "update": 1},
         "even": 10,

@@ -17,6 +17,7 @@ type seen map[string]any
 
 var stories = map[string]func(context.Context, *rest.Config) (seen, error){
 	"typed":     typed,
+	"protobuf":  protobufOnly,
 	"informers": informers,
 	"dynamic":   dynamicClient,
 	"election":  election,
