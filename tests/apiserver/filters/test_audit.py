@@ -98,9 +98,9 @@ async def test_refusals(settings: dict[str, Any]) -> None:
         async with session(server.url, "rubbish") as http:
             await http.get(f"{PATH}/x", headers={"Audit-Id": "nobody"})
         async with session(server.url) as http:
+            await http.get(PATH, headers={"Audit-Id": "eve", "Impersonate-User": "eve"})
             impersonate = {"Impersonate-User": "eve", "Impersonate-Group": "system:masters"}
             await http.get(f"{PATH}/x", headers={"Audit-Id": "missing", **impersonate})
-            await http.get(PATH, headers={"Audit-Id": "eve", "Impersonate-User": "eve"})
             patch = {"Content-Type": "application/merge-patch+json", "Audit-Id": "patch"}
             await http.patch(f"{PATH}/x", data=b'{"data": {"a": "b"}}', headers=patch)
     forbidden = log.events(auditID="forbidden", stage="ResponseComplete")[0]
@@ -113,7 +113,7 @@ async def test_refusals(settings: dict[str, Any]) -> None:
     missing = log.events(auditID="missing", stage="ResponseComplete")[0]
     assert missing["user"]["username"] == "alice"
     assert missing["impersonatedUser"]["username"] == "eve"
-    assert "authenticationMetadata" not in missing, "by the old verb: the group is privileged"
+    assert "authenticationMetadata" not in missing, "privileged groups need the old verb"
     metadata = log.events(auditID="eve", stage="ResponseComplete")[0]["authenticationMetadata"]
     assert metadata == {"impersonationConstraint": "impersonate:user-info"}
     assert missing["responseObject"]["reason"] == "NotFound"
