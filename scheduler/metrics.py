@@ -10,6 +10,7 @@ from pilothouse.componentbase.metrics import (
     Gauge,
     Histogram,
     Labels,
+    Metric,
     Registry,
 )
 
@@ -59,15 +60,6 @@ class SchedulerMetrics:
             "Number of selected preemption victims for preemption initiated by a single pod",
             exponential(1, 2, 7),
         )
-        self.incoming = Counter(
-            "scheduler_queue_incoming_pods_total",
-            "Number of pods added to scheduling queues by event and queue type.",
-            ("queue", "event"),
-        )
-
-        def queues() -> Iterable[tuple[Labels, float]]:
-            return [((queue,), float(count)) for queue, count in pending().items()]
-
         self.registry = Registry()
         self.registry.add(
             self.attempts,
@@ -77,19 +69,7 @@ class SchedulerMetrics:
             self.attempts_per_pod,
             self.preemption_attempts,
             self.preemption_victims,
-            self.incoming,
-            Collected(
-                "scheduler_pending_pods",
-                "Number of pending pods, by the queue type.",
-                "gauge",
-                ("queue",),
-                queues,
-            ),
-            Gauge(
-                "scheduler_cache_nodes",
-                "Number of nodes in the scheduler's cache.",
-                function=lambda: float(nodes()),
-            ),
+            *_collected(pending, nodes),
         )
 
     def attempted(self, result: str, profile: str, seconds: float) -> None:
@@ -108,3 +88,27 @@ class SchedulerMetrics:
 
     def text(self) -> str:
         return self.registry.text()
+
+
+def _collected(
+    pending: Callable[[], Mapping[str, int]], nodes: Callable[[], int]
+) -> tuple[Metric, ...]:
+    """What is looked up when somebody asks."""
+
+    def queues() -> Iterable[tuple[Labels, float]]:
+        return [((queue,), float(count)) for queue, count in pending().items()]
+
+    return (
+        Collected(
+            "scheduler_pending_pods",
+            "Number of pending pods, by the queue type.",
+            "gauge",
+            ("queue",),
+            queues,
+        ),
+        Gauge(
+            "scheduler_cache_nodes",
+            "Number of nodes in the scheduler's cache.",
+            function=lambda: float(nodes()),
+        ),
+    )
