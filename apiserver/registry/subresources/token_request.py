@@ -10,7 +10,7 @@ from pilothouse.apimachinery.timefmt import format_time
 from pilothouse.apiserver.endpoints.body import decode_kind
 from pilothouse.apiserver.endpoints.options import manager_name, parse_write_options
 from pilothouse.apiserver.endpoints.responses import object_response
-from pilothouse.apiserver.registry.subresources.token import DEFAULT_SECONDS
+from pilothouse.apiserver.registry.subresources.token import DEFAULT_SECONDS, credential_id
 from pilothouse.apiserver.registry.write import Write
 
 if TYPE_CHECKING:
@@ -59,4 +59,7 @@ async def handle(server: Server, request: Request, served: ServedResource) -> Re
     # The issuer reads caches: wait until they show what this caller has seen.
     await served.store.cacher.wait_until_fresh()
     answer = issuer.issue(info.namespace, info.name, attributes.obj, request.warnings)
+    if request.audit is not None:
+        issued = credential_id(answer["status"]["token"])
+        request.audit_annotations["authentication.kubernetes.io/issued-credential-id"] = issued
     return object_response(request, answer, 201)

@@ -24,7 +24,11 @@ from pilothouse.apiserver.authentication.serviceaccount import (
     SERVICE_ACCOUNTS,
 )
 from pilothouse.apiserver.authentication.tokens import InvalidToken
-from pilothouse.apiserver.registry.subresources.token import TokenIssuer, build_token_issuer
+from pilothouse.apiserver.registry.subresources.token import (
+    TokenIssuer,
+    build_token_issuer,
+    credential_id,
+)
 from pilothouse.apiserver.testing_listers import DictListers
 from pilothouse.componentbase.certs import make_private_key
 
@@ -80,6 +84,7 @@ def claims_of(token: str) -> Obj:
 
 async def test_issued_token_authenticates(cluster: Cluster) -> None:
     answer = cluster.issue()
+    assert credential_id(answer["status"]["token"]).startswith("JTI=")
     assert answer["spec"] == {"audiences": [ISSUER], "expirationSeconds": 3600}
     assert answer["status"]["expirationTimestamp"] == "2026-01-01T01:00:00Z"
     assert answer["metadata"]["name"] == "bot"
