@@ -15,7 +15,7 @@ from pilothouse.apiserver.codec.json_syntax import syntax_error
 from pilothouse.apiserver.webhook.errors import CallError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
 _TYPE_META = (
     'struct { APIVersion string "json:\\"apiVersion,omitempty\\""; Kind string '
@@ -85,8 +85,8 @@ def check_types(
         if not isinstance(found, _PYTHON[kind]) or (kind != "bool" and isinstance(found, bool)):
             raise _wrong_type(found, f"{go_struct}.{path}.{name}", kind)
         if kind in ("[]string", "map[string]string"):
-            items: Iterable[Any] = found.values() if isinstance(found, dict) else found
-            for item in items:
+            content: Any = found
+            for item in content.values() if isinstance(content, dict) else content:
                 if not isinstance(item, str):
                     raise _wrong_type(item, f"{go_struct}.{path}.{name}", "string")
         if kind == "[]uint8":
