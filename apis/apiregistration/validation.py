@@ -19,7 +19,8 @@ def validate_api_service(api_service: Obj) -> ErrorList:
     spec = api_service.get("spec") or {}
     group, version = spec.get("group") or "", spec.get("version") or ""
     name, wanted = (api_service.get("metadata") or {}).get("name") or "", f"{version}.{group}"
-    if name != wanted:
+    # Of a name that is none at all the rules for all names speak.
+    if name and name != wanted and not names.is_path_segment_name(name, prefix=False):
         message = f'must be `spec.version+"."+spec.group`: "{wanted}"'
         errors.append(invalid("metadata.name", name, message))
     if not group and version != "v1":
