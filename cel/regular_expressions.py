@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 import sys
 import unicodedata
+from collections.abc import Callable
 from functools import lru_cache
 
-from pilothouse.cel.interfaces import EvaluationError
+from pilothouse.cel.linear_matching import linear_matcher
 
 _POSIX = {
     "alnum": "0-9A-Za-z",
@@ -303,9 +304,15 @@ def _complement(ranges: str) -> str:
     return "".join(parts)
 
 
-def compile_regex(pattern: str) -> re.Pattern[str]:
-    """:raises EvaluationError: Go would not compile it."""
-    try:
-        return compile_go(pattern)
-    except RegexpError as error:
-        raise EvaluationError(str(error)) from None
+@lru_cache(maxsize=512)
+def matcher(pattern: str) -> Callable[[str], bool]:
+    """Whether a text has a match, in a time that grows with the text and no faster.
+
+    :raises RegexpError: Go would not compile it.
+    """
+    compiled = compile_go(pattern)
+    linear = linear_matcher(compiled.pattern, re.ASCII)
+    if linear is not None:
+        return linear.matches
+    search = compiled.search
+    return lambda text: search(text) is not None

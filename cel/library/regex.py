@@ -5,29 +5,32 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pilothouse.cel.interfaces import EvaluationError
-from pilothouse.cel.regular_expressions import RegexpError, compile_go
+from pilothouse.cel.regular_expressions import RegexpError, compile_go, matcher
 
 if TYPE_CHECKING:
     import re
     from collections.abc import Callable, Iterator
 
 
-def _compiled(pattern: str) -> re.Pattern[str]:
+def _compiled(pattern: str, text: str) -> re.Pattern[str] | None:
+    """None: there is no match, which is found out in linear time."""
     try:
-        return compile_go(pattern)
+        return compile_go(pattern) if matcher(pattern)(text) else None
     except RegexpError as error:
         raise EvaluationError(f"Illegal regex: {error}") from None
 
 
 def _find(text: str, pattern: str) -> str:
-    match = _compiled(pattern).search(text)
+    compiled = _compiled(pattern, text)
+    match = None if compiled is None else compiled.search(text)
     return match[0] if match else ""
 
 
 def _find_all(text: str, pattern: str, limit: int = -1) -> list[str]:
     found: list[str] = []
     end = -1
-    for match in _compiled(pattern).finditer(text):
+    compiled = _compiled(pattern, text)
+    for match in compiled.finditer(text) if compiled is not None else ():
         if 0 <= limit <= len(found):
             break
         # Go takes no empty match right after another match.

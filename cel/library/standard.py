@@ -9,7 +9,7 @@ from pilothouse.cel import operators
 from pilothouse.cel.interfaces import EvaluationError
 from pilothouse.cel.library import times
 from pilothouse.cel.operators import no_overload
-from pilothouse.cel.regular_expressions import compile_regex
+from pilothouse.cel.regular_expressions import RegexpError, matcher
 from pilothouse.cel.values import (
     MAX_INT,
     MAX_UINT,
@@ -216,9 +216,12 @@ def _contains(text: Any, part: Any) -> bool:
 
 
 def matches(text: Any, pattern: Any) -> bool:
-    if type(text) is str and type(pattern) is str:
-        return compile_regex(pattern).search(text) is not None
-    raise no_overload()
+    if type(text) is not str or type(pattern) is not str:
+        raise no_overload()
+    try:
+        return matcher(pattern)(text)
+    except RegexpError as error:
+        raise EvaluationError(str(error)) from None
 
 
 def _type(value: Any) -> TypeValue:
