@@ -10,9 +10,6 @@ WITHOUT_WORK = {
     "storageversion-garbage-collector-controller": "storageversion-garbage-collector",
     "podgroup-protection-controller": "podgroup-protection-controller",
     "resourcepoolstatusrequest-controller": "resourcepoolstatusrequest-controller",
-    "kube-apiserver-serving-clustertrustbundle-publisher-controller": (
-        "kube-apiserver-serving-clustertrustbundle-publisher-controller"
-    ),
 }
 """Upstream's controllers that have nothing to do here (no CSI, no SELinux) or are behind feature
 gates that are off: ``--controllers`` may name them; with their older names."""
@@ -89,6 +86,14 @@ STORAGE_AND_MORE = (
         "PodCertificateCleaner",
         lambda c: {},
         account="podcertificaterequestcleaner",
+    ),
+    Entry(
+        "kube-apiserver-serving-clustertrustbundle-publisher-controller",
+        "trust_bundle_publisher",
+        "TrustBundlePublisher",
+        lambda c: {"root_ca": c.root_ca},
+        wanted=lambda c: bool(c.root_ca),
+        account="kube-apiserver-serving-clustertrustbundle-publisher",
     ),
     Entry(
         "resourceclaim-controller",

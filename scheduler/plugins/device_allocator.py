@@ -1,8 +1,9 @@
 """Allocates devices of ResourceSlices to ResourceClaims on one node. Pure.
 
 A search with backtracking: request after request, device after device, until every request of every
-claim has its devices and every constraint holds (structured parameters, KEP-4381). Devices
-with shared counters and consumable capacity are counted as whole devices.
+claim has its devices and every constraint holds (structured parameters, KEP-4381). Devices that
+share counters of their pool (partitions) are given out as long as the counters last; devices with
+consumable capacity are given out whole.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from pilothouse.scheduler.framework.node_selector import NodeSelector
 
 Key = tuple[str, str, str]
 """(driver, pool, device)"""
+Counter = tuple[str, str, str, str]
+"""(driver, pool, counter set, counter)"""
 Matches = Callable[[str, "Device"], bool]
 """(CEL expression, device) -> does it select it? :raises AllocationError:"""
 MAX_STEPS = 50_000
@@ -57,6 +60,10 @@ class Pools:
     """Of complete pools, that can be used on the node."""
     incomplete: set[tuple[str, str]] = field(default_factory=set)
     """(driver, pool)"""
+    counters: dict[Counter, int] = field(default_factory=dict)
+    """In thousandths, as the pools publish them."""
+    consumers: dict[Key, Obj] = field(default_factory=dict)
+    """Devices that draw on counters, wherever they can be used."""
 
 
 def gather(
@@ -77,9 +84,29 @@ def gather(
         if len(current) != current[0]["spec"]["pool"].get("resourceSliceCount"):
             pools.incomplete.add(key)
             continue
+        _count(pools, key, current)
         for piece in sorted(usable, key=name_of):
             pools.devices += _devices(piece, node_name, labels, rules)
     return pools
+
+
+def _count(pools: Pools, key: tuple[str, str], pieces: Iterable[Obj]) -> None:
+    for piece in pieces:
+        for counter_set in piece["spec"].get("sharedCounters") or ():
+            for name, counter in (counter_set.get("counters") or {}).items():
+                amount = Quantity.parse(counter["value"]).milli_value()
+                pools.counters[*key, counter_set["name"], name] = amount
+        for raw in piece["spec"].get("devices") or ():
+            if raw.get("consumesCounters"):
+                pools.consumers[*key, raw["name"]] = raw
+
+
+def consumption(key: Key, raw: Obj) -> Iterator[tuple[Counter, int]]:
+    """What a device draws from the counters of its pool."""
+    for use in raw.get("consumesCounters") or ():
+        for name, counter in (use.get("counters") or {}).items():
+            amount = Quantity.parse(counter["value"]).milli_value()
+            yield (key[0], key[1], use["counterSet"], name), amount
 
 
 def _devices(
@@ -196,6 +223,9 @@ class Allocator:
     def __init__(self, pools: Pools, taken: set[Key], matches: Matches) -> None:
         self._pools = pools
         self._taken = set(taken)
+        self._left = dict(pools.counters)
+        for key in taken:
+            self._draw(key, -1)
         self._matches = matches
         self._chosen: list[tuple[int, Request, Device]] = []
         self._steps = 0
@@ -264,18 +294,38 @@ class Allocator:
                 continue
             if not self._allowed(claims[index], index, request, device):
                 continue
-            self._chosen.append((index, request, device))
-            if not request.admin:
-                self._taken.add(device.key)
+            self._take(index, request, device)
             if self._pick(claims, index, request, fitting, i + 1, left - 1, rest):
                 return True
-            self._chosen.pop()
-            if not request.admin:
-                self._taken.discard(device.key)
+            self._give_back()
         return False
 
+    def _take(self, index: int, request: Request, device: Device) -> None:
+        self._chosen.append((index, request, device))
+        if not request.admin:
+            self._taken.add(device.key)
+            self._draw(device.key, -1)
+
+    def _give_back(self) -> None:
+        _, request, device = self._chosen.pop()
+        if not request.admin:
+            self._taken.discard(device.key)
+            self._draw(device.key, 1)
+
+    def _draw(self, key: Key, sign: int) -> None:
+        for counter, amount in consumption(key, self._pools.consumers.get(key) or {}):
+            self._left[counter] = self._left.get(counter, 0) + sign * amount
+
+    def _lasts(self, device: Device) -> bool:
+        return all(
+            self._left.get(counter, 0) >= amount
+            for counter, amount in consumption(device.key, device.raw)
+        )
+
     def _allowed(self, claim: Obj, index: int, request: Request, device: Device) -> bool:
-        """By the claim's constraints, given what it has already."""
+        """By the counters and the claim's constraints, given what it has already."""
+        if not request.admin and not self._lasts(device):
+            return False
         mine = [(r, d) for i, r, d in self._chosen if i == index]
         if len(mine) >= MAX_DEVICES or any(d.key == device.key for _, d in mine):
             return False

@@ -8,7 +8,7 @@ callable ``(handle, args) -> plugin``, usually the plugin's class.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pilothouse.scheduler.framework.handle import Handle
@@ -53,7 +53,9 @@ def _factories(handle: Handle, args: Mapping[str, Any]) -> dict[str, Callable[[A
         "NodeVolumeLimits": lambda cls: cls(handle),
         "VolumeZone": lambda cls: cls(handle),
         "DynamicResources": lambda cls: cls(handle),
-        "VolumeBinding": lambda cls: cls(handle, args.get("bindTimeoutSeconds", 600)),
+        "VolumeBinding": lambda cls: cls(
+            handle, args.get("bindTimeoutSeconds", 600), _shape(args.get("shape"))
+        ),
         "PodTopologySpread": lambda cls: cls.from_args(handle, args),
         "InterPodAffinity": lambda cls: cls(
             handle.namespace_labels,
@@ -66,6 +68,12 @@ def _factories(handle: Handle, args: Mapping[str, Any]) -> dict[str, Callable[[A
         ),
         "DefaultBinder": lambda cls: cls(handle.client),
     }
+
+
+def _shape(points: Sequence[Any] | None) -> Sequence[tuple[int, int]]:
+    if not points:
+        return ((0, 100), (100, 0))
+    return [(p.get("utilization", 0), p.get("score", 0) * 10) for p in points]
 
 
 class UnknownPlugin(ValueError):

@@ -13,6 +13,7 @@ from pilothouse.apis.core.volume_binding import (
     NO_PROVISIONER,
     SELECTED_NODE,
     annotations_of,
+    capacity_of,
     claim_keys_of,
     class_of,
     find_matching_volume,
@@ -46,6 +47,8 @@ class PodVolumes:
     """(volume, claim)"""
     provisions: list[Obj] = field(default_factory=list)
     """Claims for which a volume is to be made on the node."""
+    capacities: list[tuple[Obj, int]] = field(default_factory=list)
+    """(such a claim, bytes that its driver has left for the node), when the driver says so."""
 
 
 def pod_claims(lister: VolumeLister, pod: Obj) -> PodClaims:
@@ -121,13 +124,13 @@ def _find_delayed(lister: VolumeLister, claims: Sequence[Obj], node: NodeInfo) -
             chosen.add(name_of(volume))
             result.bindings.append((volume, claim))
     for claim in result.provisions:
-        problem = _check_provision(lister, claim, node)
+        problem = _check_provision(lister, claim, node, result)
         if problem:
             return problem
     return result
 
 
-def _check_provision(lister: VolumeLister, claim: Obj, node: NodeInfo) -> str:
+def _check_provision(lister: VolumeLister, claim: Obj, node: NodeInfo, result: PodVolumes) -> str:
     storage_class = lister.classes.get(class_of(claim))
     if storage_class is None:
         return BIND_CONFLICT
@@ -137,8 +140,14 @@ def _check_provision(lister: VolumeLister, claim: Obj, node: NodeInfo) -> str:
     topologies = storage_class.get("allowedTopologies") or ()
     if topologies and not any(_topology_matches(t, node) for t in topologies):
         return BIND_CONFLICT
-    enough = _has_capacity(lister, provisioner, claim, storage_class, node)
-    return "" if enough else NOT_ENOUGH_SPACE
+    driver = lister.csi_drivers.get(provisioner)
+    if driver is None or not get_nested(driver, "spec", "storageCapacity"):
+        return ""  # only CSI drivers that publish their capacity are asked for it
+    available = _capacity(lister, claim, storage_class, node)
+    if available is None:
+        return NOT_ENOUGH_SPACE
+    result.capacities.append((claim, available))
+    return ""
 
 
 def _topology_matches(term: Obj, node: NodeInfo) -> bool:
@@ -148,13 +157,8 @@ def _topology_matches(term: Obj, node: NodeInfo) -> bool:
     )
 
 
-def _has_capacity(
-    lister: VolumeLister, provisioner: str, claim: Obj, storage_class: Obj, node: NodeInfo
-) -> bool:
-    """Only CSI drivers that publish their capacity are asked for it."""
-    driver = lister.csi_drivers.get(provisioner)
-    if driver is None or not get_nested(driver, "spec", "storageCapacity"):
-        return True
+def _capacity(lister: VolumeLister, claim: Obj, storage_class: Obj, node: NodeInfo) -> int | None:
+    """Of a segment that the node belongs to and that is large enough."""
     size = requested_size(claim)
     for capacity in lister.capacities.list():
         if capacity.get("storageClassName") != name_of(storage_class):
@@ -164,8 +168,26 @@ def _has_capacity(
             continue
         topology = capacity.get("nodeTopology")
         if topology is not None and selector_from_label_selector(topology).matches(node.labels):
-            return True
-    return False
+            return Quantity.parse(capacity.get("capacity") or "0").value()
+    return None
+
+
+def utilization(lister: VolumeLister, volumes: PodVolumes) -> dict[str, tuple[int, int]]:
+    """(requested, capacity) by class: of the volumes that the claims would get, or, without any,
+    of what CSI drivers say that they have left."""
+    sums: dict[str, tuple[int, int]] = {}
+    for volume, claim in volumes.bindings:
+        requested, capacity = sums.get(class_of(volume), (0, 0))
+        sums[class_of(volume)] = (
+            requested + requested_size(claim).value(),
+            capacity + capacity_of(volume).value(),
+        )
+    if volumes.bindings:
+        return sums
+    for claim, available in volumes.capacities:
+        requested, _ = sums.get(class_of(claim), (0, 0))
+        sums[class_of(claim)] = (requested + requested_size(claim).value(), available)
+    return sums
 
 
 def check_bindings(lister: VolumeLister, volumes: PodVolumes, node: Obj) -> bool:

@@ -8,6 +8,7 @@ that one will be provisioned on the node; PreBind writes that (claimRef, the ann
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -38,16 +39,19 @@ from pilothouse.scheduler.framework.events import Action, EventRegistration
 from pilothouse.scheduler.framework.handle import Handle
 from pilothouse.scheduler.framework.interfaces import SKIP, Code, CycleState, Status
 from pilothouse.scheduler.framework.pod_info import PodInfo
+from pilothouse.scheduler.plugins.resources_fit import capacity_ratio
 from pilothouse.scheduler.plugins.volume_binder import (
     PodClaims,
     PodVolumes,
     check_bindings,
     find_volumes,
     pod_claims,
+    utilization,
 )
 from pilothouse.scheduler.plugins.volume_lister import shared_lister
 
 BIND_TIMEOUT_SECONDS = 600
+EMPTIER = ((0, 100), (100, 0))
 ACTIVITY = "binding"
 """Held by the scheduler while it binds; let go while only others can go on."""
 IMMEDIATE = Status(Code.UNRESOLVABLE, ("pod has unbound immediate PersistentVolumeClaims",))
@@ -63,8 +67,15 @@ class VolumesState:
 class VolumeBinding:
     name = "VolumeBinding"
 
-    def __init__(self, handle: Handle, bind_timeout: float = BIND_TIMEOUT_SECONDS) -> None:
+    def __init__(
+        self,
+        handle: Handle,
+        bind_timeout: float = BIND_TIMEOUT_SECONDS,
+        shape: Sequence[tuple[int, int]] = EMPTIER,
+    ) -> None:
+        """``shape``: (utilization in percent, score 0..100)."""
         self._handle = handle
+        self._shape = capacity_ratio(shape)
         self._lister = shared_lister(handle)
         self._timeout = bind_timeout
         self._waiting: list[_Waiter] = []
@@ -121,6 +132,24 @@ class VolumeBinding:
             return Status(Code.UNRESOLVABLE, found)
         data.by_node[node.name] = found
         return None
+
+    # -- score ---------------------------------------------------------------------------
+
+    def pre_score(
+        self, state: CycleState, pod: PodInfo, nodes: Sequence[NodeInfo]
+    ) -> Status | None:
+        data: VolumesState | None = state.get(self.name)
+        useful = data is not None and any(v.bindings or v.capacities for v in data.by_node.values())
+        return None if useful else SKIP
+
+    def score(self, state: CycleState, pod: PodInfo, node: NodeInfo) -> int:
+        """The mean over the classes; by default volumes that would be left emptier are better."""
+        volumes = state[self.name].by_node.get(node.name)
+        classes = utilization(self._lister, volumes) if volumes is not None else {}
+        if not classes:
+            return 0
+        scores = [self._shape(*sums) if sums[1] else self._shape(1, 1) for sums in classes.values()]
+        return math.floor(sum(scores) / len(scores) + 0.5)
 
     # -- reserve and bind ----------------------------------------------------------------
 

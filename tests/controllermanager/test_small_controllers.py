@@ -18,8 +18,14 @@ from pilothouse.controllermanager.pod_certificate_cleaner import PodCertificateC
 from pilothouse.controllermanager.service_cidr import ServiceCIDRController, can_go
 from pilothouse.controllermanager.serviceaccount_tokens import ServiceAccountTokenController
 from pilothouse.controllermanager.storage_version_migrator import running_message
+from pilothouse.controllermanager.trust_bundle_publisher import (
+    SIGNER,
+    TrustBundlePublisher,
+    bundle_name,
+)
 from pilothouse.controllermanager.ttl import BOUNDARIES, TTLController, step_for
 from pilothouse.kubeclient.resources import (
+    CLUSTER_TRUST_BUNDLES,
     NODES,
     POD_CERTIFICATE_REQUESTS,
     SECRETS,
@@ -203,6 +209,22 @@ async def test_nodes_get_ranges(world):
 
 
 # The rest.
+
+
+async def test_new_ca_replaces_the_published_one(world):
+    old = make_object("certificates.k8s.io/v1", "ClusterTrustBundle", "old")
+    other = make_object("certificates.k8s.io/v1", "ClusterTrustBundle", "other")
+    old["spec"] = {"signerName": SIGNER, "trustBundle": "OLD"}
+    other["spec"] = {"signerName": "example.com/other", "trustBundle": "X"}
+    world.client.seed(old)
+    world.client.seed(other)
+    await world.run(TrustBundlePublisher(world.env, "PEM"))
+    left = {b["metadata"]["name"]: b["spec"] for b in world.client.objects(CLUSTER_TRUST_BUNDLES)}
+    assert left == {
+        "other": other["spec"],
+        bundle_name(SIGNER, "PEM"): {"signerName": SIGNER, "trustBundle": "PEM"},
+    }
+    assert bundle_name(SIGNER, "PEM").startswith("kubernetes.io:kube-apiserver-serving:")
 
 
 @pytest.mark.parametrize(

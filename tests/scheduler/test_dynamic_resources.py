@@ -259,3 +259,18 @@ async def test_pod_waits_for_its_claim() -> None:
         client.seed(claim(ask()))
         await activity.settle()
         assert client.current(PODS, "p", "default")["spec"]["nodeName"] == "n"
+
+
+def partition(name: str, memory: str) -> dict[str, Any]:
+    use = {"counterSet": "card", "counters": {"memory": {"value": memory}}}
+    return {"name": name, "consumesCounters": [use]}
+
+
+def test_partitions_share_what_their_card_has() -> None:
+    card = {"name": "card", "counters": {"memory": {"value": "40Gi"}}}
+    parts = [partition("whole", "40Gi"), partition("h1", "20Gi"), partition("h2", "20Gi")]
+    slices = [piece("s", of=2, sharedCounters=[card]), piece("t", *parts, of=2)]
+    assert names(allocate(claim(ask()), slices)) == ["whole"]
+    assert names(allocate(claim(ask(count=2)), slices)) == ["h1", "h2"]
+    assert names(allocate(claim(ask()), slices, {("d", "p", "h1")})) == ["h2"]
+    assert allocate(claim(ask()), slices, {("d", "p", "whole")}) is None

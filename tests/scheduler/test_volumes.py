@@ -268,3 +268,12 @@ async def test_volume_limits_of_a_driver() -> None:
     ) as world:  # fmt: skip
         assert world.node_of("same") == "a", "a volume counts once"
         assert "1 node(s) exceed max volume count" in world.refusal()
+
+
+async def test_the_volume_that_fits_best_leaves_most_room() -> None:
+    async with running(
+        node("a"), node("b"), NO_PROVISIONER, volume("tight", "a"), volume("wide", "b", "100Gi"),
+        claim(), pod(),
+    ) as world:  # fmt: skip
+        await world.finish_binding()
+        assert world.node_of() == "b", "less of it is used"
