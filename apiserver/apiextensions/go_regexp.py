@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from pilothouse.cel.regular_expressions import RegexpError, compile_go
+from pilothouse.cel.regular_expressions import RegexpError, compile_go, matcher
 
-__all__ = ["RegexpError", "compile_go"]
+__all__ = ["RegexpError", "compile_go", "matcher"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pilothouse.apiserver.apiextensions.formats import FORMATS, known_format, normalized
-from pilothouse.apiserver.apiextensions.go_regexp import RegexpError, compile_go
+from pilothouse.apiserver.apiextensions.go_regexp import RegexpError, matcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -270,18 +270,18 @@ def _format_check(function: Callable[[str], bool]) -> Check:
 
 
 def _pattern_check(pattern: str) -> Check:
-    search: Callable[[str], Any] | None = None
+    matches: Callable[[str], bool] | None = None
 
     def check(value: Any) -> bool:
-        nonlocal search
+        nonlocal matches
         if type(value) is not str:
             return True
-        if search is None:
+        if matches is None:
             try:
-                search = compile_go(pattern).search
+                matches = matcher(pattern)
             except RegexpError:
                 return False
-        return search(value) is not None
+        return matches(value)
 
     return check
 

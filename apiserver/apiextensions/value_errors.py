@@ -14,7 +14,7 @@ import orjson
 
 from pilothouse.apimachinery.fieldpath import FieldError, format_value
 from pilothouse.apiserver.apiextensions.formats import FORMATS, normalized
-from pilothouse.apiserver.apiextensions.go_regexp import RegexpError, compile_go
+from pilothouse.apiserver.apiextensions.go_regexp import RegexpError, matcher
 from pilothouse.apiserver.apiextensions.value_checks import (
     INT32,
     INT64,
@@ -328,7 +328,7 @@ class Explainer:
             result.add(_OTHER, path, value, message, low)
         elif pattern:
             try:
-                matched = compile_go(pattern).search(value) is not None
+                matched = matcher(pattern)(value)
             except RegexpError as error:
                 matched, pattern = False, f"{pattern}, but pattern is invalid: {error}"
             if not matched:
