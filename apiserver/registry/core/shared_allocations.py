@@ -90,7 +90,7 @@ class SharedAllocations:
         try:
             return await self._storage.create(key, value, ttl=ttl)
         except KeyExists:
-            await self._release(claims)
+            await self._release_but_for(key, claims)
             raise
 
     async def update(self, key: str, value: bytes, *, expected: int, ttl: int = 0) -> int:
@@ -102,7 +102,7 @@ class SharedAllocations:
         try:
             revision = await self._storage.update(key, value, expected=expected, ttl=ttl)
         except RevisionConflict:
-            await self._release(claims)
+            await self._release_but_for(key, claims)
             raise
         if found is not None and found.mod_revision == expected:
             await self._release(before - now)
@@ -138,6 +138,13 @@ class SharedAllocations:
                     await self._claims.delete(claim, expected=found.mod_revision)
             except StorageError as error:
                 log.warning("%s stays taken until a server starts: %s", claim, error)
+
+    async def _release_but_for(self, key: str, claims: Iterable[str]) -> None:
+        """The write was too late: what the Service that is there now has, stays its own (two
+        servers that create the same one share the claims)."""
+        current = await self._storage.get(key)
+        kept = claims_of(orjson.loads(current.value)) if current is not None else set()
+        await self._release(set(claims) - kept)
 
     def _claim_value(self, claim: str, service: Obj) -> bytes:
         metadata = service["metadata"]

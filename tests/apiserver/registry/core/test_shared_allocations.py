@@ -107,6 +107,16 @@ async def test_a_name_that_exists_keeps_nothing(
     assert await keys(storage) == claims_of(service("one"))
 
 
+async def test_two_that_create_the_same_service_share_its_claims(storage: MemoryStorage) -> None:
+    """As servers do with default/kubernetes when they start: the loser must not take them away."""
+    first, second = (SharedAllocations(storage, storage, FakeClock(), Random(n)) for n in (1, 2))
+    one = service("one")
+    claims = await first._claim(key("one"), one, claims_of(one))
+    await second.create(key("one"), orjson.dumps(one))
+    await first._release_but_for(key("one"), claims)
+    assert await keys(storage) == claims_of(one)
+
+
 class Listed:
     def __init__(self, *services: Any) -> None:
         self.services = services
