@@ -76,7 +76,7 @@ def _ports(errors: ErrorList, ports: Sequence[Obj]) -> None:
 def _endpoint(errors: ErrorList, endpoint: Obj, kind: str, path: str) -> None:
     addresses = endpoint.get("addresses") or ()
     if not addresses:
-        errors.append(required(f"{path}.addresses", "must contain at least 1 address"))
+        errors.append(required(f"{path}.addresses"))
     elif len(addresses) > _MAX_ADDRESSES:
         errors.append(too_many(f"{path}.addresses", len(addresses), _MAX_ADDRESSES))
     for i, address in enumerate(addresses):

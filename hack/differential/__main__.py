@@ -24,12 +24,12 @@ def main() -> int:
     theirs: dict[str, Any] = {group.name: records.load(group.name) for group in groups}
     if args.record or args.live:
         with servers.reference() as connection:
-            theirs = {group.name: connection.run(group) for group in groups}
+            theirs = connection.run_all(groups)
     if args.record:
         for name, answers in theirs.items():
             records.save(name, answers)
     with servers.ours() as connection:
-        ours = {group.name: connection.run(group) for group in groups}
+        ours = connection.run_all(groups)
     return _report(groups, theirs, ours)
 
 

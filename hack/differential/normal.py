@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from typing import Any
 
@@ -28,6 +30,7 @@ _TEXTS = [
     (r"\n  \{\n(.|\n)*", ""),
     # An object as the bad value: upstream prints its internal struct, or null for an empty map.
     (rf"((?:Invalid|Unsupported|Duplicate) value: )(?:{_OBJECT})(?=: |$)", r"\1OBJECT"),
+    (r"\?hash=[0-9A-F]+", "?hash=HASH"),
     # Go's naming of schemes depends on how the program was built.
     (r'in scheme \\?"[^"]*"', "in scheme SCHEME"),
     # What a pod's update changed, as Go prints its own structs.
@@ -68,6 +71,8 @@ def _identity(value: str, key: str) -> str:
 
 
 def _object(value: dict[str, Any]) -> dict[str, Any]:
+    if ("openapi" in value or "swagger" in value) and "paths" in value:
+        return _openapi(value)
     made = {key: normal(item, key) for key, item in value.items() if item is not None}
     for key in _NULLS:
         if made.get(key) == []:
@@ -90,8 +95,11 @@ def _object(value: dict[str, Any]) -> dict[str, Any]:
         _status(made)
     if isinstance(made.get("generateName"), str) and isinstance(made.get("name"), str):
         made["name"] = re.sub(r"[a-z0-9]{5}$", "RANDOM", made["name"])
-    if "columnDefinitions" in made:
+    if made.get("kind") == "Table":
         _ages(made)
+    for key in ("resourceRules", "nonResourceRules"):  # in the order of a Go map
+        if isinstance(made.get(key), list):
+            made[key].sort(key=str)
     return made
 
 
@@ -105,9 +113,61 @@ def _status(made: dict[str, Any]) -> None:
 
 
 def _ages(table: dict[str, Any]) -> None:
-    columns = [item.get("name") for item in table["columnDefinitions"] or []]
     for row in table.get("rows") or []:
-        for index, name in enumerate(columns):
-            cell = row["cells"][index] if index < len(row["cells"]) else None
-            if name in ("Age", "Last Seen", "Duration") and re.fullmatch(r"(\d+[smh])+", str(cell)):
+        for index, cell in enumerate(row["cells"]):
+            if re.fullmatch(r"(\d+[smhd])+", str(cell)):
                 row["cells"][index] = "AGE"
+
+
+_TOLD_BY_DOCUMENTS = ("description", "x-kubernetes-selectable-fields", "example")
+
+
+def _digest(value: Any) -> str:
+    text = json.dumps(_structure(value), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _structure(value: Any, under: str = "") -> Any:
+    """Without texts (a description is one only where it is no property's name) and what we don't
+    publish: unions, and which values the items of a list may have."""
+    if isinstance(value, list):
+        return [_structure(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: _structure(item, key)
+        for key, item in value.items()
+        if not (key in _TOLD_BY_DOCUMENTS and isinstance(item, str))
+        and key != "x-kubernetes-unions"
+        and not (key == "enum" and under in ("items", "additionalProperties"))
+    }
+
+
+def _parameters(
+    path: dict[str, Any], operation: dict[str, Any], shared: dict[str, Any]
+) -> list[str]:
+    """Names, of the path's and the operation's together; ``shardSelector`` is alpha."""
+    found = (*(path.get("parameters") or ()), *(operation.get("parameters") or ()))
+    items = (shared.get(item.get("$ref", "").rpartition("/")[2], item) for item in found)
+    return sorted({item["name"] for item in items} - {"shardSelector"})
+
+
+def _openapi(document: dict[str, Any]) -> dict[str, Any]:
+    """Operations with their parameters, and definitions, each as a digest of its structure. The
+    deprecated watch paths and the many kinds of DeleteOptions and WatchEvent are left out."""
+    schemas = document.get("definitions") or document.get("components", {}).get("schemas") or {}
+    operations = {
+        f"{method.upper()} {path}": " ".join(
+            _parameters(item, operation, document.get("parameters") or {})
+        )
+        for path, item in document.get("paths", {}).items()
+        if "/watch/" not in path
+        for method, operation in item.items()
+        if method != "parameters"
+    }
+    definitions = {
+        name: _digest(schema)
+        for name, schema in schemas.items()
+        if not name.endswith((".DeleteOptions", ".WatchEvent"))
+    }
+    return {"operations": operations, "definitions": definitions}

@@ -30,7 +30,7 @@ def load(group: str) -> dict[str, Any]:
 
 
 def known() -> dict[str, str]:
-    """``group/request`` -> why its answer differs (docs/compatibility.md tells)."""
+    """``group/request`` -> the word under which docs/compatibility.md says why it differs."""
     return json.loads(KNOWN.read_text()) if KNOWN.exists() else {}  # type: ignore[no-any-return]
 
 
