@@ -270,7 +270,9 @@ def total_replicas(
         return current
     if not pods:
         raise CalculationError(f"unable to calculate ready pods: {NO_PODS}")
-    ready: int = sum(get_nested(pod, "status", "phase") == "Running" and is_ready(pod) for pod in pods)
+    ready: int = sum(
+        get_nested(pod, "status", "phase") == "Running" and is_ready(pod) for pod in pods
+    )
     return min(math.ceil(ratio * ready), MAX_INT32)
 
 
