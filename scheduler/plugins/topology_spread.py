@@ -268,8 +268,10 @@ def count(
         if not lenient and any(c.key not in node.labels for c in constraints):
             continue
         for constraint, counts in zip(constraints, spread, strict=True):
-            if constraint.counts_node(pod, node):
-                counts[node.labels.get(constraint.key, "")] += matches.on(pod, constraint, node)
+            # Nobody asks for the count of those without the label.
+            value = node.labels.get(constraint.key)
+            if value is not None and constraint.counts_node(pod, node):
+                counts[value] += matches.on(pod, constraint, node)
     return spread
 
 
