@@ -29,7 +29,8 @@ class Pods:
         self.revisions: dict[str, int] = {}
 
     async def put(self, key: str, node: str = "", **labels: str) -> int:
-        value = encode(pod(*key.split("/"), node, **labels))
+        namespace, _, name = key.partition("/")
+        value = encode(pod(namespace, name, node, **labels))
         path = PODS + key
         if key in self.revisions:
             write = self.storage.update(path, value, expected=self.revisions[key])
