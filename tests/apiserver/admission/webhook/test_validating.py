@@ -497,3 +497,40 @@ async def test_configurations_count_at_once(
         await refused(client.create(CONFIG_MAPS, config_map(f"c{i}")))
         await client.delete(VALIDATING, "v")
         await client.create(CONFIG_MAPS, config_map(f"c{i}"))
+
+
+async def test_a_refused_service_gives_its_address_back(
+    client: LocalClient, hooks: WebhookServer, configure: Any
+) -> None:
+    services = GroupVersionResource("", "v1", "services")
+
+    def service(name: str) -> dict[str, Any]:
+        spec = {"clusterIP": "10.96.0.77", "ports": [{"port": 80}]}
+        return {"metadata": {"name": name, "namespace": "default"}, "spec": spec}
+
+    hooks.on("/v", lambda review: denied("no"))
+    await configure.validating(configure.spec("/v", rules=[rule("services")]))
+    await refused(client.create(services, service("a")))
+    shown = hooks.reviews["/v"][0]["request"]["object"]
+    assert shown["spec"]["clusterIPs"] == ["10.96.0.77"]
+    hooks.on("/v", lambda review: allowed())
+    await client.create(services, service("b"))
+
+
+async def test_proxies_ask_before_they_look(
+    client: LocalClient, hooks: WebhookServer, configure: Any
+) -> None:
+    hooks.on("/v", lambda review: denied("no entry"))
+    rules = [
+        rule(f"{what}/proxy", operations=["CONNECT"]) for what in ("pods", "services", "nodes")
+    ]
+    await configure.validating(configure.spec("/v", rules=rules))
+    for path, kind in (
+        ("namespaces/default/pods/p", "PodProxyOptions"),
+        ("namespaces/default/services/s", "ServiceProxyOptions"),
+        ("nodes/n", "NodeProxyOptions"),
+    ):
+        error = await refused(client.request("GET", f"/api/v1/{path}/proxy/a/b"))
+        assert error.message.endswith("no entry")
+        request = hooks.reviews["/v"][-1]["request"]
+        assert request["object"] == {"kind": kind, "apiVersion": "v1", "path": "/a/b"}
