@@ -356,6 +356,12 @@ class ControllerManager:
         await self._tasks.close()
         await self._stop_controllers()
 
+    def metrics_text(self) -> str:
+        """/metrics of the health port."""
+        from pilothouse.controllermanager.metrics import queue_metrics
+
+        return queue_metrics(lambda: (c.queue for c in self.controllers)).text()
+
     def health(self) -> str | None:
         if self._problem:
             return self._problem

@@ -81,6 +81,9 @@ class WorkQueue(Generic[K]):
         self._getters: deque[asyncio.Future[None]] = deque()
         self._waiting: dict[K, tuple[float, TimerHandle]] = {}
         self._shutting_down = False
+        self.adds = 0
+        """Keys that were marked as needing work; for metrics."""
+        self.retries = 0
 
     def __len__(self) -> int:
         """Keys that wait for a worker."""
@@ -97,8 +100,10 @@ class WorkQueue(Generic[K]):
         sets = self._sets
         if self._activity is not None and not sets.holds(key):
             self._activity.begin(self.name)
+        before = len(sets.dirty)
         if sets.add(key):
             self._wake_one()
+        self.adds += len(sets.dirty) - before
 
     def add_after(self, key: K, seconds: float) -> None:
         """Adds the key when the time is over; of several pending delays the earliest counts."""
@@ -116,6 +121,7 @@ class WorkQueue(Generic[K]):
         self._waiting[key] = (due, self._clock.call_later(seconds, self._due, key))
 
     def add_rate_limited(self, key: K) -> None:
+        self.retries += 1
         self.add_after(key, self._limiter.when(key))
 
     def add_failed(self, key: K) -> None:
