@@ -237,7 +237,11 @@ class Scheduler:
             await self._did_not_fit(framework, queued, decision)
             return
         self.cache.assume(pod, decision.node)
-        status = framework.reserve(decision.state, pod, decision.node)
+        try:
+            status = framework.reserve(decision.state, pod, decision.node)
+        except Exception:  # a plugin's mistake: the decision must not stay
+            self.cache.forget(pod)
+            raise
         if status is not None:
             self.cache.forget(pod)
             await self._refused(queued, status)
@@ -278,6 +282,10 @@ class Scheduler:
             else:
                 reason = f'binding rejected: running Bind plugin "DefaultBinder": {error}'
                 await self._failed(queued, frozenset(), "SchedulerError", reason)
+        except Exception as error:  # a plugin's mistake must not lose the pod
+            log.exception("binding %s failed", pod.key)
+            self._take_back(framework, decision.state, pod, node)
+            await self._failed(queued, frozenset(), "SchedulerError", str(error))
         finally:
             self._bindings.release()
             if bound:

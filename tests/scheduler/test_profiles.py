@@ -398,3 +398,37 @@ def test_extender_is_asked_for_its_resources_only() -> None:
     wants = pod("q")
     wants["spec"]["containers"][0]["resources"] = {"limits": {"x/gpu": "1"}}
     assert extender.is_interested(PodInfo(wants))
+
+
+class Broken:
+    """A plugin from outside with a mistake at one point."""
+
+    name = "OnlyFast"
+
+    def __init__(self, handle: Any, args: Any) -> None:
+        self.point = args["point"]
+
+    def reserve(self, state: CycleState, pod: PodInfo, node_name: str) -> None:
+        if self.point == "reserve":
+            raise KeyError("mistake")
+
+    def unreserve(self, state: CycleState, pod: PodInfo, node_name: str) -> None:
+        pass
+
+    async def pre_bind(self, state: CycleState, pod: PodInfo, node_name: str) -> None:
+        if self.point == "preBind":
+            self.point = ""
+            raise KeyError("mistake")
+
+
+@pytest.mark.parametrize("point", ["reserve", "preBind"])
+async def test_mistakes_of_plugins_lose_no_pod(monkeypatch: pytest.MonkeyPatch, point: str) -> None:
+    monkeypatch.setattr(registry, "outside_factory", lambda name: Broken)
+    config = read(
+        "profiles:\n- plugins: {multiPoint: {enabled: [{name: OnlyFast}]}}\n"
+        f"  pluginConfig: [{{name: OnlyFast, args: {{point: {point}}}}}]\n"
+    )
+    async with running(config, node("a"), pod("p")) as (scheduler, node_of):
+        assert node_of("p") is None and scheduler.health() is None
+        assert not scheduler.cache.is_assumed("uid-p")
+        assert scheduler.queue.counts()["backoff"] == 1
