@@ -15,6 +15,7 @@ from pilothouse.apimachinery.object import Obj
 from pilothouse.scheduler.cache.node_info import NodeInfo
 from pilothouse.scheduler.framework.interfaces import MAX_NODE_SCORE, Code, Status
 from pilothouse.scheduler.framework.pod_info import PodInfo
+from pilothouse.scheduler.preemption import Candidate, importance
 
 MAX_EXTENDER_PRIORITY = 10
 DEFAULT_TIMEOUT = 5.0
@@ -104,6 +105,50 @@ class Extender:
         answer = await self._send(self.config.prioritize_verb, self._args(pod, nodes))
         factor = self.config.weight * (MAX_NODE_SCORE // MAX_EXTENDER_PRIORITY)
         return {entry["host"]: int(entry["score"]) * factor for entry in answer or ()}
+
+    async def preempt(
+        self, pod: PodInfo, candidates: Sequence[Candidate], nodes: Mapping[str, NodeInfo]
+    ) -> list[Candidate]:
+        """The candidates that it agrees with, with the victims that it wants.
+
+        :raises ExtenderError: also when it names pods or nodes that are not there.
+        """
+        answer = await self._send(self.config.preempt_verb, self._preemption_args(pod, candidates))
+        chosen = []
+        for name, victims in (answer.get("nodeNameToMetaVictims") or {}).items():
+            if name not in nodes:
+                raise ExtenderError(f'node "{name}" not found')
+            pods = []
+            for entry in (victims or {}).get("pods") or ():
+                victim = nodes[name].pods.get(entry["uid"])
+                if victim is None:
+                    raise ExtenderError(
+                        f"extender: {self.name} claims to preempt pod (UID: {entry['uid']}) on "
+                        f"node: {name}, but the pod is not found on that node"
+                    )
+                pods.append(victim)
+            if pods:
+                violations = int(victims.get("numPDBViolations") or 0)
+                chosen.append(Candidate(name, tuple(sorted(pods, key=importance)), violations))
+            elif not self.config.ignorable:
+                raise ExtenderError(f'expected at least one victim pod on node "{name}"')
+        return chosen
+
+    def _preemption_args(self, pod: PodInfo, candidates: Sequence[Candidate]) -> Obj:
+        if self.config.node_cache_capable:
+            short = {
+                c.node: {
+                    "pods": [{"uid": v.uid} for v in c.victims],
+                    "numPDBViolations": c.violations,
+                }
+                for c in candidates
+            }
+            return {"pod": pod.obj, "nodeNameToMetaVictims": short}
+        whole = {
+            c.node: {"pods": [v.obj for v in c.victims], "numPDBViolations": c.violations}
+            for c in candidates
+        }
+        return {"pod": pod.obj, "nodeNameToVictims": whole}
 
     async def bind(self, pod: PodInfo, node_name: str) -> None:
         args = {

@@ -109,6 +109,7 @@ class Scheduler:
                     self.cache.nodes,
                     self._budgets.list,
                     lambda victims: self.metrics.preempted(victims),
+                    self.extenders,
                 )
 
     # -- life ----------------------------------------------------------------------------

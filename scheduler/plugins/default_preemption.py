@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -14,6 +14,7 @@ from pilothouse.kubeclient.interfaces import Client, DeleteOptions
 from pilothouse.kubeclient.record_v1 import SeriesRecorder
 from pilothouse.kubeclient.resources import PODS
 from pilothouse.scheduler.cache.node_info import NodeInfo
+from pilothouse.scheduler.extender import Extender, ExtenderError
 from pilothouse.scheduler.framework.events import Action, EventRegistration
 from pilothouse.scheduler.framework.interfaces import Code, CycleState, Status
 from pilothouse.scheduler.framework.pod_info import PodInfo
@@ -47,6 +48,7 @@ class PreemptionHandle:
     budgets: Callable[[], Sequence[Obj]]
     preempted: Callable[[int], None] = lambda victims: None
     """Told how many pods had to go."""
+    extenders: Sequence[Extender] = ()
 
 
 class DefaultPreemption:
@@ -79,8 +81,35 @@ class DefaultPreemption:
         result = self._find(handle, state, pod, list(nodes.values()), statuses)
         if isinstance(result, Diagnosis):
             return "", f"preemption: {result.message()}"
-        await self._evict(handle, pod, result)
-        return result.node, ""
+        try:
+            candidates = await self._ask_extenders(handle, pod, result, nodes)
+        except ExtenderError as error:
+            return "", f"preemption: {error}"
+        if not candidates:
+            return "", "preemption: no candidate node for preemption"
+        chosen = pick_candidate(candidates)
+        await self._evict(handle, pod, chosen)
+        return chosen.node, ""
+
+    @staticmethod
+    async def _ask_extenders(
+        handle: PreemptionHandle,
+        pod: PodInfo,
+        candidates: Sequence[Candidate],
+        nodes: Mapping[str, NodeInfo],
+    ) -> Sequence[Candidate]:
+        """:raises ExtenderError: one that may not be ignored fails."""
+        for extender in handle.extenders:
+            if not extender.config.preempt_verb or not extender.is_interested(pod):
+                continue
+            try:
+                candidates = await extender.preempt(pod, candidates, nodes)
+            except ExtenderError:
+                if not extender.config.ignorable:
+                    raise
+            if not candidates:
+                break
+        return candidates
 
     def _find(
         self,
@@ -89,8 +118,8 @@ class DefaultPreemption:
         pod: PodInfo,
         nodes: Sequence[NodeInfo],
         statuses: dict[str, Status],
-    ) -> Candidate | Diagnosis:
-        """The best candidate, or why there is none."""
+    ) -> list[Candidate] | Diagnosis:
+        """The candidates, or why there is none."""
         diagnosis = Diagnosis(len(nodes))
         helpless = Status(Code.UNRESOLVABLE, ("Preemption is not helpful for scheduling",))
         hopeful = []
@@ -114,7 +143,7 @@ class DefaultPreemption:
             candidates.append(found)
             if len(candidates) >= wanted and any(not c.violations for c in candidates):
                 break
-        return pick_candidate(candidates) if candidates else diagnosis
+        return candidates or diagnosis
 
     async def _evict(self, handle: PreemptionHandle, pod: PodInfo, chosen: Candidate) -> None:
         handle.preempted(len(chosen.victims))

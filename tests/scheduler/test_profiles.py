@@ -432,3 +432,18 @@ async def test_mistakes_of_plugins_lose_no_pod(monkeypatch: pytest.MonkeyPatch, 
         assert node_of("p") is None and scheduler.health() is None
         assert not scheduler.cache.is_assumed("uid-p")
         assert scheduler.queue.counts()["backoff"] == 1
+
+
+@pytest.mark.parametrize(("agrees", "gone"), [(True, ["low-b"]), (False, [])])
+async def test_extender_chooses_among_victims(agrees: bool, gone: list[str]) -> None:
+    chosen = {"b": {"pods": [{"uid": "uid-low-b"}]}} if agrees else {}
+    low = [pod(f"low-{n}", "4", nodeName=n, priority=1) for n in ("a", "b")]
+    async with extender_server(preempt={"nodeNameToMetaVictims": chosen}) as (url, asked):
+        config = SchedulerConfig(
+            extenders=(ExtenderConfig(url, preempt_verb="preempt", node_cache_capable=True),)
+        )
+        objects = (node("a"), node("b"), *low, pod("high", "4", priority=10))
+        async with running(config, *objects) as (scheduler, _):
+            present = {p["metadata"]["name"] for p in scheduler._pods.list()}
+        assert sorted(asked[0][1]["nodeNameToMetaVictims"]) == ["a", "b"]
+    assert [name for name in ("low-a", "low-b") if name not in present] == gone
