@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pilothouse.cel import ast, operators
 from pilothouse.cel.costs import call_cost, size, tenth
 from pilothouse.cel.dispatch import dispatcher, guarded
-from pilothouse.cel.interfaces import CompileError, EvaluationError
+from pilothouse.cel.interfaces import EvaluationError, InstantiationError
 from pilothouse.cel.operators import no_overload
 from pilothouse.cel.schema_equality import addition_of, equality_of
 from pilothouse.cel.types import unwrapped
@@ -22,10 +22,6 @@ _ORDERS = frozenset(("_<_", "_<=_", "_>_", "_>=_"))
 _SCALARS = frozenset(("int", "uint", "double", "bool", "timestamp", "duration"))
 _WRONG_TYPE = (TypeError, AttributeError)
 CONVERSIONS = frozenset("bool bytes double duration dyn int string timestamp type uint".split())
-
-
-class InstantiationError(CompileError):
-    """The expression has a type, but never a value."""
 
 
 class CallCompiler:

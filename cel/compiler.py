@@ -11,9 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 from pilothouse.cel import ast, costs
-from pilothouse.cel.calls import CallCompiler, InstantiationError, is_attribute
+from pilothouse.cel.calls import CallCompiler, is_attribute
 from pilothouse.cel.folds import FoldCompiler
-from pilothouse.cel.interfaces import EvaluationError
+from pilothouse.cel.interfaces import EvaluationError, InstantiationError
 from pilothouse.cel.operators import no_overload
 from pilothouse.cel.types import unwrapped
 from pilothouse.cel.values import NONE, Optional, TypedObject

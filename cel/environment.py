@@ -8,13 +8,17 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from pilothouse.cel import ast, macros
-from pilothouse.cel.calls import InstantiationError
 from pilothouse.cel.checker import TYPE_NAMES, Checker
 from pilothouse.cel.compiler import FIRST, MISSING, Compiler
 from pilothouse.cel.costs import PER_CALL_LIMIT
 from pilothouse.cel.declarations import Functions
 from pilothouse.cel.folds import Exceeded
-from pilothouse.cel.interfaces import CompileError, CostLimitExceeded, EvaluationError
+from pilothouse.cel.interfaces import (
+    CompileError,
+    CostLimitExceeded,
+    EvaluationError,
+    InstantiationError,
+)
 from pilothouse.cel.library import KUBERNETES
 from pilothouse.cel.parser import parse
 from pilothouse.cel.source import Source

@@ -6,9 +6,9 @@ type of a structural schema or of a built-in kind's schema; ``kubernetes.py`` th
 that upstream declares (CRD rules, match conditions, admission policies, DRA selectors).
 
 Values are Python's own: bool, int, float, str, bytes, None, list, dict with string keys, and the
-classes of ``values.py`` (Uint, Timestamp, Duration, Optional, Quantity, URL, IP, CIDR, ...).
-Objects
-in wire form are passed as they are and never changed.
+classes of ``values.py`` (Uint, Timestamp, Duration, Optional) and of the libraries (Quantity of
+apimachinery, ``library/semvers.Semver``, ...). Objects in wire form are passed as they are and
+never changed.
 """
 
 from __future__ import annotations
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 class CompileError(ValueError):
     """``str()`` is cel-go's text: ``ERROR: <input>:1:8: undeclared reference to 'x' ...``."""
+
+
+class InstantiationError(CompileError):
+    """The expression has a type, but never a value: ``int('x')``, ``text.find('(')``."""
 
 
 class EvaluationError(Exception):

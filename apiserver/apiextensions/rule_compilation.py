@@ -90,9 +90,8 @@ def _compile(
     environment: Environment,
     sized: Declared | None,
 ) -> None:
-    from pilothouse.cel.calls import InstantiationError
     from pilothouse.cel.estimates import estimate
-    from pilothouse.cel.interfaces import CompileError
+    from pilothouse.cel.interfaces import CompileError, InstantiationError
     from pilothouse.cel.types import BOOL, STRING
 
     try:

@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from pilothouse.cel.calls import InstantiationError
 from pilothouse.cel.estimates import estimate
-from pilothouse.cel.interfaces import CompileError, EvaluationError
+from pilothouse.cel.interfaces import CompileError, EvaluationError, InstantiationError
 from pilothouse.cel.kubernetes import custom_resource_rule
 from pilothouse.cel.schema_types import declared
 from pilothouse.cel.types import BOOL
