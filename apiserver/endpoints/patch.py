@@ -293,7 +293,7 @@ def applied(
             obj = coerce(obj, served.schema)
         except CoercionError as error:
             text = f"failed to create typed patch object: {error}"
-            raise StatusError(500, "", text) from error
+            raise new_bad_request(text) from error
         if live is None and obj["metadata"].get("uid"):
             raise new_conflict(
                 served.group_resource,

@@ -92,7 +92,7 @@ async def open_watch(
     cacher = served.store.cacher
     try:
         revision = parse_revision(options.resource_version)
-    except ValueError as error:  # upstream has no status for it
+    except ValueError as error:
         raise invalid_version(options.resource_version, error) from error
     initial = bool(options.send_initial_events)
     if options.send_initial_events is None and not revision:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from pilothouse.apimachinery.errors import StatusError
+from pilothouse.apimachinery.errors import StatusError, new_bad_request
 
 if TYPE_CHECKING:
     from pilothouse.apimachinery.object import Obj
@@ -70,8 +70,8 @@ def encode(obj: Obj) -> bytes:
 
 
 def invalid_version(text: str, error: ValueError) -> StatusError:
-    """What a GET or WATCH answers to what ``parse_revision`` refuses: upstream has no status."""
-    return StatusError(500, "", f'resourceVersion: Invalid value: "{text}": {error}')
+    """What a GET or WATCH answers to what ``parse_revision`` refuses (upstream: a 500)."""
+    return new_bad_request(f'resourceVersion: Invalid value: "{text}": {error}')
 
 
 def parse_revision(resource_version: str) -> int:

@@ -19,7 +19,7 @@ def _owns(entry: Obj) -> bool:
 
 def managers_of_scale(entries: list[Obj]) -> list[Obj]:
     """Of those who manage the replicas, in the Scale's version."""
-    fields = {"f:spec": {_REPLICAS: {}}}
+    fields: Obj = {"f:spec": {_REPLICAS: {}}}
     return [{**e, "apiVersion": _VERSION, "fieldsV1": fields} for e in entries if _owns(e)]
 
 

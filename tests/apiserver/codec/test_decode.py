@@ -189,8 +189,7 @@ def test_repeated_keys_of_yaml() -> None:
     body = b"metadata:\n  name: a\n  name: b\n"
 
     assert message(body, content_type="application/yaml").endswith(
-        "strict decoding error: yaml: unmarshal errors:\n"
-        '  line 3: key "name" already set in map'
+        'strict decoding error: yaml: unmarshal errors:\n  line 3: key "name" already set in map'
     )
     warned = decode(body, content_type="application/yaml", validation="Warn")
     assert warned.warnings == ['line 3: key "name" already set in map']
