@@ -208,8 +208,12 @@ class APIServer:
         )
         await self._build_auditor()
         if config.tracing_config_file:
-            from pilothouse.apiserver.tracing import load_tracing
-
+            try:
+                from pilothouse.apiserver.tracing import load_tracing
+            except ModuleNotFoundError as error:
+                raise ValueError(
+                    f"--tracing-config-file needs pilothouse[tracing]: {error}"
+                ) from error
             self.server.services["tracing"] = self.tracing = load_tracing(
                 config.tracing_config_file
             )
@@ -278,9 +282,7 @@ class APIServer:
         if not self.storage.synchronous_watch:
             from pilothouse.apiserver.registry.core import shared_allocations as shared
 
-            guard = shared.SharedAllocations(
-                self.storage, self.storage, self.clock, self.random
-            )
+            guard = shared.SharedAllocations(self.storage, self.storage, self.clock, self.random)
             await guard.repair(self.listers)
             shared.follow(self.listers, allocators)
 
@@ -418,10 +420,10 @@ class APIServer:
                 part.stop()
         if self._http is not None:
             await self._http.stop(grace)
-        if self.auditor is not None:
-            await self.auditor.close()
-        if self.tracing is not None:
-            await self.tracing.close()
+        for last in (self.auditor, self.tracing):
+            if last is not None:
+                await last.close()
+        self.auditor = self.tracing = None
         await self.tasks.close()
         if self.aggregator is not None:
             self.aggregator.stop()

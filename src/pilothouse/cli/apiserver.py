@@ -37,7 +37,7 @@ async def serve(config: server_config.ServerConfig, stopping: asyncio.Event) -> 
     try:
         try:
             await server.start()
-        except (StorageError, OSError) as error:
+        except (StorageError, OSError, ValueError) as error:
             raise CommandError(str(error)) from error
         tune_garbage_collector()
         log.info("serving at %s", server.url)
