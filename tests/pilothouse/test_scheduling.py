@@ -130,3 +130,18 @@ def test_explain_pod(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert main(["explain-pod", "--kubeconfig", "x"]) == 1
     assert "give the name of a pod" in capsys.readouterr().err
     sys.stdout.flush()
+
+
+async def test_volumes_survive_a_restart(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"storage": "sqlite", "data_dir": str(tmp_path / "cluster")}
+    async with Cluster(**settings) as c:
+        await c.client.create(STATEFUL_SETS, stateful_set(), "default")
+        await c.settle()
+        before = await volumes_by_claim(c)
+        assert len(before) == 2
+    async with Cluster(**settings) as c:
+        await c.settle()
+        assert await volumes_by_claim(c) == before
+        volumes = (await c.client.list(PERSISTENT_VOLUMES)).items
+        assert [v["status"]["phase"] for v in volumes] == ["Bound", "Bound"]
+        assert len((await c.client.list(STORAGE_CLASSES)).items) == 1
