@@ -172,8 +172,7 @@ def _validate_audit(config: ServerConfig) -> None:
         mode = getattr(config, f"audit_{plugin}_mode")
         if mode not in _AUDIT_MODES:
             raise ValueError(
-                f"invalid audit {plugin} mode {mode}, allowed modes are "
-                f'"{",".join(_AUDIT_MODES)}"'
+                f'invalid audit {plugin} mode {mode}, allowed modes are "{",".join(_AUDIT_MODES)}"'
             )
         for name in ("buffer_size", "max_size"):
             value = getattr(config, f"audit_{plugin}_batch_{name}")
@@ -186,8 +185,7 @@ def _validate_audit(config: ServerConfig) -> None:
             raise ValueError('invalid group version, allowed versions are ["audit.k8s.io/v1"]')
     if config.audit_log_path and config.audit_log_format not in ("legacy", "json"):
         raise ValueError(
-            f"invalid audit log format {config.audit_log_format}, allowed formats are "
-            '"legacy,json"'
+            f'invalid audit log format {config.audit_log_format}, allowed formats are "legacy,json"'
         )
     for name in ("maxage", "maxbackup", "maxsize"):
         value = getattr(config, f"audit_log_{name}")

@@ -207,19 +207,20 @@ class APIServer:
             },
         )
         await self._build_auditor()
-        if config.tracing_config_file:
-            try:
-                from pilothouse.apiserver.tracing import load_tracing
-            except ModuleNotFoundError as error:
-                raise ValueError(
-                    f"--tracing-config-file needs pilothouse[tracing]: {error}"
-                ) from error
-            self.server.services["tracing"] = self.tracing = load_tracing(
-                config.tracing_config_file
-            )
+        self._build_tracing()
         await self._build_flow_control()
         self.api = APIHandler(self.server)
         self._install_routes()
+
+    def _build_tracing(self) -> None:
+        path = self.config.tracing_config_file
+        if not path:
+            return
+        try:
+            from pilothouse.apiserver.tracing import load_tracing
+        except ModuleNotFoundError as error:
+            raise ValueError(f"--tracing-config-file needs pilothouse[tracing]: {error}") from error
+        self.server.services["tracing"] = self.tracing = load_tracing(path)
 
     async def _build_flow_control(self) -> None:
         config = self.config

@@ -182,7 +182,8 @@ def main() -> None:
         for row in rows:
             print(
                 f"| {name} | {row['case']} | {row['gets']} | {row['p50']:.2f} | {row['p90']:.2f} "
-                f"| {row['p99']:.2f} | {row['p99'] / idle:.1f} | {row['lists']} | {row['refused'] or ''} |",
+                f"| {row['p99']:.2f} | {row['p99'] / idle:.1f} | {row['lists']} "
+                f"| {row['refused'] or ''} |",
                 flush=True,
             )
 

@@ -95,9 +95,9 @@ def test_seats_are_shared_by_flows_not_by_requests() -> None:
         for name, backlog in (("flood", 100), ("polite", 10)):
             have = sum(1 for n, _ in waiting if n == name)
             for _ in range(backlog - have):
-                seat = queues.start(flows[name], 1, now)
-                if seat is not None:
-                    waiting.append((name, seat))
+                claimed = queues.start(flows[name], 1, now)
+                if claimed is not None:
+                    waiting.append((name, claimed))
         running = [pair for pair in waiting if pair[1].executing]
         waiting = [pair for pair in waiting if not pair[1].executing]
     # The flood's hand has six queues, the other's ten requests are spread over six, too.
