@@ -2,6 +2,7 @@
 
 Without a choice of tests the whole Conformance label runs (with --runtime fake only what doesn't
 need containers that run). --check runs the tests of known_green.txt and fails when one fails.
+--suite e2e runs the official tests beyond Conformance instead, and writes docs/e2e.md.
 """
 
 from __future__ import annotations
@@ -17,15 +18,18 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
-from hack.conformance import catalog, cluster, report
+from hack.conformance import beyond, beyond_report, catalog, cluster, report
 from hack.conformance.suite import FAILED, PASSED, Result, Suite, merge_junit
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "conformance.md"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+DOCUMENT = DOCS / "conformance.md"
+BEYOND_DOCUMENT = DOCS / "e2e.md"
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="hack/conformance/run.sh", description=__doc__)
     choice = parser.add_argument_group("which tests").add_argument
+    choice("--suite", choices=("conformance", "e2e"), default="conformance")
     choice("--check", action="store_true", help="known_green.txt's; fail when one fails")
     choice("--quick", action="store_true", help="quick.txt's; fail when one fails")
     choice("--tests", type=Path, metavar="FILE", help="those of a file, a name a line")
@@ -33,11 +37,11 @@ def arguments() -> argparse.Namespace:
     choice("--skip", default="", metavar="REGEX", help="names that don't match")
     choice("--layer", default="", metavar="abcde", help="layers, e.g. ab")
     choice("--need", default="", metavar="LIST", help="of a kubelet: none,status,real")
-    choice("--failed", action="store_true", help="not yet passed in docs/conformance.md")
+    choice("--failed", action="store_true", help="not yet passed in the suite's document")
     add = parser.add_argument
     add("--list", action="store_true", help="print the names and stop")
     add("--update", action="store_true", help="add tests that pass to known_green.txt")
-    add("--no-document", action="store_true", help="leave docs/conformance.md alone")
+    add("--no-document", action="store_true", help="leave the suite's document alone")
     add("--parallel", type=int, default=2, metavar="N", help="tests at once (2)")
     add("--timeout", type=int, default=600, metavar="S", help="seconds for a test (600)")
     add("--runtime", choices=("fake", "oci"), default="fake")
@@ -48,6 +52,8 @@ def arguments() -> argparse.Namespace:
 
 
 def choose(args: argparse.Namespace) -> list[catalog.Test]:
+    if args.suite == "e2e":
+        return choose_beyond(args)
     if args.check:
         green = catalog.named(catalog.read_names(catalog.KNOWN_GREEN))
         return [test for test in green if args.runtime != "fake" or test.need != catalog.REAL]
@@ -57,11 +63,20 @@ def choose(args: argparse.Namespace) -> list[catalog.Test]:
         return catalog.named(catalog.read_names(args.tests))
     needs = args.need or ("none,status" if args.runtime == "fake" else "")
     tests = catalog.matching(args.focus, args.skip, args.layer, needs)
-    if args.failed:
-        lines = report.read(DOCUMENT)
-        passed = {name for name, line in lines.items() if line.outcome == PASSED}
-        tests = [test for test in tests if test.name not in passed]
-    return tests
+    return not_passed(tests, DOCUMENT) if args.failed else tests
+
+
+def choose_beyond(args: argparse.Namespace) -> list[catalog.Test]:
+    if args.tests:
+        return beyond.named(catalog.read_names(args.tests))
+    tests = beyond.matching(args.focus, args.skip)
+    return not_passed(tests, BEYOND_DOCUMENT) if args.failed else tests
+
+
+def not_passed(tests: list[catalog.Test], document: Path) -> list[catalog.Test]:
+    lines = report.read(document)
+    passed = {name for name, line in lines.items() if line.outcome == PASSED}
+    return [test for test in tests if test.name not in passed]
 
 
 def tell(result: Result) -> None:
@@ -93,6 +108,21 @@ def run(args: argparse.Namespace, tests: list[catalog.Test]) -> list[Result]:
     return results
 
 
+def write_document(args: argparse.Namespace, results: list[Result]) -> None:
+    date = datetime.now(UTC).date().isoformat()
+    if args.suite == "e2e":
+        beyond_report.write(BEYOND_DOCUMENT, beyond.names(), results, date=date)
+        return
+    report.write(
+        DOCUMENT,
+        catalog.all_tests(),
+        results,
+        date=date,
+        command=shlex.join(["hack/conformance/run.sh", *sys.argv[1:]]),
+        runtime=args.runtime,
+    )
+
+
 def main() -> int:
     args = arguments()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -104,15 +134,8 @@ def main() -> int:
         cluster.enter_box()
     results = run(args, tests)
     if not args.no_document:
-        report.write(
-            DOCUMENT,
-            catalog.all_tests(),
-            results,
-            date=datetime.now(UTC).date().isoformat(),
-            command=shlex.join(["hack/conformance/run.sh", *sys.argv[1:]]),
-            runtime=args.runtime,
-        )
-    if args.update:
+        write_document(args, results)
+    if args.update and args.suite == "conformance":
         new = catalog.add_known_green(r.test.name for r in results if r.outcome == PASSED)
         print(f"{len(new)} new in known_green.txt")
     count = Counter(result.outcome for result in results)
