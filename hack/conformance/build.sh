@@ -25,7 +25,7 @@ build() {
   mv "$work/$program" "$out/bin/$program"
 }
 
-if need e2e.test || need kubectl || need agnhost; then
+if need e2e.test || need kubectl || need agnhost || need consumer || need consume-cpu; then
   source=$(kubernetes_module "$work/k8s")
   package=(k8s.io/kubernetes/test/e2e)
   build e2e.test test -c -ldflags "$(version_flags)"
@@ -33,9 +33,14 @@ if need e2e.test || need kubectl || need agnhost; then
   build kubectl build -ldflags "$(version_flags)"
   package=(k8s.io/kubernetes/test/images/agnhost)
   build agnhost build -ldflags "-s -w -X main.Version=$(cat "$source/test/images/agnhost/VERSION")"
+  package=(k8s.io/kubernetes/test/images/resource-consumer)
+  build consumer build -ldflags '-s -w'
+  package=(k8s.io/kubernetes/test/images/resource-consumer/consume-cpu)
+  build consume-cpu build -ldflags '-s -w'
 fi
 [ "$what" != programs ] || exit 0
-if [ ! -f "$out/layout/index.json" ]; then
+# A layout of before there was the last image is built anew.
+if ! grep -q resource-consumer "$out/layout/index.json" 2> /dev/null; then
   rm -rf "$out/layout.part"
   cd "$here/../.."
   python3 -m hack.conformance.build_images "$out/layout.part" --agnhost "$out/bin/agnhost" --release "$KUBERNETES_RELEASE"

@@ -40,6 +40,7 @@ DEBIAN = {
     "usr/bin/wget": ("wget", "usr/bin/wget"),
 }
 BUSYBOX = ("busybox-static", "bin/busybox")
+STRESS = ("stress", "usr/bin/stress")
 
 PAUSE = Image("registry.k8s.io/pause:3.10.2", ("pause",), ("/pause",), user="65535:65535")
 AGNHOST_PORTS = (80, 5000, 8080, 8081, 9376)
@@ -54,6 +55,12 @@ def images() -> list[Image]:
         Image(f"{E2E}/glibc-dns-testing:2.1.1", ("tools",), cmd=("bash",)),
         Image(f"{E2E}/nonewprivs:1.4", ("busybox", "nonewprivs"), cmd=("nnp",)),
         Image(f"{E2E}/nonroot:1.5", ("busybox",), cmd=("sh",), user="1234"),
+        Image(
+            f"{E2E}/resource-consumer:1.14",
+            ("busybox", "resource-consumer"),
+            ("/consumer",),
+            ports=(8080,),
+        ),
         Image(
             f"{E2E}/sample-apiserver:1.29.2",
             ("busybox", "sample-apiserver"),
@@ -224,17 +231,26 @@ def agnhost(program: Path, upstream: Path) -> dict[str, Entry]:
     }
 
 
+def resource_consumer(packages: Packages, folder: Path) -> dict[str, Entry]:
+    """Uses as much CPU and memory as it is told: what tests of autoscaling scale."""
+    programs = {name: Entry(0o755, folder / name) for name in ("consumer", "consume-cpu")}
+    stress = {"usr/bin/stress": Entry(0o755, packages.root / STRESS[1])}
+    return packages.program(STRESS[1]) | programs | stress
+
+
 def pet_files(upstream: Path, pet: str) -> dict[str, Entry]:
     html = upstream / pet / "html"
     return {name: Entry(0o644, html / name) for name in ("data.json", f"{pet}.jpg")}
 
 
 def build(out: Path, program: Path, release: str, work: Path) -> None:
-    """Writes the layout to the new folder ``out``; ``program`` is a built agnhost."""
+    """Writes the layout to the new folder ``out``; ``program`` is a built agnhost, with the
+    programs of resource-consumer beside it."""
     layout = Layout(out, output("dpkg", "--print-architecture").strip())
     module = json.loads(output("go", "mod", "download", "-json", f"k8s.io/kubernetes@{release}"))
     upstream = Path(module["Dir"]) / "test" / "images"
-    packages = Packages({BUSYBOX[0], *(package for package, _ in DEBIAN.values())}, work)
+    wanted = {BUSYBOX, STRESS, *DEBIAN.values()}
+    packages = Packages({package for package, _ in wanted}, work)
 
     pause_layer = layout.add_layer({"pause": c_program("pause.c", 0o755, work)})
     pause = layout.add_image(PAUSE, [pause_layer])
@@ -247,6 +263,7 @@ def build(out: Path, program: Path, release: str, work: Path) -> None:
         "nautilus": pet_files(upstream, "nautilus"),
         "nginx": {"usr/share/nginx/html/index.html": text("<h1>Welcome to nginx!</h1>\n")},
         "nonewprivs": {"usr/local/bin/nnp": c_program("nonewprivs.c", 0o6755, work)},
+        "resource-consumer": resource_consumer(packages, program.parent),
         "sample-apiserver": {"sample-apiserver": go_program(SAMPLE_APISERVER, work)},
         "tools": tools(packages),
     }
