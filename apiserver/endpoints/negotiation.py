@@ -2,7 +2,8 @@
 
 Answers are JSON, YAML or protobuf. JSON is what the watch cache holds: it costs nothing to send,
 while a pod takes 100 us to encode as protobuf. So a client gets protobuf only when it takes
-neither JSON nor YAML, whatever it names first; kube's own clients always name JSON, too.
+neither JSON nor YAML, whatever it names first; kube's own clients always name JSON, too. Clients
+of metadata get what they name first: its lists differ (items have no kind in protobuf).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ PROTOBUF_STREAM = f"{PROTOBUF};stream=watch"
 SUPPORTED = (JSON, YAML, PROTOBUF)
 SUPPORTED_STREAMS = ("application/json;stream=watch", PROTOBUF_STREAM)
 _TRANSFORMS = frozenset(("Table", "PartialObjectMetadata", "PartialObjectMetadataList"))
+_METADATA = _TRANSFORMS - {"Table"}
 _META_VERSIONS = frozenset(("v1", "v1beta1"))
 
 
@@ -108,10 +110,20 @@ def _can(chosen: Negotiated) -> bool:
     return chosen.media_type != PROTOBUF or chosen.transform != "Table"
 
 
+def _metadata_in_protobuf(clauses: list[_Clause], stream: bool) -> Negotiated | None:
+    """The first clause, when it asks for metadata in protobuf by that name."""
+    if not clauses or f"{clauses[0].type}/{clauses[0].subtype}" != PROTOBUF:
+        return None
+    chosen = _choose(clauses[0], PROTOBUF, stream)
+    return chosen if chosen is not None and chosen.transform in _METADATA else None
+
+
 @lru_cache(maxsize=512)
 def refuse_protobuf(accept: str, stream: bool) -> None:
-    """Custom resources have no protobuf. :raises StatusError: 406, a client takes only that."""
-    if negotiate(accept, stream).media_type == PROTOBUF:
+    """Custom resources have no protobuf, only their metadata has. :raises StatusError: 406, a
+    client takes only that."""
+    chosen = negotiate(accept, stream)
+    if chosen.media_type == PROTOBUF and chosen.transform not in _METADATA:
         raise new_not_acceptable(SUPPORTED_STREAMS[:1] if stream else (JSON, YAML))
 
 
@@ -124,6 +136,9 @@ def negotiate(accept: str, stream: bool = False) -> Negotiated:
     if not accept:
         return PLAIN_JSON
     clauses = _parse(accept)
+    metadata = _metadata_in_protobuf(clauses, stream)
+    if metadata is not None:
+        return metadata
     for offered in ((JSON,) if stream else (JSON, YAML)), (PROTOBUF,):
         for clause in clauses:
             for media_type in offered:

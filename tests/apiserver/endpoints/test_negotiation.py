@@ -35,9 +35,19 @@ METADATA = (
             f"{PROTOBUF};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1",
             Negotiated(PROTOBUF, "PartialObjectMetadataList", "v1"),
         ),
+        (
+            METADATA.partition(",")[2] + f",{PROTOBUF};as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
+            Negotiated("application/json", "PartialObjectMetadata", "v1"),
+        ),
+        (f"{PROTOBUF},{METADATA}", Negotiated("application/json", "PartialObjectMetadata", "v1")),
+        (
+            f"{PROTOBUF};as=Table;g=meta.k8s.io;v=v1,{TABLE}",
+            Negotiated("application/json", "Table", "v1"),
+        ),
         ("application/json;pretty=1", Negotiated("application/json", pretty=True)),
         (TABLE, Negotiated("application/json", "Table", "v1")),
-        (METADATA, Negotiated("application/json", "PartialObjectMetadata", "v1")),
+        # Clients of metadata get what they name first.
+        (METADATA, Negotiated(PROTOBUF, "PartialObjectMetadata", "v1")),
         # Nobody knows this form: the next clause counts.
         (
             "application/json;as=Table;v=v9;g=meta.k8s.io,application/yaml",
@@ -63,7 +73,8 @@ def test_not_acceptable(accept: str) -> None:
 
 
 def test_custom_resources_have_no_protobuf() -> None:
-    for accept in ("", "application/json", f"{PROTOBUF}, */*"):
+    metadata = f"{PROTOBUF};as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+    for accept in ("", "application/json", f"{PROTOBUF}, */*", metadata):
         refuse_protobuf(accept, False)
     with pytest.raises(StatusError, match=r"application/json, application/yaml$"):
         refuse_protobuf(PROTOBUF, False)
