@@ -16,7 +16,7 @@ from pilothouse.componentbase.tasks import TaskOwner
 from pilothouse.kubeclient.interfaces import Environment
 from pilothouse.kubeclient.resources import ENDPOINT_SLICES, NODES, SERVICES
 from pilothouse.kubeproxy.config import ProxyConfig
-from pilothouse.kubeproxy.conntrack import stale_flows
+from pilothouse.kubeproxy.conntrack import parse_flows, stale_flows
 from pilothouse.kubeproxy.endpoints import Endpoint, EndpointsTracker
 from pilothouse.kubeproxy.iptables.restore import IPTables, IPTablesError
 from pilothouse.kubeproxy.iptables.rules import PortRules, RuleOptions, port_rules, restore_text
@@ -150,10 +150,17 @@ class Proxier:
         changed, self._changed = self._changed, set()
         names = {name for service in changed for name in self._refresh(service)}
         full, self._full = self._full, False
-        before = {name: self._endpoints.get(name, []) for name in names}
         dirty = self._rebuild(names)
-        if not full and not dirty:
-            return
+        if full or dirty:
+            await self._write(dirty, changed, full=full)
+        # Also without new rules: an endpoint that was terminating had left them before.
+        if any(name.protocol == "UDP" for name in (self._ports if full else names)):
+            await self._forget_flows()
+
+    async def _write(
+        self, dirty: set[ServicePortName], changed: set[tuple[str, str]], *, full: bool
+    ) -> None:
+        """Restores all rules, or those of ``dirty``."""
         if full:
             self._applied_chains |= await self._iptables.prepare()
         wanted = {chain for rules in self._rules.values() for chain in rules.own}
@@ -168,7 +175,6 @@ class Proxier:
         self.syncs += 1
         self._problem = None
         self._applied_chains = wanted
-        await self._forget_flows(before)
 
     def _refresh(self, key: tuple[str, str]) -> set[ServicePortName]:
         """Takes over the Service's ports; returns the names of old and new ones."""
@@ -216,12 +222,13 @@ class Proxier:
             localhost_node_ports=self.config.localhost_node_ports,
         )
 
-    async def _forget_flows(self, before: dict[ServicePortName, list[Endpoint]]) -> None:
-        after = {name: self._endpoints.get(name, []) for name in before}
+    async def _forget_flows(self) -> None:
         prefix = ["nsenter", f"--net={self.config.netns}"] if self.config.netns else []
-        for arguments in stale_flows(self._ports, before, after):
-            try:  # exit code 1 means that there was no such flow
-                await self._exec.run([*prefix, "conntrack", *arguments])
-            except FileNotFoundError:
-                log.warning("conntrack is missing: UDP flows to old endpoints may linger")
-                return
+        try:
+            listed = await self._exec.run([*prefix, "conntrack", "-L", "-p", "udp"])
+            flows = parse_flows(listed.stdout.decode())
+            for flow in stale_flows(self._ports, self._endpoints, flows):
+                # Exit code 1 means that it ended by itself meanwhile.
+                await self._exec.run([*prefix, "conntrack", *flow.deletion])
+        except FileNotFoundError:
+            log.warning("conntrack is missing: UDP flows to old endpoints may linger")

@@ -42,11 +42,14 @@ class Machine(FakeExec):
 
     def __init__(self) -> None:
         self.refuse = False
+        self.flows = b""
         super().__init__(self._answer)
 
     def _answer(self, command: list[str], input: bytes) -> Completed | None:
         if self.refuse and command[0].endswith("-restore"):
             return Completed(2, b"", b"iptables-restore: line 3 failed")
+        if command[:2] == ["conntrack", "-L"]:
+            return Completed(0, self.flows, b"")
         return None
 
     @property
@@ -125,3 +128,30 @@ async def test_a_failed_restore_is_repeated_in_full() -> None:
         await world.settle()
         assert world.proxier.health() is None
         assert "--to-destination 10.0.0.7:8080" in world.machine.restores[-1]
+
+
+async def test_udp_flows_are_forgotten_even_when_no_rule_changes() -> None:
+    def udp(*endpoints: dict[str, Any]) -> dict[str, Any]:
+        made = slice_("a")
+        made["ports"][0]["protocol"] = "UDP"
+        return made | {"endpoints": list(endpoints)}
+
+    dns = service("a")
+    dns["spec"]["ports"][0]["protocol"] = "UDP"
+    stays = {"addresses": ["10.0.0.2"], "conditions": {"ready": True}}
+    # It still answers, but has left the rules already.
+    going = {"ready": False, "serving": True, "terminating": True}
+    leaves = {"addresses": ["10.0.0.1"], "conditions": going}
+    flow = b"udp 17 9 src=10.0.0.9 dst=10.96.0.9 sport=7 dport=80 src=10.0.0.1 dst=10.0.0.9 "
+    async with running(dns, udp(stays, leaves)) as world:
+        world.machine.flows = flow + b"sport=8080 dport=7 mark=0 use=1\n"
+        syncs = world.proxier.syncs
+        await world.client.update(ENDPOINT_SLICES, udp(stays))
+        await world.settle()
+        assert world.proxier.syncs == syncs
+        assert (
+            world.machine.commands[-1]
+            == (
+                "conntrack -D -p udp --orig-src 10.0.0.9 --orig-dst 10.96.0.9 --sport 7 --dport 80"
+            ).split()
+        )

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from pilothouse.kubeproxy.conntrack import stale_flows
 from pilothouse.kubeproxy.endpoints import Endpoint, endpoints_by_port
 from pilothouse.kubeproxy.iptables import chains
 from pilothouse.kubeproxy.iptables.rules import RuleOptions, port_rules, restore_text
@@ -167,15 +166,3 @@ def test_slices_of_a_service_are_merged() -> None:
     )
     (found,) = merged.values()
     assert [(e.ip, e.ready) for e in found] == [("10.0.0.1", True), ("10.0.0.2", True)]
-
-
-def test_udp_flows_to_lost_endpoints_are_forgotten() -> None:
-    (port,) = service_ports(service(ports=[{"name": "dns", "port": 53, "protocol": "UDP"}]))
-    one, two = endpoint("10.244.0.2"), endpoint("10.244.0.3")
-    services = {port.name: port}
-    assert stale_flows(services, {port.name: [one, two]}, {port.name: [two]}) == [
-        ["-D", "--orig-dst", "10.96.0.9", "-p", "udp", "--dst-nat", "10.244.0.2"]
-    ]
-    assert stale_flows(services, {port.name: []}, {port.name: [one]}) == [
-        ["-D", "--orig-dst", "10.96.0.9", "-p", "udp"]
-    ]
