@@ -21,7 +21,8 @@ def claim_name_of(pod: Obj, entry: Obj) -> str | None:
         return str(entry["resourceClaimName"])
     for status in get_nested(pod, "status", "resourceClaimStatuses", default=()):
         if status["name"] == entry["name"]:
-            return status.get("resourceClaimName")
+            name: str | None = status.get("resourceClaimName")
+            return name
     return ""
 
 

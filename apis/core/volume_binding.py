@@ -123,7 +123,7 @@ def bound_volume(volume: Obj, claim: Obj) -> Obj | None:
     new = with_annotation(volume, BOUND_BY_CONTROLLER, "yes") if by_us else copy_object(volume)
     if not complete:
         new["spec"]["claimRef"] = claim_reference(claim)
-    return new  # type: ignore[no-any-return]
+    return new
 
 
 def node_matches(volume: Obj, labels: Mapping[str, str]) -> bool:
@@ -142,11 +142,12 @@ def _term_matches(term: Obj, labels: Mapping[str, str]) -> bool:
 
 
 def _expression_matches(expression: Obj, value: str | None) -> bool:
-    operator, values = expression["operator"], expression.get("values") or ()
+    operator: str = expression["operator"]
+    values: list[str] = expression.get("values") or []
     if operator == "In":
-        return value in values
+        return any(value == each for each in values)
     if operator == "NotIn":
-        return value not in values
+        return all(value != each for each in values)
     if operator in ("Exists", "DoesNotExist"):
         return (value is not None) == (operator == "Exists")
     try:
@@ -208,7 +209,7 @@ def _is_candidate(claim: Obj, volume: Obj, size: Quantity) -> bool:
 
 
 def attributes_class(obj: Obj) -> str:
-    return get_nested(obj, "spec", "volumeAttributesClassName", default="")
+    return str(get_nested(obj, "spec", "volumeAttributesClassName", default=""))
 
 
 # Claims of pods.

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pilothouse.apimachinery.clock import RealClock
+from pilothouse.apimachinery.errors import StatusError
 from pilothouse.componentbase.certs import make_ca, make_serving_cert
 
 if TYPE_CHECKING:
@@ -149,3 +150,22 @@ def patched(*operations: Obj) -> Obj:
 def add(path: str, value: Any) -> Obj:
     """A JSON patch operation."""
     return {"op": "add", "path": path, "value": value}
+
+
+def rule(resources: str, group: str = "", **more: Any) -> dict[str, Any]:
+    return {
+        "apiGroups": [group],
+        "apiVersions": ["v1"],
+        "resources": [resources],
+        "operations": ["*"],
+        **more,
+    }
+
+
+async def refused(call: Any) -> StatusError:
+    """The error that a call ends with."""
+    try:
+        await call
+    except StatusError as error:
+        return error
+    raise AssertionError("it was allowed")
