@@ -116,13 +116,13 @@ def missed(cron_job: Obj, schedule: Schedule, now: datetime, *, deadline: bool) 
     if deadline and limit is not None:
         earliest = max(earliest, now - timedelta(seconds=limit))
     first = schedule.next(earliest)
-    if first is None or now < first:
+    if first is not None and now < first:
         return Missed(earliest)
-    second = schedule.next(first)
-    if second is None or now < second:
+    second = schedule.next(first) if first is not None else None
+    if second is not None and now < second:
         return Missed(earliest, first)
-    between = round((second - first).total_seconds())
-    if between < 1:
+    # As upstream, to which a moment that never comes is the year 1: "59 23 31 2 *" is an error.
+    if first is None or second is None or (between := round((second - first).total_seconds())) < 1:
         raise ValueError("time difference between two schedules is less than 1 second")
     count = int((now - first).total_seconds()) // between + 1
     moment = schedule.next(first + timedelta(seconds=(count - 2) * between))

@@ -152,7 +152,11 @@ async def test_only_the_last_of_many_missed_is_made_up_for(cluster):
 
 @pytest.mark.parametrize(
     ("spec", "reason"),
-    [({"schedule": "x"}, "UnparseableSchedule"), ({"timeZone": "No/Where"}, "UnknownTimeZone")],
+    [
+        ({"schedule": "x"}, "UnparseableSchedule"),
+        ({"schedule": "59 23 31 2 *"}, "InvalidSchedule"),
+        ({"timeZone": "No/Where"}, "UnknownTimeZone"),
+    ],
 )
 async def test_bad_schedules_are_told(cluster, spec, reason):
     await cluster.client.create(CRON_JOBS, cron_job(**spec), "default")
