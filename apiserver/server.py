@@ -63,6 +63,7 @@ log = logging.getLogger(__name__)
 
 MASTERS = "system:masters"
 SERVICES = GroupResource("", "services")
+SERVICE_CIDRS = GroupResource("networking.k8s.io", "servicecidrs")
 LOOPBACK = UserInfo("system:apiserver", (MASTERS, "system:authenticated"))
 """Whom the server itself acts as (bootstrap objects, allocators)."""
 
@@ -277,6 +278,10 @@ class APIServer:
         cidrs = [cidr for cidr in self.config.service_cluster_ip_range.split(",") if cidr]
         first, _, last = self.config.service_node_port_range.partition("-")
         allocators = ServiceAllocators(cidrs, (int(first), int(last)), self.random)
+        await self.listers.ensure(SERVICE_CIDRS)
+        self.listers.subscribe(
+            SERVICE_CIDRS, lambda event, obj, _: allocators.service_cidr_changed(event, obj)
+        )
         await self.listers.ensure(SERVICES)
         allocators.rebuild(self.listers.list(SERVICES))
         self.context.allocators = allocators

@@ -39,10 +39,11 @@ def static_band(size: int, largest: int, step: int) -> int:
 class IPAllocator:
     """The taken addresses of ``cidr``; nothing is written anywhere."""
 
-    def __init__(self, cidr: str, random: Random) -> None:
+    def __init__(self, cidr: str, random: Random, *, taken: set[int] | None = None) -> None:
+        """``taken``: shared with allocators of ranges that may overlap."""
         self.network: IPNetwork = ipaddress.ip_network(cidr, strict=False)
         self._random = random
-        self._taken: set[int] = set()
+        self._taken: set[int] = set() if taken is None else taken
         size = self.network.num_addresses
         # Not the network's own address, and for IPv4 not the broadcast address.
         self._first = int(self.network.network_address) + 1
@@ -106,7 +107,8 @@ class IPAllocator:
 
     @property
     def free(self) -> int:
-        return self._size - len(self._taken)
+        last = self._first + self._size
+        return self._size - sum(self._first <= number < last for number in self._taken)
 
     def clear(self) -> None:
         self._taken.clear()

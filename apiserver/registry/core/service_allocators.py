@@ -4,6 +4,7 @@
 
 - ``ServiceAllocators(cidrs, ports, random)`` with one or two service CIDRs, the first being the
   default family, and the first and last node port;
+- ``service_cidr_changed(event, object)`` for each ServiceCIDR that exists, and later changes;
 - ``rebuild(services)`` once at start, from all Services that exist;
 - the Service strategy calls the rest: ``init_ip_families`` while it prepares a write,
   ``allocate_create`` and ``allocate_update`` right before it (both return what undoes them),
@@ -27,9 +28,9 @@ from pilothouse.apis.meta.errors import invalid
 from pilothouse.apis.meta.validation import parse_ip_sloppy
 from pilothouse.apiserver.registry.core.ip_allocator import (
     AllocationError,
-    IPAllocator,
     RangeFull,
 )
+from pilothouse.apiserver.registry.core.ip_ranges import IPRanges, ready_cidrs
 from pilothouse.apiserver.registry.core.port_allocator import PortAllocator, PortOperation
 from pilothouse.apiserver.registry.core.service_families import init_ip_families
 
@@ -51,9 +52,9 @@ class ServiceAllocators:
         ports: tuple[int, int],
         random: Random,
     ) -> None:
-        self.by_family: dict[str, IPAllocator] = {}
+        self.by_family: dict[str, IPRanges] = {}
         for cidr in cidrs:
-            allocator = IPAllocator(cidr, random)
+            allocator = IPRanges(cidr, random)
             self.by_family[allocator.family] = allocator
         self.default_family = next(iter(self.by_family))
         self.ports = PortAllocator(ports[0], ports[1], random)
@@ -62,6 +63,12 @@ class ServiceAllocators:
     def families(self) -> tuple[str, ...]:
         """The configured families, the default first."""
         return tuple(self.by_family)
+
+    def service_cidr_changed(self, event_type: str, service_cidr: Obj) -> None:
+        """A ServiceCIDR object was added, changed or deleted."""
+        cidrs = [] if event_type == "DELETED" else ready_cidrs(service_cidr)
+        for ranges in self.by_family.values():
+            ranges.set(name_of(service_cidr), cidrs)
 
     def rebuild(self, services: Iterable[Obj]) -> None:
         """Takes what the Services have; what is out of range is left alone."""

@@ -60,6 +60,41 @@ def test_an_explicit_address() -> None:
     )
 
 
+def service_cidr(*cidrs: str, ready: str = "True", **metadata: Any) -> Obj:
+    condition = {"type": "Ready", "status": ready}
+    return {
+        "metadata": {"name": "more", **metadata}, "spec": {"cidrs": list(cidrs)},
+        "status": {"conditions": [condition]},
+    }  # fmt: skip
+
+
+def test_service_cidr_objects_add_ranges_while_they_are_ready() -> None:
+    found = allocators(("10.96.0.0/30",))
+    asked = {"clusterIP": "203.0.113.10", "clusterIPs": ["203.0.113.10"]}
+    for unready in (
+        service_cidr("203.0.113.0/24", ready="False"),
+        service_cidr("203.0.113.0/24", deletionTimestamp="2026-01-01T00:00:00Z"),
+    ):
+        found.service_cidr_changed("ADDED", unready)
+        with pytest.raises(StatusError, match="not in the valid range"):
+            create(found, service(**asked))
+    found.service_cidr_changed("MODIFIED", service_cidr("203.0.113.0/24", "2001:db8::/64"))
+    create(found, service(**asked))
+    with pytest.raises(StatusError, match="already allocated"):
+        create(found, service("b", **asked))
+    # The configured range comes first, then any that has addresses left.
+    given = [create(found, service(f"s{i}"))["spec"]["clusterIP"] for i in range(3)]
+    assert sorted(given[:2]) == ["10.96.0.1", "10.96.0.2"]
+    assert given[2].startswith("203.0.113.")
+    assert found.by_family["IPv4"].free == 0
+    found.service_cidr_changed("DELETED", service_cidr("203.0.113.0/24"))
+    with pytest.raises(StatusError, match="range is full"):
+        create(found, service("c"))
+    found.release_service({"spec": asked})
+    found.service_cidr_changed("ADDED", service_cidr("203.0.113.0/24"))
+    create(found, service("d", **asked))
+
+
 def test_headless_and_external_names_take_none() -> None:
     found = allocators()
     free = found.by_family["IPv4"].free
