@@ -23,6 +23,7 @@ from pilothouse.apiserver.storage.errors import (
     OutcomeUnknown,
     RevisionConflict,
     StorageError,
+    TooLarge,
     Unavailable,
     Unconvertible,
     Undecodable,
@@ -52,6 +53,8 @@ def interpret(error: StorageError, verb: str, resource: GroupResource, name: str
         return new_timeout(f"the store did not answer the {verb} in time", 1)
     if isinstance(error, Unavailable):
         return new_server_timeout(resource, verb, 2)
+    if isinstance(error, TooLarge):
+        return StatusError(413, "RequestEntityTooLarge", str(error))
     if isinstance(error, Unconvertible) and not isinstance(error, Undecodable):
         return StatusError(500, "", str(error))
     if isinstance(error, Corrupt):

@@ -7,6 +7,7 @@ StorageError
 ├── FutureRevision     revision not reached yet
 ├── OutcomeUnknown     the store did not answer in time: the write may have happened
 ├── Unavailable        no store reachable
+├── TooLarge           an object beyond what etcd takes in one request
 ├── Untransformable    encrypted with a key that is not at hand; the message is upstream's
 ├── Corrupt            damaged data; the message says what to do
 └── Unconvertible      a custom object can't be brought into another version
@@ -57,6 +58,11 @@ class OutcomeUnknown(StorageError):
 
 class Unavailable(StorageError):
     pass
+
+
+class TooLarge(StorageError):
+    def __init__(self) -> None:
+        super().__init__("etcdserver: request is too large")
 
 
 class Untransformable(StorageError):

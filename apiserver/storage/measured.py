@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from pilothouse.apiserver.storage.errors import StorageError
+from pilothouse.apiserver.storage.errors import StorageError, TooLarge
 from pilothouse.apiserver.storage.keys import REGISTRY
 from pilothouse.apiserver.trace_context import CURRENT, span
 from pilothouse.componentbase.metrics import Collected, CollectedHistogram, Series
@@ -32,7 +32,16 @@ _SPANS = {
     "update": "GuaranteedUpdate etcd3",
     "delete": "Delete etcd3",
 }
+MAX_REQUEST = 3 << 19
+"""Bytes of one of etcd's requests (--max-request-bytes), whatever the store is: an object that was
+accepted can be moved to etcd."""
 _NAMES = ("operation", "group", "resource")
+
+
+def check_size(value: bytes) -> None:
+    """:raises TooLarge: etcd would not take it. (In protobuf an escape of JSON is one byte.)"""
+    if len(value) > MAX_REQUEST and len(value) - value.count(b"\\") > MAX_REQUEST:
+        raise TooLarge
 
 
 class MeasuredStorage:
@@ -106,11 +115,13 @@ class MeasuredStorage:
         return found
 
     async def create(self, key: str, value: bytes, *, ttl: int = 0) -> int:
+        check_size(value)
         call = self._storage.create(key, value, ttl=ttl)
         revision: int = await self._timed("create", key, call)
         return revision
 
     async def update(self, key: str, value: bytes, *, expected: int, ttl: int = 0) -> int:
+        check_size(value)
         call = self._storage.update(key, value, expected=expected, ttl=ttl)
         revision: int = await self._timed("update", key, call)
         return revision

@@ -8,9 +8,11 @@ health ports; many can live in one loop.
 from __future__ import annotations
 
 import asyncio
+import resource
 import time
 from typing import TYPE_CHECKING
 
+from pilothouse.componentbase.serving.connection_limits import idle, too_slow
 from pilothouse.componentbase.serving.http_protocol import HTTPProtocol
 from pilothouse.componentbase.serving.tls_transport import TLSListener, bind
 from pilothouse.componentbase.tasks import TaskOwner
@@ -24,7 +26,11 @@ if TYPE_CHECKING:
 
 KEEP_ALIVE_SECONDS = 130.0
 """Above client-go's 90 s of idle keep-alive, so that it never meets a connection we just closed."""
-_SWEEP_SECONDS = 30.0
+_SWEEP_SECONDS = 5.0
+MAX_BUFFERED = 256 << 20
+"""Bytes of big request bodies that may be coming in at once, on all connections."""
+_DESCRIPTORS = 256
+"""File descriptors that connections leave to the rest of the process."""
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec").split()
 
@@ -40,6 +46,8 @@ class HTTPServer:
         self.tasks = TaskOwner(name)
         self.connections: set[HTTPProtocol] = set()
         self.taken_over: set[asyncio.Transport] = set()
+        self.max_connections = max(64, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _DESCRIPTORS)
+        self.buffered = 0
         self.stopping = False
         self.draining = False
         """True: answers say ``Connection: close``; whoever comes back should go elsewhere."""
@@ -129,12 +137,31 @@ class HTTPServer:
     def loop_time(self) -> float:
         return self._loop.time() if self._loop is not None else 0.0
 
+    def add(self, connection: HTTPProtocol) -> None:
+        """A new connection; where there are too many, those go that did nothing for longest."""
+        if len(self.connections) >= self.max_connections:
+            quiet = [each for each in self.connections if not each.busy]
+            quiet.sort(key=lambda each: each.last_active)
+            for each in quiet[: max(1, len(quiet) // 20)]:
+                self.connections.discard(each)
+                each.transport.abort()
+        self.connections.add(connection)
+
+    def charge(self, size: int) -> bool:
+        """Counts bytes of big bodies that are held; False when there are too many."""
+        self.buffered += size
+        return self.buffered <= MAX_BUFFERED
+
     def _sweep(self) -> None:
         assert self._loop is not None
         now = self._loop.time()
         for connection in list(self.connections):
-            if not connection.busy and now - connection.last_active > self.keep_alive:
-                connection.transport.close()
+            transport = connection.transport
+            queued = transport.get_write_buffer_size()
+            if too_slow(connection, now, queued, getattr(transport, "progress", queued)):
+                transport.abort()
+            elif idle(connection, now, self.keep_alive):
+                transport.close()
         self.taken_over = {t for t in self.taken_over if not t.is_closing()}
         self._sweeper = self._loop.call_later(_SWEEP_SECONDS, self._sweep)
 

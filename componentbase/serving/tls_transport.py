@@ -22,10 +22,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-HANDSHAKE_SECONDS = 60.0
+HANDSHAKE_SECONDS = 32.0
+MAX_STARTING = 1024
+"""Handshakes at a time; the oldest makes room for another."""
 LINGER_SECONDS = 5.0
 """How long a closed connection goes on reading, so that its last answer is not lost: a socket
 that is closed with bytes unread resets the connection."""
+PLAIN_ANSWER = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"
 HIGH_WATER = 64 * 1024
 _CHUNK = 256 * 1024
 _ACCEPTS = 64
@@ -47,6 +50,8 @@ async def bind(host: str, port: int) -> list[socket.socket]:
             listener = socket.socket(family, kind, protocol)
             bound.append(listener)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            # Connections inherit it: peers that are gone are noticed.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             if family == socket.AF_INET6:
                 listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             try:
@@ -76,8 +81,8 @@ class TLSListener:
         self._context = context
         self._factory = factory
         self._open = list(sockets)
-        self.starting: set[TLSTransport] = set()
-        """Connections whose handshake is not done yet."""
+        self.starting: dict[TLSTransport, None] = {}
+        """Connections whose handshake is not done yet, oldest first."""
         for listener in self._open:
             listener.setblocking(False)
             self._loop.add_reader(listener.fileno(), self._accept, listener)
@@ -107,6 +112,8 @@ class TLSListener:
                 self._loop.call_later(1.0, self._accept_again, listener)
                 return
             connection.setblocking(False)
+            if len(self.starting) >= MAX_STARTING:
+                next(iter(self.starting)).abort()
             TLSTransport(self, connection, peer, self._context, self._factory)
 
     def _accept_again(self, listener: socket.socket) -> None:
@@ -141,7 +148,9 @@ class TLSTransport(asyncio.Transport):
         self._lingering = False
         self._gone = False
         self._writer_on = False
-        listener.starting.add(self)
+        self.progress = 0
+        """Changes when the peer takes some of what is queued."""
+        listener.starting[self] = None
         if connection.family in (socket.AF_INET, socket.AF_INET6):
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._fd = connection.fileno()
@@ -152,7 +161,7 @@ class TLSTransport(asyncio.Transport):
             )
         except (OSError, ValueError):  # the peer has left already
             self._timer.cancel()
-            listener.starting.discard(self)
+            listener.starting.pop(self, None)
             self._gone = True
             connection.close()
             return
@@ -175,16 +184,25 @@ class TLSTransport(asyncio.Transport):
             return
         except (OSError, ValueError) as error:
             log.debug("TLS handshake with %s failed: %s", self._peer, error)
+            if getattr(error, "reason", "") == "HTTP_REQUEST":
+                self._answer_plainly()
             self._cut(None)
             return
         self._stop_writer()
         self._timer.cancel()
-        self._listener.starting.discard(self)
+        self._listener.starting.pop(self, None)
         self._loop.add_reader(self._fd, self._readable)
         self._protocol = protocol = self._factory()
         protocol.connection_made(self)
         if not self._gone and self._ssl_pending():
             self._readable()
+
+    def _answer_plainly(self) -> None:
+        """What net/http tells a client that forgot the s of https."""
+        try:
+            socket.socket.send(self._socket, PLAIN_ANSWER)
+        except OSError:
+            pass
 
     # reading
 
@@ -272,6 +290,7 @@ class TLSTransport(asyncio.Transport):
 
     def _flush(self) -> None:
         pending = self._pending
+        self.progress += 1
         while pending and not self._gone:
             try:
                 written = self._ssl_write(pending[0])
@@ -377,7 +396,7 @@ class TLSTransport(asyncio.Transport):
             return
         self._gone = self._closing = True
         self._timer.cancel()
-        self._listener.starting.discard(self)
+        self._listener.starting.pop(self, None)
         self._loop.remove_reader(self._fd)
         self._stop_writer()
         self._pending.clear()

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import grpc
 import grpc.aio
 
-from pilothouse.apiserver.storage.errors import StorageError, Unavailable
+from pilothouse.apiserver.storage.errors import StorageError, TooLarge, Unavailable
 from pilothouse.apiserver.storage.etcd3 import messages as pb
 
 if TYPE_CHECKING:
@@ -246,8 +246,9 @@ class Budget:
 def refusal(error: grpc.aio.AioRpcError) -> StorageError:
     """etcd's answer that it did not do it, as a store error."""
     text = f"etcd: {error.code().name}: {error.details()}"
-    if "larger than max" in (error.details() or ""):
-        return StorageError(f"etcd: request is too large: {error.details()}")
+    details = error.details() or ""
+    if "larger than max" in details or "request is too large" in details:
+        return TooLarge()
     if error.code() in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.PERMISSION_DENIED):
         return StorageError(text)
     if error.code() is grpc.StatusCode.OUT_OF_RANGE:

@@ -14,8 +14,14 @@ import uvloop
 
 from pilothouse.apimachinery.clock import RealClock
 from pilothouse.componentbase.certs import make_ca, make_serving_cert, save_pair
+from pilothouse.componentbase.serving import tls_transport
 from pilothouse.componentbase.serving.tls import server_context
-from pilothouse.componentbase.serving.tls_transport import TLSListener, TLSTransport, bind
+from pilothouse.componentbase.serving.tls_transport import (
+    PLAIN_ANSWER,
+    TLSListener,
+    TLSTransport,
+    bind,
+)
 
 BIG = bytes(range(256)) * 40_000
 """Ten megabytes: more than the sockets' buffers hold."""
@@ -204,20 +210,68 @@ async def test_a_client_that_vanishes_is_noticed_by_the_next_write(served: Serve
     peer.transport.abort()
 
 
-async def test_no_tls_no_connection(served: Served) -> None:
+async def test_a_client_without_tls_is_told(served: Served) -> None:
     loop = asyncio.get_running_loop()
     with socket.socket() as plain:
         plain.setblocking(False)
         await loop.sock_connect(plain, served.address)
         await loop.sock_sendall(plain, b"GET / HTTP/1.1\r\n\r\n")
-        answer = b"-"
-        try:
-            while answer:
-                answer = await loop.sock_recv(plain, 4096)
-                assert not answer.startswith(b"HTTP")
-        except ConnectionResetError:
-            pass
+        answer = await loop.sock_recv(plain, 4096)
+    assert answer == PLAIN_ANSWER
     assert not served.peers and not served.listener.starting
+
+
+async def test_the_oldest_of_too_many_handshakes_makes_room(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tls_transport, "MAX_STARTING", 2)
+    loop = asyncio.get_running_loop()
+    silent = []
+    for count in (1, 2, 2):
+        client = socket.socket()
+        client.setblocking(False)
+        await loop.sock_connect(client, served.address)
+        silent.append(client)
+        await until(lambda count=count: len(served.listener.starting) == count)  # type: ignore[misc]
+    assert await loop.sock_recv(silent[0], 10) == b""
+    _, writer, _ = await served.connect()  # the second silent one goes
+    assert await loop.sock_recv(silent[1], 10) == b""
+    writer.close()
+    for client in silent:
+        client.close()
+
+
+@pytest.mark.parametrize(
+    "data", [b"\x16\x03\x01\x40\x00" + b"\0" * 50, b"\x80\x2e\x01", b"\0" * 9000]
+)
+async def test_nonsense_in_place_of_a_handshake(served: Served, data: bytes) -> None:
+    reader, writer = await asyncio.open_connection(*served.address)
+    writer.write(data)
+    try:
+        writer.write_eof()
+        assert not (await reader.read()).startswith(b"HTTP")
+    except OSError:
+        pass
+    writer.close()
+    await until(lambda: not served.listener.starting)
+    assert not served.peers
+
+
+async def test_a_peer_that_reads_nothing_makes_no_progress(served: Served) -> None:
+    _, writer, peer = await served.connect()
+    writer.transport.pause_reading()
+    peer.transport.write(BIG)
+    peer.transport.close()
+    await asyncio.sleep(0)
+    mark = peer.transport.progress
+    writer.write(b"x" * 100_000)  # what it sends counts for nothing
+    await writer.drain()
+    await asyncio.sleep(0)
+    assert peer.transport.get_write_buffer_size() > 0
+    assert peer.transport.progress - mark <= 16
+    peer.transport.abort()
+    await peer.lost.wait()
+    assert peer.transport.get_write_buffer_size() == 0
 
 
 async def test_closing_the_listener_cuts_handshakes_and_leaves_connections(
