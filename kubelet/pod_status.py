@@ -1,6 +1,6 @@
 """A pod's API status from its spec, the runtime and the probes (pure; status/generate.go).
 
-Only what the kubelet owns: conditions of others (PodScheduled, readiness gates) are read, not made.
+Only what the kubelet owns: conditions of others (readiness gates) are read, not made.
 """
 
 from __future__ import annotations
@@ -315,6 +315,8 @@ def _conditions(
     containers_ready = _containers_ready(spec, containers, init, status["phase"])
     wanted.append(_ready(pod, containers_ready, done))
     wanted.append(containers_ready)
+    # The scheduler's, true by now; the kubelet tells which generation it has seen.
+    wanted.append(_condition("PodScheduled", True))
     if inputs.resize_pending and not done:
         wanted.append(_condition("PodResizePending", True, *inputs.resize_pending))
     now = format_time(inputs.now)

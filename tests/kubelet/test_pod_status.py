@@ -147,7 +147,7 @@ def test_readiness_gate_holds_ready_back() -> None:
 
 def test_patch_has_only_changes_and_leaves_foreign_conditions() -> None:
     status = generate(pod(), container("running"), ready=frozenset({"id0"}))
-    foreign = {"type": "PodScheduled", "status": "True"}
+    foreign = {"type": "example.com/ok", "status": "True"}
     old = status | {"conditions": [foreign, *status["conditions"]]}
     assert status_patch(old, status) is None
     changed = generate(pod(), container("running"))
@@ -155,6 +155,17 @@ def test_patch_has_only_changes_and_leaves_foreign_conditions() -> None:
     assert patch is not None
     assert {c["type"] for c in patch["conditions"]} == {"Ready", "ContainersReady"}
     assert set(patch) == {"conditions", "containerStatuses"}
+
+
+def test_conditions_tell_the_generation_the_kubelet_has_seen() -> None:
+    obj = pod()
+    obj["metadata"]["generation"] = 3
+    scheduled = {"type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-01-01"}
+    obj["status"] = {"conditions": [scheduled]}
+    status = generate(obj)
+    assert {c["observedGeneration"] for c in status["conditions"]} == {3}
+    found = condition_of({"status": status}, "PodScheduled")
+    assert found is not None and found["lastTransitionTime"] == "2026-01-01"
 
 
 def test_condition_loses_its_reason_by_null() -> None:
