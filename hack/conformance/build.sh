@@ -39,11 +39,13 @@ if need e2e.test || need kubectl || need agnhost || need consumer || need consum
   build consume-cpu build -ldflags '-s -w'
 fi
 [ "$what" != programs ] || exit 0
-# A layout of before there was the last image is built anew.
-if ! grep -q resource-consumer "$out/layout/index.json" 2> /dev/null; then
+# Built anew when what builds it has changed.
+sources=$(cd "$here" && cat build_images.py oci_layout.py ./*.c | sha256sum | cut -d" " -f1)
+if [ "$(cat "$out/layout.sources" 2> /dev/null)" != "$sources" ]; then
   rm -rf "$out/layout.part"
   cd "$here/../.."
   python3 -m hack.conformance.build_images "$out/layout.part" --agnhost "$out/bin/agnhost" --release "$KUBERNETES_RELEASE"
   rm -rf "$out/layout"
   mv "$out/layout.part" "$out/layout"
+  echo "$sources" > "$out/layout.sources"
 fi

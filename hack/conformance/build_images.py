@@ -144,15 +144,14 @@ def base(packages: Packages) -> dict[str, Entry]:
     }
 
 
-def busybox_image(packages: Packages) -> dict[str, Entry]:
-    """The base with bash as ``sh``: busybox's own drops variables such as ``data-1``, which pods
-    may have, from the environment of what it runs."""
+def busybox_image(packages: Packages, work: Path) -> dict[str, Entry]:
+    """The base with a ``sh`` that keeps all variables of its environment (``sh.c``)."""
     return (
         base(packages)
         | packages.program("bin/bash")
         | {
             "bin/bash": Entry(0o755, packages.root / "bin/bash"),
-            "bin/sh": Entry(0o777, target="bash"),
+            "bin/sh": c_program("sh.c", 0o755, work),
         }
     )
 
@@ -257,7 +256,7 @@ def build(out: Path, program: Path, release: str, work: Path) -> None:
     inner_registry = registry_files(layout, "pause", "testing", pause["digest"])
     trees: dict[str, Tree] = {
         "agnhost": agnhost(program, upstream) | inner_registry,
-        "busybox": busybox_image(packages),
+        "busybox": busybox_image(packages, work),
         "etcd": {"usr/local/bin/etcd": go_program(ETCD, work)},
         "kitten": pet_files(upstream, "kitten"),
         "nautilus": pet_files(upstream, "nautilus"),
