@@ -3,6 +3,9 @@
 The order is upstream's schedulePod: PreFilter, Filter over the nodes (starting where the last cycle
 stopped, so that all nodes get their turn when not all are looked at), then PreScore, Score and a
 random choice among the best.
+
+Of a cache's list of nodes (``NodeList``) only what changed is asked about (``framework.columns``);
+any other list of nodes gets the same answers from every plugin for every node.
 """
 
 from __future__ import annotations
@@ -12,7 +15,9 @@ from dataclasses import dataclass, field
 from random import Random
 
 from pilothouse.scheduler.cache.node_info import NodeInfo
+from pilothouse.scheduler.cache.node_list import NodeList
 from pilothouse.scheduler.extender import Extender, ExtenderError
+from pilothouse.scheduler.framework.columns import Columns, Kinds, Others
 from pilothouse.scheduler.framework.interfaces import Code, CycleState, Status
 from pilothouse.scheduler.framework.pod_info import PodInfo
 from pilothouse.scheduler.framework.runtime import Diagnosis, Framework
@@ -35,7 +40,10 @@ class Decision:
     state: CycleState
     feasible: list[str] = field(default_factory=list)
     scores: dict[str, list[int]] = field(default_factory=dict)
-    """By plugin, in the order of ``feasible`` (empty when only one node was feasible)."""
+    """By plugin, in the order of ``feasible`` (empty when only one node was feasible, or when they
+    were only added up)."""
+    totals: list[int] = field(default_factory=list)
+    """In the order of ``feasible``."""
 
 
 class SchedulingAlgorithm:
@@ -53,12 +61,16 @@ class SchedulingAlgorithm:
         self._nominator = nominator
         self._percentage = percentage_of_nodes_to_score
         self._next_start = 0
+        self._kinds = Kinds(framework)
 
     def schedule(self, pod: PodInfo, nodes: Sequence[NodeInfo]) -> Decision:
         state = CycleState()
         diagnosis = Diagnosis(len(nodes))
-        feasible = self._find_feasible(state, pod, nodes, diagnosis) if nodes else []
-        return self._choose(state, pod, diagnosis, feasible)
+        feasible, columns = self._find_feasible(state, pod, nodes, diagnosis)
+        if columns is None or len(feasible) < 2:
+            return self._choose(state, pod, diagnosis, feasible)
+        totals = self._kinds.totals(columns, state, pod, feasible)
+        return self._best(state, diagnosis, [node.name for node in feasible], totals)
 
     async def schedule_extended(
         self, pod: PodInfo, nodes: Sequence[NodeInfo], extenders: Sequence[Extender]
@@ -69,7 +81,8 @@ class SchedulingAlgorithm:
         """
         state = CycleState()
         diagnosis = Diagnosis(len(nodes))
-        feasible = self._find_feasible(state, pod, nodes, diagnosis) if nodes else []
+        feasible: Sequence[NodeInfo]
+        feasible, _ = self._find_feasible(state, pod, nodes, diagnosis)
         extra: dict[str, int] = {}
         for extender in extenders:
             if not feasible:
@@ -114,29 +127,79 @@ class SchedulingAlgorithm:
         if extra:
             scores["extenders"] = [extra.get(name, 0) for name in names]
         totals = [sum(column) for column in zip(*scores.values(), strict=True)] or [0] * len(names)
+        decision = self._best(state, diagnosis, names, totals)
+        decision.scores = scores
+        return decision
+
+    def _best(
+        self, state: CycleState, diagnosis: Diagnosis, names: list[str], totals: list[int]
+    ) -> Decision:
         best = max(totals)
         candidates = [name for name, total in zip(names, totals, strict=True) if total == best]
-        return Decision(self._random.choice(candidates), diagnosis, state, names, scores)
+        chosen = self._random.choice(candidates)
+        return Decision(chosen, diagnosis, state, names, totals=totals)
 
     def _find_feasible(
         self, state: CycleState, pod: PodInfo, nodes: Sequence[NodeInfo], diagnosis: Diagnosis
-    ) -> list[NodeInfo]:
+    ) -> tuple[list[NodeInfo], Columns | None]:
+        """With the columns that were used, if they were."""
+        if not nodes:
+            return [], None
         allowed = self._framework.run_pre_filters(state, pod, nodes, diagnosis)
         if isinstance(allowed, Status):
             diagnosis.statuses = {node.name: allowed for node in nodes}
-            return []
+            return [], None
         nominated = pod.nominated_node_name
         if nominated:
             for node in nodes:
                 if node.name == nominated and (allowed is None or nominated in allowed):
                     if self.passes(state, pod, node) is None:
-                        return [node]
+                        return [node], None
         if allowed is not None:
             for node in nodes:
                 if node.name not in allowed:
                     diagnosis.statuses[node.name] = NOT_ALLOWED
             nodes = [node for node in nodes if node.name in allowed]
-        return self._filter(state, pod, nodes, diagnosis)
+        if isinstance(nodes, NodeList):
+            return self._filter_columns(state, pod, nodes, diagnosis)
+        return self._filter(state, pod, nodes, diagnosis), None
+
+    def _filter_columns(
+        self, state: CycleState, pod: PodInfo, nodes: NodeList, diagnosis: Diagnosis
+    ) -> tuple[list[NodeInfo], Columns]:
+        count = len(nodes)
+        start = self._next_start % count
+        wanted = self.feasible_nodes_to_find(count)
+        special = {
+            node.index: lambda node: self.passes(state, pod, node)
+            for node in map(nodes.find, self._nominator.nodes())
+            if node is not None and self._heeded(pod, node)
+        }
+        others = Others(self._framework, state, pod, special)
+        columns = self._kinds.columns(pod, others, nodes)
+        if others.none:
+            found, seen = columns.first_that_fit(state, pod, nodes, start, wanted)
+        else:
+            found, seen = columns.first_that_pass(state, pod, nodes, start, wanted, others)
+        self._next_start = (start + seen) % count
+        if not found:
+            for node in (*nodes[start:], *nodes[:start]):
+                status = self._refusal(state, pod, node, columns, others)
+                diagnosis.statuses[node.name] = status
+                diagnosis.plugins.add(status.plugin)
+        return [nodes[index] for index in found], columns
+
+    @staticmethod
+    def _refusal(
+        state: CycleState, pod: PodInfo, node: NodeInfo, columns: Columns, others: Others
+    ) -> Status:
+        if node.index in others.special:
+            status = others.special[node.index](node)
+        else:
+            local = columns.verdict(state, pod, node)
+            status = others.first_refusal(state, pod, node, local)
+        assert status is not None, f"{node.name} was refused a moment ago"
+        return status
 
     def _filter(
         self, state: CycleState, pod: PodInfo, nodes: Sequence[NodeInfo], diagnosis: Diagnosis
@@ -165,11 +228,7 @@ class SchedulingAlgorithm:
     def passes(self, state: CycleState, pod: PodInfo, node: NodeInfo) -> Status | None:
         """Filters with the pods of at least this priority that are nominated to the node counted
         as running there, and without them (RunFilterPluginsWithNominatedPods)."""
-        nominated = [
-            other
-            for other in self._nominator.on_node(node.name)
-            if other.priority >= pod.priority and other.uid != pod.uid
-        ]
+        nominated = self._heeded(pod, node)
         if nominated:
             with_them, their_state = node.copy(), state.copy()
             for other in nominated:
@@ -178,6 +237,14 @@ class SchedulingAlgorithm:
             if status is not None:
                 return status
         return self._framework.run_filters(state, pod, node)
+
+    def _heeded(self, pod: PodInfo, node: NodeInfo) -> list[PodInfo]:
+        """Pods nominated to the node that ``pod`` must leave room for."""
+        return [
+            other
+            for other in self._nominator.on_node(node.name)
+            if other.priority >= pod.priority and other.uid != pod.uid
+        ]
 
     def feasible_nodes_to_find(self, count: int) -> int:
         """At least 100; of large clusters a share that falls from 50 % to 5 %."""

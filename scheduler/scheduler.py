@@ -67,6 +67,10 @@ class Scheduler:
             env.client, env.informers, env.clock, env.random, env.activity, self.cache.nodes,
             self._namespace_labels,
         )  # fmt: skip
+        self._namespaces.add_handler(
+            self._namespace_changed, lambda old, new: self._namespace_changed(new),
+            self._namespace_changed,
+        )  # fmt: skip
         self.extenders = [Extender(config) for config in self.config.extenders]
         self.frameworks = Frameworks(self.config.with_ignored_resources(), self._handle)
         self.queue = SchedulingQueue(
@@ -170,6 +174,9 @@ class Scheduler:
     def _namespace_labels(self, name: str) -> Mapping[str, str]:
         namespace = self._namespaces.get(name)
         return {} if namespace is None else namespace["metadata"].get("labels") or {}
+
+    def _namespace_changed(self, namespace: Obj) -> None:
+        self._handle.namespaces_version += 1
 
     def health(self) -> str | None:
         return self._crash or None

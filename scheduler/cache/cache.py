@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pilothouse.apimachinery.object import Obj, name_of
 from pilothouse.scheduler.cache.node_info import NodeInfo
+from pilothouse.scheduler.cache.node_list import Changes, NodeList
 from pilothouse.scheduler.framework.pod_info import PodInfo
 
 
@@ -17,12 +18,15 @@ class SchedulerCache:
         self._where: dict[str, str] = {}
         """uid -> node of every pod that is assumed or bound."""
         self._assumed: set[str] = set()
-        self._order: list[NodeInfo] | None = None
+        self._changes = Changes()
+        self._listed: list[NodeInfo] = []
+        self._order: NodeList | None = None
 
-    def nodes(self) -> list[NodeInfo]:
-        """Nodes that exist, in a stable order. The list is replaced, never changed."""
+    def nodes(self) -> NodeList:
+        """Nodes that exist, in the order in which they came. The list is replaced, never changed;
+        the nodes in it live on."""
         if self._order is None:
-            self._order = [node for node in self._nodes.values() if node.obj is not None]
+            self._order = NodeList(self._listed, self._changes, self.node)
         return self._order
 
     def node(self, name: str) -> NodeInfo | None:
@@ -33,13 +37,23 @@ class SchedulerCache:
         info = self._node(name_of(node))
         if info.obj is None:
             self._order = None
+            info.index = len(self._listed)
+            self._listed.append(info)
+        self._changes.count_images(info.images, -1)
         info.set_node(node)
+        self._changes.count_images(info.images, 1)
+        self._changes.note(info)
 
     def remove_node(self, name: str) -> None:
         info = self._nodes.get(name)
         if info is None:
             return
-        self._order = None
+        if info.obj is not None:
+            self._order = None
+            self._listed.remove(info)
+            self._changes.renumber(self._listed)
+            self._changes.count_images(info.images, -1)
+            self._changes.forget(info)
         info.set_node(None)
         if not info.pods:
             del self._nodes[name]
@@ -61,14 +75,20 @@ class SchedulerCache:
 
     def add_pod(self, pod: PodInfo) -> None:
         """The informer shows ``pod`` bound (added, updated or confirmed)."""
+        node_name = pod.node_name
+        if self._where.get(pod.uid) == node_name and self._nodes[node_name].replace_pod(pod):
+            self._assumed.discard(pod.uid)
+            return
         self._take(pod.uid)
-        self._put(pod, pod.node_name)
+        self._put(pod, node_name)
 
     def remove_pod(self, uid: str) -> None:
         self._take(uid)
 
     def _put(self, pod: PodInfo, node_name: str) -> None:
-        self._node(node_name).add_pod(pod)
+        info = self._node(node_name)
+        info.add_pod(pod)
+        self._changes.note(info)
         self._where[pod.uid] = node_name
 
     def _take(self, uid: str) -> None:
@@ -78,6 +98,7 @@ class SchedulerCache:
             return
         info = self._nodes[name]
         info.remove_pod(uid)
+        self._changes.note(info)
         if info.obj is None and not info.pods:
             del self._nodes[name]
 

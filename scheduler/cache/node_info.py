@@ -23,6 +23,7 @@ class NodeInfo:
         "allocatable",
         "generation",
         "images",
+        "index",
         "labels",
         "name",
         "non_zero_cpu",
@@ -50,6 +51,8 @@ class NodeInfo:
         self.non_zero_memory = 0
         self.ports: dict[Port, int] = {}
         self.generation = 0
+        self.index = -1
+        """The place in the cache's list of nodes."""
 
     def set_node(self, node: Obj | None) -> None:
         """Takes over a version of the Node object; None when it is gone (pods may remain)."""
@@ -79,6 +82,17 @@ class NodeInfo:
         if pod is not None:
             self._account(pod, -1)
         return pod
+
+    def replace_pod(self, pod: PodInfo) -> bool:
+        """Takes over a new version of a pod that is here, if for scheduling it is the same: then
+        the node has not changed. False: nothing was done."""
+        known = self.pods.get(pod.uid)
+        if known is None or not pod.same_for_others(known):
+            return False
+        self.pods[pod.uid] = pod
+        if pod.uid in self.affinity_pods:
+            self.affinity_pods[pod.uid] = pod
+        return True
 
     def _account(self, pod: PodInfo, sign: int) -> None:
         self.generation += 1

@@ -33,6 +33,8 @@ class Handle:
     used: list[SharedInformer] = field(default_factory=list)
     """Informers that plugins read: the scheduler starts when they have synced."""
 
+    namespaces_version: int = 0
+    """Grows when a namespace's labels may have changed."""
     volumes: Any = None
     """The volume plugins share one ``volume_lister.VolumeLister``."""
 

@@ -9,7 +9,7 @@ state and change nothing else (Reserve may keep what it has promised).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -76,6 +76,45 @@ class PreFilterPlugin(Protocol):
 @runtime_checkable
 class FilterPlugin(Protocol):
     def filter(self, state: CycleState, pod: PodInfo, node: NodeInfo) -> Status | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class LabelRule:
+    """Whether a node's value of ``key`` (None: it lacks the label) is among ``values`` must be
+    ``allow``."""
+
+    key: str
+    values: Collection[str | None]
+    allow: bool
+
+
+@runtime_checkable
+class NodeLocal(Protocol):
+    """A plugin whose Filter and Score (before normalizing) look at nothing but the pod and this
+    one node: then the answers are kept for all pods of a kind, until the node changes.
+    Normalizing must treat equal scores equally."""
+
+    def fingerprint(self, pod: PodInfo) -> Hashable:
+        """All that the plugin reads of the pod."""
+        ...
+
+
+@runtime_checkable
+class LabelRules(Protocol):
+    """A Filter that, with the cycle's state, is only a matter of some node labels."""
+
+    def label_rules(self, state: CycleState, pod: PodInfo) -> Iterable[LabelRule]:
+        """A node passes ``filter`` if it satisfies all of them."""
+        ...
+
+
+@runtime_checkable
+class ScoreAll(Protocol):
+    """A Score that is cheaper for many nodes at once; as ``score`` of each."""
+
+    def score_all(
+        self, state: CycleState, pod: PodInfo, nodes: Sequence[NodeInfo]
+    ) -> list[int]: ...
 
 
 @runtime_checkable

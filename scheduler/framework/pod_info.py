@@ -63,6 +63,22 @@ class PodInfo:
     def deleting(self) -> bool:
         return "deletionTimestamp" in self.obj["metadata"]
 
+    def same_for_others(self, other: PodInfo) -> bool:
+        """Whether a node and the pods that are to be scheduled see no difference between these
+        two versions of one pod."""
+        same = (
+            self.labels == other.labels
+            and self.requests == other.requests
+            and self.non_zero_cpu == other.non_zero_cpu
+            and self.non_zero_memory == other.non_zero_memory
+            and self.ports == other.ports
+            and self.deleting == other.deleting
+            and self.obj["spec"].get("affinity") == other.obj["spec"].get("affinity")
+        )
+        if same and "PodTerms" in other._memo:
+            self._memo["PodTerms"] = other._memo["PodTerms"]
+        return same
+
     def memo(self, name: str, make: Any) -> Any:
         """A plugin's compiled form of this pod, made once: ``make(pod object)``."""
         try:

@@ -264,22 +264,32 @@ class Framework:
         self, state: CycleState, pod: PodInfo, nodes: Sequence[NodeInfo]
     ) -> dict[str, list[int]]:
         """Weighted scores by plugin, in the order of ``nodes``."""
-        skipped = set()
-        for plugin in self.pre_scores:
-            status = plugin.pre_score(state, pod, nodes)
-            if status is not None and status.code is Code.SKIP:
-                skipped.add(plugin.name)  # type: ignore[attr-defined]
+        skipped = self.run_pre_scores(state, pod, nodes)
         result: dict[str, list[int]] = {}
         for scorer in self.scores:
             name: str = scorer.name  # type: ignore[attr-defined]
             if name in skipped:
                 continue
             scores = [scorer.score(state, pod, node) for node in nodes]
-            if id(scorer) in self._normalizers:
+            if self.normalizes(scorer):
                 scorer.normalize(state, pod, scores)  # type: ignore[attr-defined]
             weight = self.weights.get(name, 1)
             result[name] = [score * weight for score in scores]
         return result
+
+    def run_pre_scores(
+        self, state: CycleState, pod: PodInfo, nodes: Sequence[NodeInfo]
+    ) -> set[str]:
+        """The plugins that are not to score."""
+        skipped = set()
+        for plugin in self.pre_scores:
+            status = plugin.pre_score(state, pod, nodes)
+            if status is not None and status.code is Code.SKIP:
+                skipped.add(str(plugin.name))  # type: ignore[attr-defined]
+        return skipped
+
+    def normalizes(self, scorer: ScorePlugin) -> bool:
+        return id(scorer) in self._normalizers
 
 
 def _named(status: Status, plugin: Any, point: str) -> Status:

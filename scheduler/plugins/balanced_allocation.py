@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 from pilothouse.scheduler.cache.node_info import NodeInfo
@@ -21,6 +21,9 @@ class BalancedAllocation:
     @classmethod
     def from_args(cls, args: Mapping[str, Any]) -> BalancedAllocation:
         return cls([r["name"] for r in args.get("resources") or ()] or RESOURCES)
+
+    def fingerprint(self, pod: PodInfo) -> Hashable:
+        return tuple(pod.requests.items())
 
     def pre_score(
         self, state: CycleState, pod: PodInfo, nodes: Sequence[NodeInfo]

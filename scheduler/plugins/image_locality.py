@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pilothouse.apimachinery.object import Obj
 from pilothouse.scheduler.cache.node_info import NodeInfo
+from pilothouse.scheduler.cache.node_list import NodeList
 from pilothouse.scheduler.framework.interfaces import MAX_NODE_SCORE, CycleState, Status
 from pilothouse.scheduler.framework.pod_info import PodInfo
 
@@ -17,17 +18,29 @@ MAX_CONTAINER_THRESHOLD = 1000 * MEGABYTE
 class ImageLocality:
     name = "ImageLocality"
 
+    def __init__(self, all_nodes: Callable[[], Sequence[NodeInfo]] | None = None) -> None:
+        """``all_nodes``: of the cluster; scoring is only told of those where the pod fits."""
+        self._all_nodes = all_nodes
+
     def pre_score(
         self, state: CycleState, pod: PodInfo, nodes: Sequence[NodeInfo]
     ) -> Status | None:
-        names = pod.memo(self.name, _images)
+        everywhere = nodes if self._all_nodes is None else self._all_nodes()
         spread = {}
-        for name in names:
-            holders = sum(1 for node in nodes if name in node.images)
+        for name in pod.memo(self.name, _images):
+            if isinstance(everywhere, NodeList):
+                holders = everywhere.images.get(name, 0)
+            else:
+                holders = sum(1 for node in everywhere if name in node.images)
             if holders:
-                spread[name] = holders / len(nodes)
+                spread[name] = holders / len(everywhere)
         state[self.name] = spread
         return None
+
+    def score_all(self, state: CycleState, pod: PodInfo, nodes: Sequence[NodeInfo]) -> list[int]:
+        if not state[self.name]:
+            return [0] * len(nodes)
+        return [self.score(state, pod, node) for node in nodes]
 
     def score(self, state: CycleState, pod: PodInfo, node: NodeInfo) -> int:
         spread: dict[str, float] = state[self.name]
@@ -45,7 +58,10 @@ class ImageLocality:
 
 def _images(pod: Obj) -> list[str]:
     containers = [*(pod["spec"].get("initContainers") or ()), *pod["spec"]["containers"]]
-    return [normalized(c.get("image") or "") for c in containers]
+    images = [c.get("image") or "" for c in containers]
+    volumes = pod["spec"].get("volumes") or ()
+    images += [v["image"].get("reference") or "" for v in volumes if v.get("image")]
+    return [normalized(image) for image in images]
 
 
 def normalized(image: str) -> str:

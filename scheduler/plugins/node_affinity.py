@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
 from pilothouse.apimachinery.object import Obj, get_nested
@@ -67,6 +67,9 @@ class NodeAffinity:
     def normalize(self, state: CycleState, pod: PodInfo, scores: list[int]) -> None:
         default_normalize(scores)
 
+    def fingerprint(self, pod: PodInfo) -> Hashable:
+        return node_affinity_text(pod)
+
     def events_to_register(self) -> Iterable[EventRegistration]:
         return (EventRegistration("Node", Action.ADD | Action.UPDATE_NODE_LABEL, _node_changed),)
 
@@ -75,6 +78,14 @@ def required_affinity(pod: PodInfo) -> NodeSelector:
     """The pod's nodeSelector and required node affinity, compiled once."""
     selector: NodeSelector = pod.memo("RequiredNodeAffinity", _required)
     return selector
+
+
+def node_affinity_text(pod: PodInfo) -> str:
+    """Equal for pods with the same nodeSelector and node affinity."""
+    spec = pod.obj["spec"]
+    affinity = (spec.get("affinity") or {}).get("nodeAffinity")
+    selector = spec.get("nodeSelector")
+    return f"{selector}{affinity}" if selector or affinity else ""
 
 
 def _required(pod: Obj) -> NodeSelector:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 
 from pilothouse.scheduler.cache.node_info import NodeInfo
 from pilothouse.scheduler.framework.events import Action, EventRegistration
@@ -18,6 +18,9 @@ class NodeName:
     def filter(self, state: CycleState, pod: PodInfo, node: NodeInfo) -> Status | None:
         wanted = pod.node_name
         return None if not wanted or wanted == node.name else REFUSAL
+
+    def fingerprint(self, pod: PodInfo) -> Hashable:
+        return pod.node_name
 
     def events_to_register(self) -> Iterable[EventRegistration]:
         return (EventRegistration("Node", Action.ADD),)

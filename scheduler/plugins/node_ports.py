@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
 from pilothouse.scheduler.cache.node_info import NodeInfo, Port
@@ -29,6 +29,9 @@ class NodePorts:
         if not taken:
             return None
         return REFUSAL if any(conflicts(port, taken) for port in pod.ports) else None
+
+    def fingerprint(self, pod: PodInfo) -> Hashable:
+        return pod.ports
 
     def events_to_register(self) -> Iterable[EventRegistration]:
         return (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from typing import Any
 
 from pilothouse.apis.core.tolerations import tolerates_taint
@@ -22,6 +22,9 @@ class NodeUnschedulable:
         if not node.unschedulable or _tolerates(pod):
             return None
         return REFUSAL
+
+    def fingerprint(self, pod: PodInfo) -> Hashable:
+        return repr(pod.tolerations)
 
     def events_to_register(self) -> Iterable[EventRegistration]:
         return (

@@ -62,7 +62,9 @@ def _factories(handle: Handle, args: Mapping[str, Any]) -> dict[str, Callable[[A
             args.get("hardPodAffinityWeight", 1),
             bool(args.get("ignorePreferredTermsOfExistingPods")),
             handle.nodes,
+            lambda: handle.namespaces_version,
         ),
+        "ImageLocality": lambda cls: cls(handle.nodes),
         "DefaultPreemption": lambda cls: cls(
             args.get("minCandidateNodesPercentage", 10), args.get("minCandidateNodesAbsolute", 100)
         ),

@@ -3,7 +3,7 @@ strategies (``LeastAllocated``, ``MostAllocated``, ``RequestedToCapacityRatio``)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -104,6 +104,9 @@ class ResourcesFit:
                 total += self._strategy(used, capacity) * weight
                 weights += weight
         return total // weights if weights else 0
+
+    def fingerprint(self, pod: PodInfo) -> Hashable:
+        return (tuple(pod.requests.items()), pod.non_zero_cpu, pod.non_zero_memory)
 
     def events_to_register(self) -> Iterable[EventRegistration]:
         return (

@@ -3,7 +3,7 @@ PreferNoSchedule ones cost score."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
 from pilothouse.apimachinery.object import Obj
@@ -51,6 +51,9 @@ class TaintToleration:
 
     def normalize(self, state: CycleState, pod: PodInfo, scores: list[int]) -> None:
         default_normalize(scores, reverse=True)
+
+    def fingerprint(self, pod: PodInfo) -> Hashable:
+        return repr(pod.tolerations)
 
     def events_to_register(self) -> Iterable[EventRegistration]:
         return (

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,9 @@ from pilothouse.apimachinery.labels import (
 )
 from pilothouse.apimachinery.object import Obj
 from pilothouse.apis.core.tolerations import find_untolerated_taint
+from pilothouse.scheduler.cache.domain_tally import DomainTally, Tallies
 from pilothouse.scheduler.cache.node_info import NodeInfo
+from pilothouse.scheduler.cache.node_list import NodeList
 from pilothouse.scheduler.framework.events import Action, EventRegistration
 from pilothouse.scheduler.framework.handle import Handle
 from pilothouse.scheduler.framework.interfaces import (
@@ -25,11 +27,12 @@ from pilothouse.scheduler.framework.interfaces import (
     SKIP,
     Code,
     CycleState,
+    LabelRule,
     Status,
 )
 from pilothouse.scheduler.framework.pod_info import PodInfo
 from pilothouse.scheduler.plugins.default_spread import DefaultSpread
-from pilothouse.scheduler.plugins.node_affinity import required_affinity
+from pilothouse.scheduler.plugins.node_affinity import node_affinity_text, required_affinity
 
 REASON = "node(s) didn't match pod topology spread constraints"
 REFUSAL = Status(Code.UNSCHEDULABLE, (REASON,))
@@ -113,6 +116,7 @@ class PodTopologySpread:
         self._defaults = defaults
         self._all_nodes = all_nodes
         self._matches = MatchCounts()
+        self._tallies = Tallies()
 
     @classmethod
     def from_args(cls, handle: Handle, args: Mapping[str, Any]) -> PodTopologySpread:
@@ -136,9 +140,40 @@ class PodTopologySpread:
         constraints = self._constraints(pod, soft_ones=False)
         if not constraints:
             return SKIP
-        state[self.name] = count(pod, constraints, nodes, self._matches)
+        state[self.name] = self._count(pod, constraints, nodes)
         state[f"{self.name}/constraints"] = tuple(constraints)
         return None
+
+    def _count(
+        self,
+        pod: PodInfo,
+        constraints: Sequence[Constraint],
+        nodes: Sequence[NodeInfo],
+        *,
+        lenient: bool = False,
+    ) -> Spread:
+        """Over the nodes that have all the labels (``lenient``: any) and are the constraint's
+        business."""
+        if not constraints or not isinstance(nodes, NodeList):
+            return count(pod, constraints, nodes, self._matches, lenient=lenient)
+
+        def make() -> DomainTally:
+            return DomainTally(
+                len(constraints),
+                lambda node: contribution(pod, constraints, node, self._matches, lenient=lenient),
+            )
+
+        tally = self._tallies.of(_tally_key(pod, constraints, lenient=lenient), make)
+        return Spread(tally.update(nodes))
+
+    def label_rules(self, state: CycleState, pod: PodInfo) -> Iterable[LabelRule]:
+        for constraint, counts in zip(
+            state[f"{self.name}/constraints"], state[self.name], strict=True
+        ):
+            most = constraint.max_skew + least_count(constraint, counts)
+            most -= constraint.selector.matches(pod.labels)
+            full: set[str | None] = {value for value, n in counts.items() if n > most}
+            yield LabelRule(constraint.key, full | {None}, allow=False)
 
     def filter(self, state: CycleState, pod: PodInfo, node: NodeInfo) -> Status | None:
         constraints = state[f"{self.name}/constraints"]
@@ -146,9 +181,7 @@ class PodTopologySpread:
             value = node.labels.get(constraint.key)
             if value is None:
                 return NO_LABEL
-            least = min(counts.values(), default=0)
-            if len(counts) < constraint.min_domains:
-                least = 0
+            least = least_count(constraint, counts)
             itself = constraint.selector.matches(pod.labels)
             if counts[value] + itself - least > constraint.max_skew:
                 return REFUSAL
@@ -193,7 +226,7 @@ class PodTopologySpread:
         everywhere = nodes if self._all_nodes is None else self._all_nodes()
         # Pods of one node are counted when that node is scored.
         wide = [c for c in constraints if c.key != HOSTNAME]
-        counted = iter(count(pod, wide, everywhere, self._matches, lenient=lenient))
+        counted = iter(self._count(pod, wide, everywhere, lenient=lenient))
         counts = Spread(Counter() if c.key == HOSTNAME else next(counted) for c in constraints)
         state[f"{self.name}/scoring"] = Scoring(constraints, counts, weights, ignored)
         return None
@@ -216,6 +249,31 @@ class PodTopologySpread:
             )
             total += here * weight + constraint.max_skew - 1
         return math.floor(total + 0.5)
+
+    def score_all(self, state: CycleState, pod: PodInfo, nodes: Sequence[NodeInfo]) -> list[int]:
+        scoring: Scoring = state[f"{self.name}/scoring"]
+        totals = [0.0] * len(nodes)
+        for constraint, counts, weight in zip(
+            scoring.constraints, scoring.counts, scoring.weights, strict=True
+        ):
+            key, skew = constraint.key, constraint.max_skew
+            if key == HOSTNAME:
+                on = self._matches.on
+                for at, node in enumerate(nodes):
+                    if key in node.labels:
+                        totals[at] += on(pod, constraint, node) * weight + skew - 1
+                continue
+            worth = {value: n * weight + skew - 1 for value, n in counts.items()}
+            for at, node in enumerate(nodes):
+                value = node.labels.get(key)
+                if value is not None:
+                    # No pod was counted in a domain that is not there.
+                    totals[at] += worth.get(value, skew - 1)
+        ignored = scoring.ignored
+        return [
+            -1 if node.name in ignored else math.floor(total + 0.5)
+            for node, total in zip(nodes, totals, strict=True)
+        ]
 
     def normalize(self, state: CycleState, pod: PodInfo, scores: list[int]) -> None:
         """Fewer pods are better; a node without the labels (-1) gets nothing."""
@@ -259,20 +317,47 @@ def count(
     *,
     lenient: bool = False,
 ) -> Spread:
-    """Over the nodes that have all the labels (``lenient``: any) and are the constraint's
-    business."""
+    """``PodTopologySpread._count`` from scratch."""
     spread = Spread(Counter() for _ in constraints)
-    if not constraints:
-        return spread
-    for node in nodes:
-        if not lenient and any(c.key not in node.labels for c in constraints):
-            continue
-        for constraint, counts in zip(constraints, spread, strict=True):
-            # Nobody asks for the count of those without the label.
-            value = node.labels.get(constraint.key)
-            if value is not None and constraint.counts_node(pod, node):
-                counts[value] += matches.on(pod, constraint, node)
+    for node in nodes if constraints else ():
+        for at, value, found in contribution(pod, constraints, node, matches, lenient=lenient):
+            spread[at][value] += found
     return spread
+
+
+def contribution(
+    pod: PodInfo,
+    constraints: Sequence[Constraint],
+    node: NodeInfo,
+    matches: MatchCounts,
+    *,
+    lenient: bool,
+) -> list[tuple[int, str, int]]:
+    """(constraint, domain, pods) of one node."""
+    if not lenient and any(c.key not in node.labels for c in constraints):
+        return []
+    # Nobody asks for the count of those without the label.
+    return [
+        (at, node.labels[constraint.key], matches.on(pod, constraint, node))
+        for at, constraint in enumerate(constraints)
+        if constraint.key in node.labels and constraint.counts_node(pod, node)
+    ]
+
+
+def least_count(constraint: Constraint, counts: Mapping[str, int]) -> int:
+    """Of the domains; too few of them count as an empty one."""
+    return 0 if len(counts) < constraint.min_domains else min(counts.values(), default=0)
+
+
+def _tally_key(pod: PodInfo, constraints: Sequence[Constraint], *, lenient: bool) -> Hashable:
+    """What ``contribution`` reads of pod and constraints."""
+    return (
+        pod.namespace,
+        lenient,
+        tuple((c.key, c.text, c.affinity, c.taints) for c in constraints),
+        node_affinity_text(pod) if any(c.affinity for c in constraints) else "",
+        repr(pod.tolerations) if any(c.taints for c in constraints) else "",
+    )
 
 
 def domains(key: str, nodes: Sequence[NodeInfo]) -> int:

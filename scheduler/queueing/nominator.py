@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from pilothouse.scheduler.framework.pod_info import PodInfo
 
 
@@ -29,6 +31,10 @@ class Nominator:
 
     def node_of(self, uid: str) -> str:
         return self._node_of.get(uid, "")
+
+    def nodes(self) -> Iterable[str]:
+        """Those that somebody is nominated to."""
+        return self._by_node
 
     def on_node(self, node_name: str) -> list[PodInfo]:
         pods = self._by_node.get(node_name)
