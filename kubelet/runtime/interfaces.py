@@ -201,6 +201,8 @@ class ContainerStats:
     rootfs_used_bytes: int = 0
     cpu_usage_nanocores: int | None = None
     """The rate of now, from runtimes that know it."""
+    memory_rss_bytes: int = 0
+    """Anonymous memory."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -154,6 +154,7 @@ async def limits_and_their_change(env: ContractEnvironment) -> None:
     await _limits_are(env, container_id, 40_000, 128 << 20)
     stats = await env.runtime.container_stats(container_id)
     assert stats.memory_usage_bytes > 0
+    assert 0 < stats.memory_rss_bytes <= stats.memory_usage_bytes
     assert stats.cpu_usage_core_nanoseconds > 0
 
 

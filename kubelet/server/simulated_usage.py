@@ -32,6 +32,7 @@ def simulated_usage(pod: Obj, status: ContainerStatus, stats: ContainerStats) ->
         cpu_usage_nanocores=rate,
         memory_working_set_bytes=memory,
         memory_usage_bytes=memory,
+        memory_rss_bytes=memory,
     )
 
 

@@ -131,6 +131,7 @@ def _memory(group: list[Sample], now: str) -> Obj:
         "time": now,
         "workingSetBytes": sum(one.stats.memory_working_set_bytes for one in group),
         "usageBytes": sum(one.stats.memory_usage_bytes for one in group),
+        "rssBytes": sum(one.stats.memory_rss_bytes for one in group),
     }
 
 
@@ -144,6 +145,7 @@ def _node_usage(now: str) -> Obj:
             "availableBytes": available,
             "usageBytes": total - memory.get("MemFree", 0),
             "workingSetBytes": total - available,
+            "rssBytes": memory.get("AnonPages", 0),
         },
     }
 

@@ -97,19 +97,23 @@ class Cgroups:
         base = f"{ROOT}/{controller}" if self.version == "v1" else ROOT
         return f"{base}{path}/{name}"
 
-    def usage(self, path: str) -> tuple[int, int, int]:
-        """(CPU nanoseconds, memory bytes, working set bytes); zeros without cgroups."""
+    def usage(self, path: str) -> tuple[int, int, int, int]:
+        """(CPU nanoseconds, memory bytes, working set bytes, anonymous memory bytes); zeros
+        without cgroups."""
         if self.version == "v1":
             cpu = _number(self._file("cpuacct", path, "cpuacct.usage"))
             memory = _number(self._file("memory", path, "memory.usage_in_bytes"))
-            inactive = _field(self._file("memory", path, "memory.stat"), "total_inactive_file")
+            stat, prefix = self._file("memory", path, "memory.stat"), "total_"
+            anonymous = _field(stat, "total_rss")
         elif self.version == "v2":
             cpu = _field(self._file("", path, "cpu.stat"), "usage_usec") * 1000
             memory = _number(self._file("", path, "memory.current"))
-            inactive = _field(self._file("", path, "memory.stat"), "inactive_file")
+            stat, prefix = self._file("", path, "memory.stat"), ""
+            anonymous = _field(stat, "anon")
         else:
-            return 0, 0, 0
-        return cpu, memory, max(0, memory - inactive)
+            return 0, 0, 0, 0
+        inactive = _field(stat, f"{prefix}inactive_file")
+        return cpu, memory, max(0, memory - inactive), anonymous
 
     def oom_kills(self, path: str) -> int:
         """How many processes of this cgroup the kernel has killed for memory."""

@@ -390,13 +390,14 @@ class Containers:
 
     def stats(self, container_id: str) -> dict[str, Any]:
         container = self.get(container_id)
-        cpu, memory, working_set = self._node.cgroups.usage(container.cgroup)
+        cpu, memory, working_set, anonymous = self._node.cgroups.usage(container.cgroup)
         return {
             "id": container.id,
             "timestamp": time.time_ns() / 1e9,
             "cpu_usage_core_nanoseconds": cpu,
             "memory_working_set_bytes": working_set,
             "memory_usage_bytes": memory,
+            "memory_rss_bytes": anonymous,
             "rootfs_used_bytes": container.rootfs.used_bytes(),
         }
 

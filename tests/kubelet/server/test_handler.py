@@ -174,6 +174,7 @@ async def test_containers_without_processes_use_what_annotations_say(host: Host)
         assert stats["cpu"]["usageNanoCores"] == 250_000_000
         assert stats["cpu"]["usageCoreNanoSeconds"] == 10**9
         assert stats["memory"]["workingSetBytes"] == 1 << 20
+        assert stats["memory"]["rssBytes"] == 1 << 20
     host.pod["metadata"]["annotations"] = {f"{prefix}/cpu-usage": "a lot"}
     summary = json.loads((await get(host, "/stats/summary")).body)
     assert summary["pods"][0]["cpu"]["usageNanoCores"] == 0
