@@ -57,6 +57,16 @@ class RealClock:
         return asyncio.get_running_loop().call_later(seconds, callback, *args)  # type: ignore[arg-type]
 
 
+def upkeep(clock: Clock) -> Clock:
+    """The same time, for timers that only keep things alive: heartbeats, bookmarks, resyncs.
+
+    A virtual clock may jump over such timers (each fires once, late, when the clock stands next);
+    every other clock treats them like any timer.
+    """
+    view: Clock = getattr(clock, "upkeep", clock)
+    return view
+
+
 Future = asyncio.Future
 
 

@@ -1,117 +1,36 @@
 """Fakes and object builders for tests of any part: a clock that a test moves by hand.
 
-``FakeClock`` keeps the Clock protocol. ``advance`` fires timers in the order of their
-deadlines; ``advance_through`` does so and lets the woken tasks run in between, so that a loop
-that sleeps again within the span is woken again.
+``FakeClock`` is the virtual clock with what tests of a part alone need. ``advance`` fires timers
+in the order of their deadlines; ``advance_through`` does so and lets the woken tasks run in
+between, so that a loop that sleeps again within the span is woken again.
 """
 
 from __future__ import annotations
 
-import heapq
-import itertools
-import types
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from pilothouse.apimachinery.clock import new_future
 from pilothouse.apimachinery.timefmt import format_time
+from pilothouse.apimachinery.virtual_clock import VirtualClock, next_tick
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from pilothouse.apimachinery.clock import Future
     from pilothouse.apimachinery.object import Obj
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-class FakeTimer:
-    """What ``call_later`` gives; cancelling twice or after it fired does nothing."""
-
-    __slots__ = ("args", "callback", "cancelled", "deadline")
-
-    def __init__(
-        self, deadline: float, callback: Callable[..., object], args: tuple[Any, ...]
-    ) -> None:
-        self.deadline = deadline
-        self.callback = callback
-        self.args = args
-        self.cancelled = False
-
-    def cancel(self) -> None:
-        self.cancelled = True
-
-
-@types.coroutine
-def _next_tick() -> Generator[None, None, None]:
-    """Lets the event loop run once."""
-    yield
-
-
-class FakeClock:
+class FakeClock(VirtualClock):
     """A Clock that stands still until the test advances it."""
 
     def __init__(self, start: datetime = START) -> None:
-        self._start = start
-        self._elapsed = 0.0
-        self._timers: list[tuple[float, int, FakeTimer]] = []
-        self._order = itertools.count()
-        self._watchers: list[tuple[int, Future[None]]] = []
-
-    def now(self) -> datetime:
-        return self._start + timedelta(seconds=self._elapsed)
-
-    def time(self) -> float:
-        return self._start.timestamp() + self._elapsed
-
-    def monotonic(self) -> float:
-        return self._elapsed
-
-    async def sleep(self, seconds: float) -> None:
-        if seconds <= 0:
-            await _next_tick()
-            return
-        future = new_future()
-        timer = self.call_later(seconds, _wake, future)
-        try:
-            await future
-        finally:
-            timer.cancel()
-
-    def call_later(self, seconds: float, callback: Any, *args: object) -> FakeTimer:
-        timer = FakeTimer(self._elapsed + max(seconds, 0.0), callback, args)
-        heapq.heappush(self._timers, (timer.deadline, next(self._order), timer))
-        for count, future in self._watchers:
-            if self.pending >= count:
-                _wake(future)
-        return timer
-
-    @property
-    def pending(self) -> int:
-        """How many timers and sleepers wait."""
-        return sum(not timer.cancelled for _, _, timer in self._timers)
-
-    @property
-    def next_deadline(self) -> float | None:
-        """When (as ``monotonic()`` counts) the next timer is due, if there is one."""
-        while self._timers and self._timers[0][2].cancelled:
-            heapq.heappop(self._timers)
-        return self._timers[0][0] if self._timers else None
-
-    def advance(self, seconds: float) -> None:
-        """Moves the time on; timers that fall due run now, each at its own deadline."""
-        target = self._elapsed + seconds
-        while self._fire_next(target):
-            pass
-        self._elapsed = max(self._elapsed, target)
-
-    def set(self, moment: datetime) -> None:
-        """Advances to ``moment``."""
-        self.advance((moment - self.now()).total_seconds())
+        super().__init__(start)
 
     async def advance_through(self, seconds: float, ticks: int = 5) -> None:
         """As :meth:`advance`, with ``ticks`` turns of the event loop after every timer."""
-        target = self._elapsed + seconds
+        target = self.monotonic() + seconds
         await self._run(ticks)
         while self._fire_next(target):
             await self._run(ticks)
@@ -132,22 +51,7 @@ class FakeClock:
 
     async def _run(self, ticks: int) -> None:
         for _ in range(ticks):
-            await _next_tick()
-
-    def _fire_next(self, target: float) -> bool:
-        deadline = self.next_deadline
-        if deadline is None or deadline > target:
-            return False
-        _, _, timer = heapq.heappop(self._timers)
-        self._elapsed = max(self._elapsed, deadline)
-        timer.cancelled = True
-        timer.callback(*timer.args)
-        return True
-
-
-def _wake(future: Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
+            await next_tick()
 
 
 def make_object(

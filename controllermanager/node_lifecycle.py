@@ -263,7 +263,7 @@ class NodeLifecycleController(Controller):
         grace = config.monitor_grace_period if reported else config.startup_grace_period
         left = health.heard + grace - self.clock.monotonic()
         if left > 0:
-            self.queue.add_after(name_of(node), left)
+            self.queue.add_after(name_of(node), left, upkeep=True)
             return node
         conditions = silent_conditions(node, self.timestamp())
         if conditions == get_nested(node, "status", "conditions", default=[]):

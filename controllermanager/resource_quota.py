@@ -133,7 +133,7 @@ class ResourceQuotaController(Controller):
             await self.client.update(RESOURCE_QUOTAS, new, subresource="status")
         if live:
             # Kinds that nobody follows are counted again from time to time.
-            self.queue.add_after(key, self._sync_period)
+            self.queue.add_after(key, self._sync_period, upkeep=True)
 
     async def _counts(self, namespace: str, hard: Mapping[str, str]) -> tuple[dict[str, int], bool]:
         """Objects by quota name, and whether some had to be asked for."""

@@ -263,7 +263,9 @@ class Kubelet:
             return None
         if result.retry_at is None and not result.failed and self._has_more_to_do(pod):
             state.dirty = True
-        return self._next_look(pod, result, self._deadline_left(pod | {"status": status}))
+        wait = self._next_look(pod, result, self._deadline_left(pod | {"status": status}))
+        state.only_refreshes = wait == self.config.resync_seconds
+        return wait
 
     def _allowed(self, pod: Obj) -> Obj:
         """The pod with the resources that this node can give it (in-place resize)."""

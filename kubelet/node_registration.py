@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from pilothouse.apimachinery.clock import upkeep
 from pilothouse.apimachinery.errors import StatusError, is_already_exists, is_not_found
 from pilothouse.apimachinery.object import Obj
 from pilothouse.apimachinery.timefmt import format_micro_time
@@ -156,7 +157,7 @@ class NodeRegistration:
                 log.warning("heartbeat of node %s failed: %s", self._config.node_name, error)
 
     async def _wait(self, seconds: float) -> None:
-        timer = self._clock.call_later(seconds, self._changed.set)
+        timer = upkeep(self._clock).call_later(seconds, self._changed.set)
         try:
             await self._changed.wait()
         finally:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from pilothouse.apimachinery.object import Obj, condition_of
+from pilothouse.apimachinery.quantity import canonical
 from pilothouse.apimachinery.timefmt import format_time
 from pilothouse.componentbase.version import GIT_VERSION
 from pilothouse.kubelet.config import KubeletConfig
@@ -106,6 +107,8 @@ def node_status(
         "hugepages-2Mi": "0",
         "pods": str(config.max_pods),
     }
+    # As the server stores them, else every heartbeat would look like a change.
+    capacity = {name: canonical(value) for name, value in capacity.items()}
     old = node.get("status") or {}
     # Extended resources that somebody else has put there stay.
     extended = {k: v for k, v in (old.get("capacity") or {}).items() if "/" in k}
@@ -182,6 +185,7 @@ def differs(old: Obj, new: Obj) -> bool:
             for c in status.get("conditions") or ()
             if c["type"] in ("Ready", "MemoryPressure", "DiskPressure", "PIDPressure")
         ]
-        return {k: status.get(k) for k in new if k != "conditions"} | {"conditions": conditions}
+        others = {k: status.get(k) or None for k in new if k != "conditions"}  # [] is not stored
+        return others | {"conditions": conditions}
 
     return essence(old) != essence(new)

@@ -21,11 +21,13 @@ class Phase(Enum):
 
 @dataclass(slots=True)
 class PodWorkerState:
-    """``dirty``: something changed since the last look. The worker clears it before it looks."""
+    """``dirty``: something changed since the last look. The worker clears it before it looks.
+    ``only_refreshes``: the next look, if nothing happens before, only keeps volumes fresh."""
 
     pod: Obj
     phase: Phase = Phase.SYNC
     dirty: bool = True
+    only_refreshes: bool = False
     deleted: bool = False
     """The API object is gone: nobody wants a status any more."""
     failure: tuple[str, str] | None = None

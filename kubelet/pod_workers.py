@@ -13,7 +13,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from pilothouse.apimachinery.clock import Clock, TimerHandle
+from pilothouse.apimachinery.clock import Clock, TimerHandle, upkeep
 from pilothouse.apimachinery.object import Obj
 from pilothouse.componentbase.activity import ActivityTracker
 from pilothouse.componentbase.tasks import TaskOwner
@@ -126,7 +126,8 @@ class PodWorkers:
                     log.exception("sync of pod %s failed", state.pod["metadata"]["name"])
                     wait = ERROR_RETRY_SECONDS
                 if wait is not None and not state.dirty:
-                    self._timers[uid] = self._clock.call_later(wait, self.kick, uid)
+                    clock = upkeep(self._clock) if state.only_refreshes else self._clock
+                    self._timers[uid] = clock.call_later(wait, self.kick, uid)
         finally:
             self._running.discard(uid)
             self._activity.end("pod worker")

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from pilothouse.apimachinery.clock import upkeep
 from pilothouse.apimachinery.errors import StatusError
 from pilothouse.apimachinery.object import copy_object
 from pilothouse.apimachinery.schema import GroupVersionResource
@@ -81,7 +82,7 @@ class MasterLeases:
 
     async def run(self) -> None:
         while True:
-            await self._server.clock.sleep(INTERVAL)
+            await upkeep(self._server.clock).sleep(INTERVAL)
             try:
                 await self.renew()
                 self._changed(await self.alive())
@@ -171,4 +172,4 @@ class IdentityLease:
         while True:
             await self.renew()
             await self.collect()
-            await self._server.clock.sleep(INTERVAL)
+            await upkeep(self._server.clock).sleep(INTERVAL)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from pilothouse.apimachinery.clock import upkeep
 from pilothouse.apimachinery.schema import GroupResource
 from pilothouse.apiserver.flowcontrol.allocation import ADJUSTMENT_PERIOD, adjusted, limits_of
 from pilothouse.apiserver.flowcontrol.bootstrap_objects import (
@@ -217,7 +218,7 @@ class FlowController:
     def expect_adjustment(self) -> None:
         """There is demand: limits are to be adjusted after this period."""
         if self._timer is None:
-            self._timer = self._clock.call_later(ADJUSTMENT_PERIOD, self._adjust)
+            self._timer = upkeep(self._clock).call_later(ADJUSTMENT_PERIOD, self._adjust)
 
     def _adjust(self) -> None:
         self._timer = None

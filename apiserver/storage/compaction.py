@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Protocol
 
+from pilothouse.apimachinery.clock import upkeep
 from pilothouse.apiserver.storage.errors import StorageError
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ async def run_compaction(
 ) -> None:
     """Never returns; run it in the server's TaskOwner. ``interval`` 0 turns compaction off."""
     while interval:
-        await clock.sleep(interval)
+        await upkeep(clock).sleep(interval)
         try:
             await compactor.step()
         except StorageError as error:

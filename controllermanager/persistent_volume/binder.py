@@ -155,7 +155,7 @@ class PersistentVolumeBinder(Controller):
             case compute.Tell(type_, reason, message):
                 self.recorder.event(claim, type_, reason, message)
                 # Nothing may happen that would tell us again: the user should hear it again.
-                self.queue.add_after(object_key(claim), self._resync)
+                self.queue.add_after(object_key(claim), self._resync, upkeep=True)
             case compute.Trouble(message):
                 raise SyncError(message)
 

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Hashable
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from pilothouse.apimachinery.clock import upkeep as keeping_up
 from pilothouse.kubeclient.workqueue.rate_limiters import (
     RateLimiter,
     default_controller_rate_limiter,
@@ -105,8 +106,9 @@ class WorkQueue(Generic[K]):
             self._wake_one()
         self.adds += len(sets.dirty) - before
 
-    def add_after(self, key: K, seconds: float) -> None:
-        """Adds the key when the time is over; of several pending delays the earliest counts."""
+    def add_after(self, key: K, seconds: float, *, upkeep: bool = False) -> None:
+        """Adds the key when the time is over; of several pending delays the earliest counts.
+        ``upkeep``: only to see that all is well still (``apimachinery/clock.py``)."""
         if self._shutting_down:
             return
         if seconds <= 0:
@@ -118,7 +120,8 @@ class WorkQueue(Generic[K]):
             if pending[0] <= due:
                 return
             pending[1].cancel()
-        self._waiting[key] = (due, self._clock.call_later(seconds, self._due, key))
+        clock = keeping_up(self._clock) if upkeep else self._clock
+        self._waiting[key] = (due, clock.call_later(seconds, self._due, key))
 
     def add_rate_limited(self, key: K) -> None:
         self.retries += 1

@@ -14,6 +14,7 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING, Protocol, cast
 
+from pilothouse.apimachinery.clock import upkeep
 from pilothouse.apimachinery.errors import (
     new_resource_expired,
     new_too_large_resource_version,
@@ -434,7 +435,8 @@ class Cacher:
             self._bookmark_timer = None
         if self._bookmarks:
             delay = self._bookmarks[0][0] - self._clock.monotonic()
-            self._bookmark_timer = self._clock.call_later(max(0.0, delay), self._send_bookmarks)
+            timer = upkeep(self._clock).call_later(max(0.0, delay), self._send_bookmarks)
+            self._bookmark_timer = timer
 
     def _send_bookmarks(self) -> None:
         self._bookmark_timer = None

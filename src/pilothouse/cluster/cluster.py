@@ -8,6 +8,10 @@
         await c.client.create(PODS, pod, "default")
         await c.settle()
 
+    with Cluster(clock="virtual") as c:        # time stands still until it is moved
+        c.client.create(CRON_JOBS, nightly, "default")
+        c.advance(timedelta(days=30))
+
 Each cluster has its own store, clock, informers, certificates and port; two share nothing.
 """
 
@@ -18,12 +22,16 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Coroutine
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from pilothouse.cluster.config import ClusterConfig
+from pilothouse.cluster.config import ClusterConfig, ConfigError
 from pilothouse.cluster.core import ClusterCore
 from pilothouse.cluster.preload import preload
+
+if TYPE_CHECKING:
+    from pilothouse.apimachinery.clock import Clock
 
 T = TypeVar("T")
 preload()
@@ -37,9 +45,13 @@ class Cluster:
     ``client`` speaks to the API server without HTTP (with administrator's rights): a
     ``kubeclient.interfaces.Client`` in ``async with``, the same methods without ``await`` in
     ``with``. ``kubeconfig`` is a file for any other client.
+
+    ``clock="virtual"`` (or a ``VirtualClock``, which has a start of its own) makes time stand
+    still: only :meth:`advance` moves it, and all that waits for time (controllers, back-offs,
+    kubelets, probes, leases) happens at its moment, in order.
     """
 
-    def __init__(self, *, clock: Any = None, **settings: Any) -> None:
+    def __init__(self, *, clock: Clock | str | None = None, **settings: Any) -> None:
         self._directory: Path | None = None
         defaults: dict[str, Any] = {
             "runtime": "fake",
@@ -52,7 +64,7 @@ class Cluster:
             defaults["data_dir"] = str(self._directory)
         self.config = ClusterConfig(**(defaults | settings))
         self.config.validate()
-        self._clock = clock
+        self._clock = make_clock(clock)
         self._core: ClusterCore | None = None
         self._thread: _LoopThread | None = None
 
@@ -129,8 +141,47 @@ class Cluster:
 
         :raises TimeoutError: with the names of what was still busy.
         """
-        coroutine = self.core.settle(timeout)
+        return self._run(self.core.settle(timeout))
+
+    def advance(
+        self, span: float | timedelta, *, heartbeats: bool = True, timeout: float = 60.0
+    ) -> Any:
+        """Moves the virtual clock on by ``span`` (seconds, or a timedelta) from timer to timer;
+        the cluster settles at each. Awaitable in ``async with``.
+
+        ``heartbeats=False`` passes over what only keeps things alive (leases and statuses of
+        nodes, bookmarks, resyncs) between two moments at which something else is due, where each
+        happens once: months take seconds then. A node that died is noticed late, though.
+
+        :raises TypeError: the cluster's clock is a real one.
+        :raises TimeoutError: more than ``timeout`` real seconds without getting idle.
+        """
+        from pilothouse.cluster.virtual_time import advance
+
+        seconds = span.total_seconds() if isinstance(span, timedelta) else span
+        return self._run(advance(self.core, seconds, heartbeats=heartbeats, timeout=timeout))
+
+    @property
+    def now(self) -> datetime:
+        """The cluster's time, UTC."""
+        return self.core.clock.now()
+
+    def _run(self, coroutine: Coroutine[Any, Any, T]) -> Any:
         return coroutine if self._thread is None else self._thread.run(coroutine)
+
+
+def make_clock(clock: Clock | str | None) -> Clock | None:
+    """``"virtual"`` starts at the present second, so that certificates are valid for others."""
+    if clock is None or clock == "real":
+        return None
+    if not isinstance(clock, str):
+        return clock
+    if clock != "virtual":
+        raise ConfigError(f'clock {clock!r}: use "virtual", "real" or a Clock')
+    from pilothouse.apimachinery.clock import RealClock
+    from pilothouse.apimachinery.virtual_clock import VirtualClock
+
+    return VirtualClock(RealClock().now().replace(microsecond=0))
 
 
 class _LoopThread:
