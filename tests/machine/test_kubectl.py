@@ -23,7 +23,7 @@ LOGS = {
     "timestamps": "TIME web starts\n",
     "selector": "web starts\n",
     "since": "web starts\n",
-    "since now": 'The PodLogOptions "" is invalid: sinceSeconds: Invalid value: 0: '
+    "since now": 'The PodLogOptions "main" is invalid: sinceSeconds: Invalid value: 0: '
     "must be greater than 0\nexit 1",
     "limit": "web",
     "previous": "run\n",
