@@ -3,12 +3,33 @@
 from __future__ import annotations
 
 import platform
+import re
 import sys
 from typing import Any
 
 MAJOR, MINOR = "1", "37"
 GIT_VERSION = "v1.37.2"
 PILOTHOUSE_VERSION = "0.1.0"
+_SEMANTIC = re.compile(
+    r"v?(\d+)\.(\d+)\.(\d+)(?:-[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?(?:\+[0-9A-Za-z.-]+)?"
+)
+_reported = [GIT_VERSION]
+"""What this process says that it is: a fact of the program, as upstream's, not of a cluster."""
+
+
+def report_version(text: str) -> None:
+    """From now on this process reports version ``text`` (``--version=v1.37.2-mine``).
+
+    :raises ValueError: no semantic version, or not one of our release.
+    """
+    found = _SEMANTIC.fullmatch(text)
+    if found is None:
+        raise ValueError(f'could not parse "{text}" as version')
+    if ".".join(found.groups()) != GIT_VERSION.removeprefix("v"):
+        raise ValueError(
+            f'version "{text}" must match major/minor/patch of default version "{GIT_VERSION}"'
+        )
+    _reported[0] = text
 
 
 def version_info() -> dict[str, Any]:
@@ -21,7 +42,7 @@ def version_info() -> dict[str, Any]:
         "emulationMinor": MINOR,
         "minCompatibilityMajor": MAJOR,
         "minCompatibilityMinor": str(int(MINOR) - 1),
-        "gitVersion": GIT_VERSION,
+        "gitVersion": _reported[0],
         "gitCommit": f"pilothouse-{PILOTHOUSE_VERSION}",
         "gitTreeState": "clean",
         "buildDate": "2026-11-24T00:00:00Z",
