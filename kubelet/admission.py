@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from pilothouse.apimachinery.object import Obj, get_nested
 from pilothouse.apimachinery.quantity import Quantity
 from pilothouse.apis.core.resource_requests import parse_list, pod_requests
+from pilothouse.kubelet.admission_rules import unsuitable
 
 if TYPE_CHECKING:
     from pilothouse.apis.core.resource_requests import ResourceList
@@ -47,7 +48,7 @@ class PodAdmission:
         if uid in self._held:
             return None
         wanted = _Held(pod_requests(pod), host_ports(pod), _resources(pod))
-        rejection = None if running else self._rejection(wanted, node)
+        rejection = None if running else unsuitable(pod) or self._rejection(wanted, node)
         if rejection is None:
             self._held[uid] = wanted
             return None
