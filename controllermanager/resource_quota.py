@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from pilothouse.apimachinery.errors import StatusError
 from pilothouse.apimachinery.object import Obj, get_nested, meta, namespace_of, object_key
 from pilothouse.apimachinery.quantity import Quantity
+from pilothouse.apis.core.quota_usage import attribute_classes, claim_in_scopes, is_terminating
 from pilothouse.controllermanager import quota_usage
 from pilothouse.controllermanager.controller import Controller, with_status
 from pilothouse.controllermanager.pods import is_deleted, is_terminal
@@ -51,11 +52,12 @@ def compute_used(
     for pod in pods:
         if quota_usage.matches_scopes(quota, pod):
             quota_usage.add(total, quota_usage.pod_usage(pod, now))
+    for claim in claims:
+        if claim_in_scopes(quota, claim):
+            quota_usage.add(total, quota_usage.claim_usage(claim))
     if not _is_scoped(quota):
         for service in services:
             quota_usage.add(total, quota_usage.service_usage(service))
-        for claim in claims:
-            quota_usage.add(total, quota_usage.claim_usage(claim))
         quota_usage.add(total, {name: Quantity.of(count) for name, count in counts.items()})
     hard = get_nested(quota, "spec", "hard", default={})
     zero = Quantity.of(0)
@@ -78,7 +80,7 @@ class ResourceQuotaController(Controller):
         self._pods = self.watch(PODS, on_update=self._pod_updated, on_delete=self._gone)
         self._services = self.watch(SERVICES, on_update=self._updated, on_delete=self._gone)
         self._claims = self.watch(
-            PERSISTENT_VOLUME_CLAIMS, on_update=self._updated, on_delete=self._gone
+            PERSISTENT_VOLUME_CLAIMS, on_update=self._claim_updated, on_delete=self._gone
         )
         self._counted: dict[str, SharedInformer] = {
             "configmaps": self.watch(CONFIG_MAPS, on_delete=self._gone),
@@ -99,7 +101,15 @@ class ResourceQuotaController(Controller):
         if old.get("spec") != new.get("spec"):
             self._gone(new)
 
+    def _claim_updated(self, old: Obj, new: Obj) -> None:
+        if attribute_classes(old) != attribute_classes(new):
+            self._gone(new)
+        else:
+            self._updated(old, new)
+
     def _pod_updated(self, old: Obj, new: Obj) -> None:
+        if is_terminating(old) != is_terminating(new):  # it went from one scope to another
+            self._gone(new)
         ended = is_terminal(new) and not is_terminal(old)
         if ended or (is_deleted(new) and not is_deleted(old)):
             self._gone(new)

@@ -244,6 +244,11 @@ def matches_quota(resource: GroupResource, obj: Obj, quota: Obj) -> bool:
     return all(_matches_scope(resource, obj, s) for s in scope_selectors(quota))
 
 
+def claim_in_scopes(quota: Obj, claim: Obj) -> bool:
+    """Whether all scopes of the quota fit a persistent volume claim."""
+    return all(_matches_scope(CLAIMS, claim, selector) for selector in scope_selectors(quota))
+
+
 def is_terminating(pod: Obj) -> bool:
     """The pod has an active deadline (scope Terminating)."""
     deadline = (pod.get("spec") or {}).get("activeDeadlineSeconds")
@@ -255,7 +260,7 @@ def _matches_scope(resource: GroupResource, obj: Obj, selector: Obj) -> bool:
     if resource == CLAIMS:
         if scope != "VolumeAttributesClass":
             return False
-        return _matches_names(selector, scope, _attribute_classes(obj))
+        return _matches_names(selector, scope, attribute_classes(obj))
     if resource != PODS:
         return False
     if scope in ("Terminating", "NotTerminating"):
@@ -285,7 +290,8 @@ def _selector_text(selector: Obj, scope: str) -> str:
     return f"{scope} {'in' if operator == 'In' else 'notin'} ({values})"
 
 
-def _attribute_classes(claim: Obj) -> list[str]:
+def attribute_classes(claim: Obj) -> list[str]:
+    """The VolumeAttributesClasses that a claim wants, has, or is on its way to."""
     spec, status = claim.get("spec") or {}, claim.get("status") or {}
     modifying = (status.get("modifyVolumeStatus") or {}).get("targetVolumeAttributesClassName")
     named = (

@@ -93,6 +93,41 @@ async def test_usage_falls_when_objects_go(world):
     assert (used(world)["requests.cpu"], used(world)["pods"]) == ("500m", "1")
 
 
+async def test_a_pod_that_gets_a_deadline_changes_scope(world):
+    world.client.seed(make_pod("a", phase="Running"))
+    world.client.seed(quota(scopes=["NotTerminating"], pods="2"))
+    await world.run(ResourceQuotaController(world.env))
+    assert used(world) == {"pods": "1"}
+    pod = world.client.current(PODS, "a", "default")
+    world.client.seed(pod | {"spec": pod["spec"] | {"activeDeadlineSeconds": 3600}})
+    await world.settle()
+    assert used(world) == {"pods": "0"}
+
+
+async def test_claims_count_for_the_classes_that_they_want_and_have(world):
+    claim = make_object("v1", "PersistentVolumeClaim", "c", "default",
+                        spec={"volumeAttributesClassName": "gold"})  # fmt: skip
+    world.client.seed(claim)
+    for name in ("gold", "silver"):
+        rule = {"scopeName": "VolumeAttributesClass", "operator": "In", "values": [name]}
+        scoped = quota(persistentvolumeclaims="2")
+        scoped["metadata"]["name"] = name
+        scoped["spec"]["scopeSelector"] = {"matchExpressions": [rule]}
+        world.client.seed(scoped)
+    await world.run(ResourceQuotaController(world.env))
+    assert (used(world, "gold"), used(world, "silver")) == (
+        {"persistentvolumeclaims": "1"}, {"persistentvolumeclaims": "0"},
+    )  # fmt: skip
+    current = {"status": {"currentVolumeAttributesClassName": "gold"}}
+    claim = claim | current | {"spec": {"volumeAttributesClassName": "silver"}}
+    world.client.seed(claim)
+    await world.settle()
+    assert used(world, "gold") == used(world, "silver") == {"persistentvolumeclaims": "1"}
+    world.client.seed(claim | {"status": {"currentVolumeAttributesClassName": "silver"}})
+    await world.settle()
+    assert used(world, "gold") == {"persistentvolumeclaims": "0"}
+
+
 async def test_counts_of_kinds_that_nobody_follows(world):
     world.client.seed(make_workload("Deployment", "d"))
     quota_ = quota()
