@@ -38,12 +38,12 @@ class Decision:
     node: str
     diagnosis: Diagnosis
     state: CycleState
-    feasible: list[str] = field(default_factory=list)
+    feasible: Sequence[NodeInfo] = ()
     scores: dict[str, list[int]] = field(default_factory=dict)
     """By plugin, in the order of ``feasible`` (empty when only one node was feasible, or when they
     were only added up)."""
     totals: list[int] = field(default_factory=list)
-    """In the order of ``feasible``."""
+    """Of all scores; what all nodes have in common may be left out."""
 
 
 class SchedulingAlgorithm:
@@ -70,7 +70,7 @@ class SchedulingAlgorithm:
         if columns is None or len(feasible) < 2:
             return self._choose(state, pod, diagnosis, feasible)
         totals = self._kinds.totals(columns, state, pod, feasible)
-        return self._best(state, diagnosis, [node.name for node in feasible], totals)
+        return self._best(state, diagnosis, feasible, totals)
 
     async def schedule_extended(
         self, pod: PodInfo, nodes: Sequence[NodeInfo], extenders: Sequence[Extender]
@@ -122,22 +122,26 @@ class SchedulingAlgorithm:
             return Decision("", diagnosis, state)
         names = [node.name for node in feasible]
         if len(feasible) == 1:
-            return Decision(names[0], diagnosis, state, names)
+            return Decision(names[0], diagnosis, state, feasible)
         scores = self._framework.run_scores(state, pod, feasible)
         if extra:
             scores["extenders"] = [extra.get(name, 0) for name in names]
         totals = [sum(column) for column in zip(*scores.values(), strict=True)] or [0] * len(names)
-        decision = self._best(state, diagnosis, names, totals)
+        decision = self._best(state, diagnosis, feasible, totals)
         decision.scores = scores
         return decision
 
     def _best(
-        self, state: CycleState, diagnosis: Diagnosis, names: list[str], totals: list[int]
+        self,
+        state: CycleState,
+        diagnosis: Diagnosis,
+        feasible: Sequence[NodeInfo],
+        totals: list[int],
     ) -> Decision:
         best = max(totals)
-        candidates = [name for name, total in zip(names, totals, strict=True) if total == best]
-        chosen = self._random.choice(candidates)
-        return Decision(chosen, diagnosis, state, names, totals=totals)
+        candidates = [at for at, total in enumerate(totals) if total == best]
+        chosen = feasible[self._random.choice(candidates)].name
+        return Decision(chosen, diagnosis, state, feasible, totals=totals)
 
     def _find_feasible(
         self, state: CycleState, pod: PodInfo, nodes: Sequence[NodeInfo], diagnosis: Diagnosis
@@ -175,7 +179,7 @@ class SchedulingAlgorithm:
             for node in map(nodes.find, self._nominator.nodes())
             if node is not None and self._heeded(pod, node)
         }
-        others = Others(self._framework, state, pod, special)
+        others = self._kinds.others(state, pod, special)
         columns = self._kinds.columns(pod, others, nodes)
         if others.none:
             found, seen = columns.first_that_fit(state, pod, nodes, start, wanted)

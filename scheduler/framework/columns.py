@@ -10,15 +10,15 @@ asking every plugin about every node: tests compare the two.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from itertools import chain, compress, islice
+from operator import itemgetter
 from typing import Any
 
 from pilothouse.scheduler.cache.node_info import NodeInfo
 from pilothouse.scheduler.cache.node_list import Follower, NodeList
 from pilothouse.scheduler.framework.interfaces import (
     CycleState,
-    LabelRule,
     LabelRules,
     NodeLocal,
     ScoreAll,
@@ -154,34 +154,38 @@ class Columns:
         state: CycleState,
         pod: PodInfo,
         nodes: Sequence[NodeInfo],
+        places: Sequence[int],
         scorers: Sequence[tuple[Any, int]],
     ) -> list[int]:
         """Weighted scores of scorers that don't normalize, added up; always the same ones."""
-        sums = self._sums
-        found = [sums[node.index] for node in nodes]
+        found = pick(self._sums, places)
         if None in found:
             for at, value in enumerate(found):
                 if value is None:
                     node = nodes[at]
                     value = sum(s.score(state, pod, node) * weight for s, weight in scorers)
-                    sums[node.index] = found[at] = value
-        return found  # type: ignore[return-value]
+                    self._sums[node.index] = found[at] = value
+        return found
 
     def raw(
-        self, name: str, scorer: Any, state: CycleState, pod: PodInfo, nodes: Sequence[NodeInfo]
+        self,
+        scorer: Any,
+        state: CycleState,
+        pod: PodInfo,
+        nodes: Sequence[NodeInfo],
+        places: Sequence[int],
     ) -> list[int] | int:
         """A scorer's scores; one number when they are all the same."""
-        column = self._scores.get(name)
+        column = self._scores.get(scorer.name)
         if column is None:
-            column = self._scores[name] = ScoreColumn(len(self._verdicts))
-        values = column.values
-        if column.unknown:
-            for node in nodes:
-                if values[node.index] is None:
-                    column.learn(node.index, scorer.score(state, pod, node))
-        if len(column.counts) == 1:
-            return next(iter(column.counts))
-        return [values[node.index] for node in nodes]  # type: ignore[misc]
+            column = self._scores[scorer.name] = ScoreColumn(len(self._verdicts))
+        found = pick(column.values, places)
+        if None in found:
+            for at, value in enumerate(found):
+                if value is None:
+                    found[at] = scorer.score(state, pod, nodes[at])
+                    column.learn(places[at], found[at])
+        return next(iter(column.counts)) if len(column.counts) == 1 else found
 
 
 class ScoreColumn:
@@ -195,10 +199,6 @@ class ScoreColumn:
         self.values = [None] * count
         self.counts.clear()
 
-    @property
-    def unknown(self) -> bool:
-        return self.counts.total() < len(self.values)
-
     def learn(self, index: int, score: int) -> None:
         self.values[index] = score
         self.counts[score] += 1
@@ -211,34 +211,61 @@ class ScoreColumn:
                 del self.counts[score]
 
 
+class Plan:
+    """The plugins of one framework by what they look at."""
+
+    def __init__(self, framework: Framework) -> None:
+        filters: list[Any] = list(framework.filters)
+        scorers: list[Any] = list(framework.scores)
+        self.order = {str(p.name): at for at, p in enumerate(filters)}
+        self.local_filters = [p for p in filters if _can(p, NodeLocal)]
+        self.wide_filters = [p for p in filters if not _can(p, NodeLocal)]
+        self.by_labels = {str(p.name) for p in self.wide_filters if _can(p, LabelRules)}
+        everything = {id(p): p for p in (*filters, *scorers) if _can(p, NodeLocal)}
+        self.local = list(everything.values())
+        local = {str(p.name) for p in scorers if _can(p, NodeLocal)}
+        weighted = [(p, framework.weights.get(str(p.name), 1)) for p in scorers]
+        self.plain = [
+            (p, w) for p, w in weighted if p.name in local and not framework.normalizes(p)
+        ]
+        """Node-local scorers that don't normalize: they are added up once."""
+        self.scorers = [
+            (p, w, p.name in local, _can(p, ScoreAll), framework.normalizes(p))
+            for p, w in weighted
+            if p.name not in local or framework.normalizes(p)
+        ]
+        """(the others, weight, whether node-local, whether for all nodes at once, whether they
+        normalize)"""
+
+
 class Others:
-    """The rest of the filters in one cycle, and the nodes that need a closer look."""
+    """The filters in one cycle that look at more than the node, and the nodes that need a closer
+    look."""
 
     def __init__(
         self,
-        framework: Framework,
+        plan: Plan,
+        skipped: Collection[str],
         state: CycleState,
         pod: PodInfo,
         special: dict[int, Passes],
     ) -> None:
         """``special``: by place, the whole verdict."""
-        skipped = framework.skipped(state)
-        active = [p for p in framework.filters if str(p.name) not in skipped]  # type: ignore[attr-defined]
-        self.local = [p for p in active if isinstance(p, NodeLocal)]
+        self.skipped = skipped
         self.special = special
-        self.rules: list[tuple[str, Any, bool]] = []
+        self.rules: list[tuple[str, Collection[str | None], bool]] = []
         self.filters: list[Any] = []
-        self._wide = [(str(p.name), p) for p in active if not isinstance(p, NodeLocal)]  # type: ignore[attr-defined]
-        self._order = {str(p.name): at for at, p in enumerate(active)}  # type: ignore[attr-defined]
-        for _, plugin in self._wide:
-            if isinstance(plugin, LabelRules):
-                self.rules += [_as_tuple(rule) for rule in plugin.label_rules(state, pod)]
+        self._order = plan.order
+        self._wide = [p for p in plan.wide_filters if p.name not in skipped]
+        for plugin in self._wide:
+            if plugin.name in plan.by_labels:
+                self.rules += [(r.key, r.values, r.allow) for r in plugin.label_rules(state, pod)]
             else:
                 self.filters.append(plugin)
 
     @property
     def none(self) -> bool:
-        return not (self.special or self.rules or self.filters)
+        return not (self.special or self._wide)
 
     def refusal(self, state: CycleState, pod: PodInfo, node: NodeInfo) -> Status | None:
         for plugin in self.filters:
@@ -252,12 +279,12 @@ class Others:
     ) -> Status | None:
         """Of all filters in order, ``local`` being the first of the node-local ones."""
         until = len(self._order) if local is None else self._order[local.plugin]
-        for name, plugin in self._wide:
-            if self._order[name] > until:
+        for plugin in self._wide:
+            if self._order[plugin.name] > until:
                 break
             status = plugin.filter(state, pod, node)
             if status is not None:
-                return Status(status.code, status.reasons, name)
+                return Status(status.code, status.reasons, plugin.name)
         return local
 
 
@@ -266,18 +293,20 @@ class Kinds:
 
     def __init__(self, framework: Framework) -> None:
         self._framework = framework
-        plugins = (*framework.filters, *framework.scores)
-        self._local = list({id(p): p for p in plugins if isinstance(p, NodeLocal)}.values())
         self._known: dict[Hashable, Columns] = {}
-        local: list[Any] = [s for s in framework.scores if isinstance(s, NodeLocal)]
-        self._plain = [
-            (s, framework.weights.get(str(s.name), 1)) for s in local if not framework.normalizes(s)
-        ]
+        self.plan = Plan(framework)
+
+    def others(self, state: CycleState, pod: PodInfo, special: dict[int, Passes]) -> Others:
+        return Others(self.plan, self._framework.skipped(state), state, pod, special)
 
     def columns(self, pod: PodInfo, others: Others, nodes: NodeList) -> Columns:
         """Up to date with ``nodes``."""
-        kind = tuple(plugin.fingerprint(pod) for plugin in self._local)
-        columns = self._known.pop(kind, None) or Columns(others.local)
+        kind = tuple([plugin.fingerprint(pod) for plugin in self.plan.local])
+        columns = self._known.pop(kind, None)
+        if columns is None:
+            # Whether a node-local plugin is skipped is a matter of its fingerprint, too.
+            local = self.plan.local_filters
+            columns = Columns([p for p in local if p.name not in others.skipped])
         self._known[kind] = columns
         if len(self._known) > MAX_KINDS:
             del self._known[next(iter(self._known))]
@@ -287,40 +316,38 @@ class Kinds:
     def totals(
         self, columns: Columns, state: CycleState, pod: PodInfo, nodes: Sequence[NodeInfo]
     ) -> list[int]:
-        """The sum of all weighted scores, in the order of ``nodes``."""
-        framework = self._framework
-        skipped = framework.run_pre_scores(state, pod, nodes)
-        plain = [(s, weight) for s, weight in self._plain if s.name not in skipped]
-        totals = columns.sums(state, pod, nodes, plain) if plain else [0] * len(nodes)
-        constant = 0
-        for scorer in framework.scores:
-            name: str = scorer.name  # type: ignore[attr-defined]
-            local, normalizes = isinstance(scorer, NodeLocal), framework.normalizes(scorer)
-            if name in skipped or (local and not normalizes):
+        """The sum of all weighted scores, in the order of ``nodes`` (two at least); what all have
+        in common is left out."""
+        skipped = self._framework.run_pre_scores(state, pod, nodes)
+        places = [node.index for node in nodes]
+        plain = [(s, weight) for s, weight in self.plan.plain if s.name not in skipped]
+        totals = columns.sums(state, pod, nodes, places, plain) if plain else [0] * len(nodes)
+        for scorer, weight, local, for_all, normalizes in self.plan.scorers:
+            if scorer.name in skipped:
                 continue
-            raw: list[int] | int
+            scores: list[int] | int
             if local:
-                raw = columns.raw(name, scorer, state, pod, nodes)
-            elif isinstance(scorer, ScoreAll):
-                raw = scorer.score_all(state, pod, nodes)
+                scores = columns.raw(scorer, state, pod, nodes, places)
+            elif for_all:
+                scores = scorer.score_all(state, pod, nodes)
             else:
-                raw = [scorer.score(state, pod, node) for node in nodes]
-            scores = [raw] if isinstance(raw, int) else raw
-            if not normalizes and not any(scores):
+                scores = [scorer.score(state, pod, node) for node in nodes]
+            if isinstance(scores, int) or (not any(scores) and (for_all or not normalizes)):
                 continue
             if normalizes:
-                scorer.normalize(state, pod, scores)  # type: ignore[attr-defined]
-            weight = framework.weights.get(name, 1)
-            if isinstance(raw, int):
-                constant += scores[0] * weight
-            else:
-                totals = [a + b * weight for a, b in zip(totals, scores, strict=True)]
-        return [total + constant for total in totals] if constant else totals
+                scorer.normalize(state, pod, scores)
+            totals = [a + b * weight for a, b in zip(totals, scores, strict=True)]
+        return totals
+
+
+def _can(plugin: Any, protocol: type) -> bool:
+    return isinstance(plugin, protocol)
+
+
+def pick(column: list[Any], places: Sequence[int]) -> list[Any]:
+    """What stands at ``places``, of which there are at least two."""
+    return list(itemgetter(*places)(column))
 
 
 def _around(start: int, count: int) -> Iterable[int]:
     return chain(range(start, count), range(start))
-
-
-def _as_tuple(rule: LabelRule) -> tuple[str, Any, bool]:
-    return rule.key, rule.values, rule.allow

@@ -110,7 +110,8 @@ class LabelRules(Protocol):
 
 @runtime_checkable
 class ScoreAll(Protocol):
-    """A Score that is cheaper for many nodes at once; as ``score`` of each."""
+    """A Score that is cheaper for many nodes at once; as ``score`` of each. Normalizing must leave
+    nodes equal that all score 0."""
 
     def score_all(
         self, state: CycleState, pod: PodInfo, nodes: Sequence[NodeInfo]
