@@ -138,11 +138,18 @@ def node_status(
             "operatingSystem": "linux",
             "architecture": machine.architecture,
         },
+        "features": {"supplementalGroupsPolicy": _runs_as_users(runtime)},
         "images": [
             {"names": [*image.repo_digests, *image.repo_tags], "sizeBytes": image.size}
             for image in sorted(images, key=lambda i: -i.size)[:MAX_IMAGES]
         ],
     }
+
+
+def _runs_as_users(runtime: RuntimeInfo) -> bool:
+    """Whether containers run as users and groups of their image."""
+    able = runtime.capabilities
+    return able.real_processes and able.user_ids and able.image_filesystem
 
 
 _CONDITIONS = (

@@ -132,6 +132,8 @@ class _ContainerStatuses:
                 status["lastState"] = {"terminated": self._terminated(history[1])}
             elif previous is not None and previous.get("lastState"):
                 status["lastState"] = previous["lastState"]
+        if newest.user is not None:
+            status["user"] = {"linux": newest.user}
         running = newest.state == "running"
         status["started"] = running and newest.id in self._inputs.started
         status["ready"] = self._is_ready(spec, newest)

@@ -191,6 +191,7 @@ def security_context(pod: Obj, container: Obj) -> SecurityContext:
         run_as_user=setting("runAsUser"),
         run_as_group=setting("runAsGroup"),
         supplemental_groups=tuple(groups),
+        strict_groups=common.get("supplementalGroupsPolicy") == "Strict",
         privileged=bool(own.get("privileged")),
         readonly_rootfs=bool(own.get("readOnlyRootFilesystem")),
         no_new_privileges=own.get("allowPrivilegeEscalation") is False,

@@ -8,7 +8,7 @@ processes) and ``fake`` (a state machine). All pass ``kubelet/runtime/testing.py
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     import asyncio
@@ -95,6 +95,8 @@ class SecurityContext:
     run_as_username: str = ""
     run_as_group: int | None = None
     supplemental_groups: tuple[int, ...] = ()
+    strict_groups: bool = False
+    """Without the groups that the image's /etc/group gives the user."""
     privileged: bool = False
     readonly_rootfs: bool = False
     no_new_privileges: bool = False
@@ -170,6 +172,8 @@ class ContainerStatus:
     pid: int = 0
     labels: dict[str, str] = field(default_factory=dict)
     annotations: dict[str, str] = field(default_factory=dict)
+    user: dict[str, Any] | None = None
+    """Whom it was started as, as the API tells it (LinuxContainerUser); None: not known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,6 +108,8 @@ async def users_groups_and_capabilities(env: ContractEnvironment) -> None:
     script = "id -u; id -g; id -G; grep -E 'CapEff|NoNewPrivs' /proc/self/status"
     out = (await env.runtime.exec_sync(container_id, ["sh", "-c", script], 5))[0].decode()
     uid, gid, groups, capabilities, privileges = out.splitlines()
+    known = (await env.runtime.container_status(container_id)).user
+    assert known == {"uid": 1234, "gid": 2345, "supplementalGroups": [2345, 3456]}
     assert (uid, gid, set(groups.split())) == ("1234", "2345", {"2345", "3456"})
     assert int(capabilities.split()[1], 16) == 0
     assert privileges.split()[1] == "1"

@@ -101,6 +101,14 @@ def test_running_pod_is_ready() -> None:
     assert all(x["status"] == "True" for x in status["conditions"])
 
 
+def test_container_tells_whom_it_runs_as() -> None:
+    user = {"uid": 1, "gid": 2, "supplementalGroups": [2]}
+    (c,) = generate(pod(), container("running", user=user))["containerStatuses"]
+    assert c["user"] == {"linux": user}
+    (c,) = generate(pod(), container("running"))["containerStatuses"]
+    assert "user" not in c
+
+
 def test_unready_container_names_itself() -> None:
     status = generate(pod(), container("running"), started=frozenset({"id0"}))
     ready = condition_of({"status": status}, "Ready")

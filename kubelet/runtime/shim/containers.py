@@ -82,6 +82,7 @@ class Container:
         config = self.config
         return {
             **{key: self.record[key] for key in _FIELDS},
+            "user": self.record.get("user"),
             **{key: config[key] for key in ("name", "attempt", "labels", "annotations")},
         }
 
@@ -211,6 +212,9 @@ class Containers:
         )
         image = container.record["image_config"]
         user = resolve_user(place.rootfs, image.get("User") or "", config["security"])
+        container.record["user"] = {
+            "uid": user.uid, "gid": user.gid, "supplementalGroups": user.groups
+        }  # fmt: skip
         spec = build_spec(config, image, place, user, self._node.machine)
         if not spec["process"]["args"]:
             raise ShimError("StartError", "no command specified")

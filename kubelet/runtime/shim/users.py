@@ -38,9 +38,10 @@ def resolve_user(root: str, image_user: str, security: dict[str, Any]) -> User:
     if group:
         user.gid = _find_group(groups, group)
     login = next((row[0] for row in passwd if len(row) > 2 and row[2] == str(user.uid)), "")
-    user.groups = [
-        int(row[2]) for row in groups if len(row) > 3 and login and login in row[3].split(",")
-    ]
+    if not security.get("strict_groups"):
+        user.groups = [
+            int(row[2]) for row in groups if len(row) > 3 and login and login in row[3].split(",")
+        ]
     if security.get("run_as_group") is not None:
         user.gid = security["run_as_group"]
     wanted = {user.gid, *user.groups, *(security.get("supplemental_groups") or ())}

@@ -155,6 +155,11 @@ def root(tmp_path: Path) -> str:
             (99, 9, [5, 9], "/"),
         ),
         ("", {"run_as_username": "web"}, (33, 44, [44, 55], "/var/www")),
+        (
+            "web",
+            {"strict_groups": True, "supplemental_groups": [5]},
+            (33, 44, [5, 44], "/var/www"),
+        ),
     ],
 )
 def test_users(root: str, image: str, security: dict[str, Any], expected: Any) -> None:
