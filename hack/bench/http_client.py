@@ -16,7 +16,7 @@ from hack.bench.requests import NAMESPACE, encode
 
 _LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
 _END = b"\r\n0\r\n\r\n"
-_NAME = re.compile(rb'"name":"(run-\d+)"')
+_NAME = re.compile(rb'"name":"((?:run|before|paced)-\d+)"')
 _LAST_CHUNK = b"0\r\n\r\n"
 _SENT = b'"bench/sent":"'
 _VERSION = re.compile(rb'"resourceVersion":"(\d+)"')
@@ -151,7 +151,8 @@ class Watcher(asyncio.Protocol):
 class PodFollower(asyncio.Protocol):
     """Watches pods and notes when each is bound or running for the first time."""
 
-    def __init__(self, until: str, count: int) -> None:
+    def __init__(self, until: str, count: int, prefix: str = "run") -> None:
+        self.prefix = prefix
         self.times: dict[str, float] = {}
         self.transport = cast("asyncio.Transport", None)
         self._marker = b'"nodeName":"' if until == "bound" else b'"phase":"Running"'
@@ -180,7 +181,7 @@ class PodFollower(asyncio.Protocol):
 
     def noting(self, stream: Iterator[bytes]) -> Iterator[bytes]:
         for n, request in enumerate(stream):
-            self.sent(f"run-{n}")
+            self.sent(f"{self.prefix}-{n}")
             yield request
 
     def data_received(self, data: bytes) -> None:

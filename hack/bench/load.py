@@ -55,7 +55,11 @@ class Generator:
             return await self.setup(job.get("objects", True))
         if job["job"] == "nodes":
             (caller,) = await self.connect(1)
-            await caller.run(iter(requests.node_requests(job["count"])))
+            if "template" in job:
+                made = requests.templated_nodes(job["count"], job["template"], job["zones"])
+            else:
+                made = requests.node_requests(job["count"])
+            await caller.run(iter(made))
             return summary([caller])
         if job["job"] == "pods":
             return await self.pods(job)
@@ -154,11 +158,17 @@ class Generator:
 
     async def pods(self, job: dict[str, Any]) -> dict[str, Any]:
         """Creates ``count`` pods and waits until each is ``bound`` or ``running``; ``serial``: one
-        after the other. The rate is from the first create to the last pod there."""
-        make = requests.real_pod if job.get("real") else requests.started_pod
-        made = [make(n, job["image"]) for n in range(job["count"])]
+        after the other; ``pace``: so many a second. The rate is from the first create to the last
+        pod there."""
+        prefix = job.get("prefix", "run")
+        if "template" in job:
+            template = job["template"]
+            made = [requests.templated_pod(f"{prefix}-{n}", template) for n in range(job["count"])]
+        else:
+            make = requests.real_pod if job.get("real") else requests.started_pod
+            made = [make(n, job["image"]) for n in range(job["count"])]
         loop = asyncio.get_running_loop()
-        follower = PodFollower(job["until"], job["count"])
+        follower = PodFollower(job["until"], job["count"], prefix)
         following = loop.create_task(self._follow(follower))
         cpu, wall = cpu_seconds(self.pids), time.perf_counter()
         deadline = wall + job["seconds"]
@@ -168,6 +178,10 @@ class Generator:
                 follower.sent(f"run-{n}")
                 await callers[0].run(iter([request]))
                 await follower.reached(n + 1, deadline)
+        elif "pace" in job:
+            callers = await self.connect(job["connections"])
+            await self._paced(callers, follower.noting(iter(made)), job["pace"])
+            await follower.reached(job["count"], deadline)
         else:
             callers = await self.connect(job["connections"])
             stream = follower.noting(until(iter(made), deadline))
@@ -184,6 +198,19 @@ class Generator:
             "p50": percentile(times, 0.5),
             "p99": percentile(times, 0.99),
         } | summary(callers)
+
+    async def _paced(self, callers: list[Caller], stream: Iterator[bytes], pace: float) -> None:
+        began = time.perf_counter()
+        running: list[asyncio.Future[None]] = []
+        for number, caller in enumerate(itertools.cycle(callers)):
+            await asyncio.sleep(max(began + number / pace - time.perf_counter(), 0))
+            if len(running) >= len(callers):
+                await running[-len(callers)]
+            request = next(stream, None)
+            if request is None:
+                break
+            running.append(caller.run(iter([request])))
+        await asyncio.gather(*running)
 
     async def _follow(self, follower: PodFollower) -> None:
         loop = asyncio.get_running_loop()

@@ -147,6 +147,27 @@ OPERATIONS: dict[str, Callable[[int], bytes]] = {
 LISTS = tuple(name for name in OPERATIONS if name.startswith("LIST"))
 
 
+def templated_nodes(count: int, template: dict[str, Any], zones: int) -> list[bytes]:
+    """As ``node_requests``, with host names and zones as labels."""
+    made = []
+    for n in range(count):
+        name = f"node-{n}"
+        labels = template["metadata"]["labels"] | {
+            "kubernetes.io/hostname": name,
+            "topology.kubernetes.io/zone": f"moon-{n % zones + 1}",
+        }
+        node = template | {"metadata": {"name": name, "labels": labels}}
+        made.append(encode("POST", "/api/v1/nodes", _dump(node)))
+        patch = _dump({"spec": {"taints": None}})
+        made.append(encode("PATCH", f"/api/v1/nodes/{name}", patch, "application/merge-patch+json"))
+    return made
+
+
+def templated_pod(name: str, template: dict[str, Any]) -> bytes:
+    body = template | {"metadata": template["metadata"] | {"name": name}}
+    return encode("POST", _core(NAMESPACE, "pods"), _dump(body))
+
+
 def node_requests(count: int) -> list[bytes]:
     """Nodes without a kubelet, ready to take pods: admission's taint is lifted again."""
     made = []

@@ -272,6 +272,29 @@ def pilothouse_apiserver(storage: str = "sqlite", *more: str) -> Target:
     return target
 
 
+def pilothouse_scheduling(storage: str = "sqlite") -> Target:
+    """``pilothouse apiserver`` and ``pilothouse scheduler``, two processes."""
+    target = pilothouse_apiserver(storage)
+    try:
+        directory = Path(target.ca).parents[1]
+        pki = ensure_cluster_pki(directory / "pki", now=datetime.now(UTC))
+        config = directory / "scheduler.kubeconfig"
+        credentials = kubeconfig(
+            "bench", f"https://127.0.0.1:{target.port}", ca=pki.crt("ca").read_bytes(),
+            user="scheduler", client=pki.client("scheduler"),
+        )  # fmt: skip
+        config.write_text(json.dumps(credentials))
+        program = Path(sys.executable).with_name("pilothouse")
+        command = [str(program), "scheduler", "--kubeconfig", str(config)]
+        process = _child(command, directory / "scheduler.log")
+        target.stop.append(lambda: _stop(process))
+        target.pids.append(process.pid)
+    except BaseException:
+        target.close()
+        raise
+    return target
+
+
 # --- the reference --------------------------------------------------------------------------
 
 
