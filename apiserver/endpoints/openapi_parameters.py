@@ -49,7 +49,7 @@ QUERY_TEXTS: dict[str, str] = {
         "A watch begins with the objects that exist and marks their end with a BOOKMARK event; "
         "needs resourceVersionMatch."
     ),
-    "shardSelector": "A selector to restrict the list of returned objects to a range of a hash.",
+    "shardSelector": "A CEL expression to restrict the list of returned objects to a shard.",
     "timeoutSeconds": "How long a list or watch may take, whether or not anything happens.",
     "watch": (
         "Watch for changes to the described resources and return them as a stream of add, update "
