@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import logging
 import signal
 from collections.abc import Awaitable, Callable
@@ -84,6 +85,9 @@ async def run_component(
         await _start_or_stop(component, stopping)
         if not stopping.is_set():
             log.info("%s is running", component.name)
+            # As in the API server: a full collection would stop the loop for 100 ms and more.
+            gc.set_threshold(50_000, 20, 100)
+            gc.freeze()
             await stopping.wait()
     finally:
         await component.stop()
