@@ -300,7 +300,7 @@ class APIServer:
         discovery = Discovery(self.registry)
 
         async def discover(request: Request) -> Response:
-            return discovery.respond(request.path, request.headers)
+            return discovery.respond(request.path, request.headers, request.method)
 
         self.discovery = discovery
         for prefix in ("/api", "/apis"):
@@ -377,6 +377,13 @@ class APIServer:
             )
             if config.requestheader_client_ca_file:
                 self._tls.load_verify_locations(config.requestheader_client_ca_file)
+            files = [config.client_ca_file, config.requestheader_client_ca_file]
+            if config.client_ca_file:
+                from pilothouse.componentbase.serving.client_authorities import (
+                    name_client_authorities,
+                )
+
+                name_client_authorities(self._tls, [file for file in files if file])
         return self._tls
 
     async def serve(
