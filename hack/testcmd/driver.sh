@@ -29,10 +29,8 @@ wait_healthy() { # wait_healthy URL NAME
   exit 1
 }
 
-start_servers() {
-  SERVICE_ACCOUNT_KEY=$KUBE_TEMP/kube-serviceaccount.key
-  openssl genrsa -out "$SERVICE_ACCOUNT_KEY" 2048 2> /dev/null
-  "$BIN/kube-apiserver" \
+start_apiserver() { # start_apiserver FLAG...
+  "$BIN/kube-apiserver" "$@" \
     --bind-address=127.0.0.1 \
     --authorization-mode=RBAC,AlwaysAllow \
     --secure-port="$SECURE_API_PORT" \
@@ -50,6 +48,9 @@ start_servers() {
     --token-auth-file=hack/testdata/auth-tokens.csv > "$RESULTS/kube-apiserver.log" 2>&1 &
   export APISERVER_PID=$!
   wait_healthy "https://127.0.0.1:$SECURE_API_PORT/healthz" kube-apiserver
+}
+
+start_controllers() {
   cat > "$KUBE_TEMP/controller-manager.kubeconfig" << END
 kind: Config
 users: [{name: controller-manager, user: {token: admin-token}}]
@@ -64,6 +65,16 @@ END
     --kubeconfig="$KUBE_TEMP/controller-manager.kubeconfig" > "$RESULTS/kube-controller-manager.log" 2>&1 &
   export CTLRMGR_PID=$!
   wait_healthy "${CTLRMGR_HEALTHZ:-https://127.0.0.1:$SECURE_CTLRMGR_PORT/healthz}" kube-controller-manager
+}
+
+# What upstream's script does first: a server that reports another version.
+run_inline_custom_version_tests() {
+  set -o nounset
+  set -o errexit
+  start_apiserver "--version=$("$BIN/kube-apiserver" --version | awk '{print $2}')-custom"
+  kube::test::if_has_string "$(kubectl get --raw /version)" "gitVersion.*-custom"
+  kill "$APISERVER_PID"
+  wait "$APISERVER_PID" || true
 }
 
 # The suite's own function for the node, without the program around it.
@@ -104,9 +115,18 @@ record_command() {
 
 export KUBE_JUNIT_REPORT_DIR=$RESULTS/junit
 setup > "$RESULTS/setup.log" 2>&1
-start_servers
+SERVICE_ACCOUNT_KEY=$KUBE_TEMP/kube-serviceaccount.key
+openssl genrsa -out "$SERVICE_ACCOUNT_KEY" 2048 2> /dev/null
+functions=" ${ONLY:-$(SCRIPT=test/cmd/legacy-script.sh bash "$HERE/names.sh" | xargs)} "
+if [[ $functions == *" run_inline_custom_version_tests "* ]]; then
+  record_command run_inline_custom_version_tests
+fi
+start_apiserver
+start_controllers
 create_node
 export SUPPORTED_RESOURCES=("*")
 WHAT=
-for name in ${ONLY:-$(SCRIPT=test/cmd/legacy-script.sh bash "$HERE/names.sh")}; do WHAT+=" =$name"; done
-runTests
+for name in $functions; do
+  [ "$name" = run_inline_custom_version_tests ] || WHAT+=" =$name"
+done
+[ -z "$WHAT" ] || runTests

@@ -22,18 +22,18 @@ HEAD = """\
 
 Upstream tests kubectl and the API server together with "test-cmd": shell scripts (`test/cmd` of
 Kubernetes v1.37.2) that drive a stock kubectl against a bare kube-apiserver and
-kube-controller-manager, without kubelets. Here the same scripts, unchanged, run against
+kube-controller-manager, without kubelets. Here the same scripts run against
 `pilothouse`'s API server and controllers, started with upstream's flags:
 **{passed} of {total} functions pass{others}**.
 
 `hack/testcmd/run.sh` takes the scripts and kubectl from the Go module of the release and makes
 this file; `hack/testcmd/run.sh FUNCTION...` runs some and changes only their lines, and
-`--reference` runs them against upstream's own programs. The two `run_inline_…` functions are
+`--reference` runs them against upstream's own programs. The `run_inline_…` functions are
 parts that upstream's script runs outside of any function. What differs from upstream's start:
 versions need not be of the same commit (`ALLOW_SKEW`, upstream's switch); the controllers get no
 `--kube-api-content-type` (they talk JSON) and have an HTTP health port; `--runtime-config`,
-`--service-account-lookup` and `--storage-media-type` are accepted without effect; and the
-server is not first started once with a custom `--version`.
+`--service-account-lookup` and `--storage-media-type` are accepted without effect. The one file
+that a script takes from GitHub comes from this machine.
 
 | Function | Result | Last run | Note |
 |---|---|---|---|

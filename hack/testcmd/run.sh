@@ -58,6 +58,9 @@ mkdir -p "$tree"
 chmod -R u+w "$tree"
 find "$tree/test/fixtures" -name 'kubectl-*' -type f -exec chmod +x {} +
 
+# One function takes a file from GitHub; here there is no internet: the same file, from this machine.
+sed -i "s,https://raw.githubusercontent.com/kubernetes/kubernetes/master/,http://127.0.0.1:18080/," "$tree/test/cmd/generic-resources.sh"
+
 bin=$work/bin
 mkdir -p "$bin"
 ln -s "$programs/kubectl" "$programs/kubectl-convert" "$bin"
@@ -100,14 +103,16 @@ rm -rf "${results:?}"/*
 : > "$results/results.tsv"
 # ALLOW_SKEW is upstream's switch for servers that are built of another commit than kubectl.
 export BIN=$bin RESULTS=$results ONLY="${names[*]-}" LIMIT=${LIMIT:-300} ALLOW_SKEW=1 \
-  CTLRMGR_HEALTHZ=$health://127.0.0.1:10257/healthz PYTHONPATH='' HERE=$here TREE=$tree
+  CTLRMGR_HEALTHZ=$health://127.0.0.1:10257/healthz HERE=$here TREE=$tree PYTHON=$root/.venv/bin/python
 flags=(--net --mount --pid --fork --kill-child --mount-proc)
 [ "$(id -u)" = 0 ] || flags+=(--map-root-user)
 # shellcheck disable=SC2016 # for the inner shell
 unshare "${flags[@]}" bash -euc '
   mount -t tmpfs tmpfs /tmp && mount -t tmpfs tmpfs /var/tmp
   ip link set lo up && ip address add 10.255.0.1/24 dev lo
-  cd "$TREE" && exec bash "$HERE/driver.sh"
+  cd "$TREE"
+  "$PYTHON" -m http.server -b 127.0.0.1 18080 > /dev/null 2>&1 &
+  exec bash "$HERE/driver.sh"
 ' > "$results/driver.log" 2>&1 &
 child=$!
 trap 'kill "$child" 2> /dev/null || true; wait "$child" 2> /dev/null || true; rm -rf "$work"' EXIT
