@@ -47,7 +47,7 @@ def validate_config_map(config_map: Obj) -> ErrorList:
             add_all(errors, f"binaryData[{key}]", key, messages)
         size += _base64_size(value)
     if size > MAX_SIZE:
-        errors.append(too_long("", MAX_SIZE))
+        errors.append(too_long("[]", MAX_SIZE))
     return errors
 
 

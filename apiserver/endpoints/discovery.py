@@ -15,8 +15,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 
-from pilothouse.apimachinery.errors import new_generic_not_found
+from pilothouse.apimachinery.errors import new_generic_not_found, new_not_acceptable
 from pilothouse.apiserver.aggregator.priorities import CUSTOM_PRIORITY, PRIORITIES
+from pilothouse.apiserver.endpoints.negotiation import (
+    JSON,
+    SUPPORTED,
+    check_route,
+    method_not_allowed,
+    negotiate,
+)
+from pilothouse.apiserver.endpoints.responses import dump
 from pilothouse.apiserver.request.context import Response
 
 if TYPE_CHECKING:
@@ -105,6 +113,17 @@ class _Snapshot:
     def versions(self, group: str) -> list[str]:
         return sorted(self.groups[group], key=lambda version: self._version_key(group, version))
 
+    def is_routed(self, path: str) -> bool:
+        """Whether upstream's router has it, which looks at method and Accept header; the
+        aggregator answers ``/apis`` and groups, and custom groups are nobody's route."""
+        parts = path.strip("/").split("/")
+        group, version = ("", parts[-1]) if parts[0] == "api" else [*parts[1:], "", ""][:2]
+        if path == "/api":
+            return True
+        if (group, version) in self.remote or version not in self.groups.get(group, {}):
+            return False
+        return not any(row.custom for row in self.groups[group][version])
+
     def rows(self, group: str, version: str) -> list[Resource]:
         return sorted(self.groups[group][version], key=lambda row: row.name)
 
@@ -128,8 +147,9 @@ class Discovery:
         self._snapshot: _Snapshot | None = None
         self.server_address = server_address
 
-    def respond(self, path: str, headers: Mapping[str, str]) -> Response:
-        """``headers`` have lower-case names. :raises StatusError: 404, no such group or version."""
+    def respond(self, path: str, headers: Mapping[str, str], method: str = "GET") -> Response:
+        """``headers`` have lower-case names. :raises StatusError: 404, no such group or version;
+        405 and 406 where upstream's router or its negotiation refuse."""
         snapshot = self._snapshot
         if snapshot is None or snapshot.generation != _generation(self._registry, self.remote):
             snapshot = self._snapshot = _Snapshot(self._registry, self.remote)
@@ -142,7 +162,20 @@ class Discovery:
             body = orjson.dumps(document)
             etag = f'"{hashlib.sha512(body).hexdigest().upper()}"'
             found = snapshot.bodies[key] = (body, etag)
-        return _answer(*found, aggregated=aggregated, headers=headers)
+        accept = headers.get("accept", "")
+        if snapshot.is_routed(path):
+            if method != "GET":
+                raise method_not_allowed()
+            check_route(accept, False)
+        if aggregated or not accept:
+            return _answer(*found, aggregated=aggregated, headers=headers)
+        negotiated = negotiate(accept)
+        if negotiated.transform:
+            raise new_not_acceptable(SUPPORTED)
+        if negotiated.media_type != JSON:
+            whole = {"apiVersion": "v1"} | orjson.loads(found[0])
+            return dump(whole, 200, negotiated.media_type)
+        return _answer(*found, aggregated=False, headers=headers)
 
     def _document(self, snapshot: _Snapshot, path: str, aggregated: bool) -> dict[str, Any]:
         parts = path.strip("/").split("/")

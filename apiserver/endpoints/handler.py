@@ -27,7 +27,11 @@ from pilothouse.apiserver.endpoints import (
     watch,
 )
 from pilothouse.apiserver.endpoints import list as list_
-from pilothouse.apiserver.endpoints.negotiation import check_route, refuse_protobuf
+from pilothouse.apiserver.endpoints.negotiation import (
+    check_route,
+    method_not_allowed,
+    refuse_protobuf,
+)
 from pilothouse.apiserver.filters.authorization import authorize, authorize_remotely
 from pilothouse.apiserver.registry.subresources.table import find_handler
 from pilothouse.apiserver.request.context import Response
@@ -129,7 +133,7 @@ class APIHandler:
                 raise new_generic_not_found()
             handler = find_handler(served, info.subresource)
             if not _allows(sub.verbs, request):
-                raise _method_not_allowed()
+                raise method_not_allowed()
             answer: Response = await handler(server, request, served)
             return answer
         return await self._main(request, served)
@@ -138,13 +142,13 @@ class APIHandler:
         """A request for the resource itself."""
         info, server = request.info, self.server
         if info.verb not in served.verbs or (info.name != "") != _takes_name(info):
-            raise _method_not_allowed()
+            raise method_not_allowed()
         if not request.local:
             accept = request.headers.get("accept", "")
             if served.resource.custom:
                 refuse_protobuf(accept, info.verb == "watch")
             elif request.method == "HEAD":
-                raise _method_not_allowed()
+                raise method_not_allowed()
             else:
                 check_route(accept, info.verb in ("list", "watch"))
         special = find_handler(served, "")
@@ -203,15 +207,6 @@ def _allows(verbs: tuple[str, ...], request: Request) -> bool:
     return verb == "get" and request.method == "GET" and "get" in verbs
 
 
-def _method_not_allowed() -> StatusError:
-    return StatusError(
-        405,
-        "MethodNotAllowed",
-        "the server does not allow this method on the requested resource",
-        {},
-    )
-
-
 def check_scope(info: RequestInfo, served: ServedResource) -> None:
     """:raises StatusError: a path with a namespace for a cluster-scoped kind and the like, or
     with parts that are no path segments."""
@@ -221,7 +216,7 @@ def check_scope(info: RequestInfo, served: ServedResource) -> None:
     elif info.namespace and not namespaced:
         raise new_generic_not_found()
     elif namespaced and not info.namespace and not _all_namespaces(info):
-        raise _method_not_allowed() if len(info.parts) == 1 else new_generic_not_found()
+        raise method_not_allowed() if len(info.parts) == 1 else new_generic_not_found()
     for what, value in (("Name", info.name), ("Namespace", info.namespace)):
         if value and ("/" in value or "%" in value or value in (".", "..")):
             errors = ";".join(path_segment_errors(value))

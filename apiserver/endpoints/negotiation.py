@@ -11,7 +11,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
-from pilothouse.apimachinery.errors import new_generic, new_not_acceptable
+from pilothouse.apimachinery.errors import StatusError, new_generic, new_not_acceptable
 
 JSON = "application/json"
 YAML = "application/yaml"
@@ -94,11 +94,24 @@ def _choose(clause: _Clause, media_type: str, stream: bool) -> Negotiated | None
     return Negotiated(media_type, kind, version, pretty)
 
 
-@lru_cache(maxsize=512)
+def method_not_allowed() -> StatusError:
+    return StatusError(
+        405,
+        "MethodNotAllowed",
+        "the server does not allow this method on the requested resource",
+        {},
+    )
+
+
 def check_route(accept: str, collection: bool) -> None:
     """What upstream's router wants of a request for a built-in resource before anything else: a
     media type by its name, or ``*/*``. :raises StatusError: 406."""
-    offered = (*SUPPORTED, *SUPPORTED_STREAMS) if collection else SUPPORTED
+    check_offered(accept, (*SUPPORTED, *SUPPORTED_STREAMS) if collection else SUPPORTED)
+
+
+@lru_cache(maxsize=512)
+def check_offered(accept: str, offered: tuple[str, ...]) -> None:
+    """:raises StatusError: 406 in the words of the router."""
     types = [part.partition(";")[0].strip() for part in accept.split(",")]
     if accept and not any(kind == "*/*" or kind in offered for kind in types):
         listed = ", ".join(offered)

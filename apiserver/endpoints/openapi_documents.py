@@ -8,8 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pilothouse.apis.schemas import kinds_of_definition
+from pilothouse.apis.schemas import kinds_of_definition, upstream_version
+from pilothouse.apiserver.endpoints.openapi_facts import SCHEME_VERSIONS
 from pilothouse.apiserver.endpoints.openapi_paths import META, PathWriter
+from pilothouse.apiserver.endpoints.openapi_root import (
+    VERSION_DEFINITION,
+    root_definition,
+    root_path,
+    version_definition,
+)
 from pilothouse.apiserver.endpoints.openapi_schemas import (
     GVK_EXTENSION,
     SchemaWriter,
@@ -17,7 +24,7 @@ from pilothouse.apiserver.endpoints.openapi_schemas import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Iterable
 
     from pilothouse.apis.resource import Resource
 
@@ -25,6 +32,11 @@ OBJECT_META = f"{META}.ObjectMeta"
 LIST_META = f"{META}.ListMeta"
 _SELECTABLE = "x-kubernetes-selectable-fields"
 _EVERY_GROUP = (f"{META}.DeleteOptions", f"{META}.WatchEvent")
+
+
+def document_version() -> str:
+    """The version that documents tell: major and minor."""
+    return ".".join(upstream_version().removeprefix("v").split(".")[:2])
 
 
 def definition_name(row: Resource) -> str:
@@ -37,17 +49,19 @@ def definition_name(row: Resource) -> str:
 class DocumentBuilder:
     """Collects the schemas and paths of group versions in one dialect."""
 
-    def __init__(self, version: int, group_versions: list[tuple[str, str]]) -> None:
+    def __init__(self, version: int) -> None:
         self.writer = SchemaWriter(version)
-        self.group_versions = group_versions
-        """All that are served: DeleteOptions and WatchEvent are kinds of each of them."""
         self.schemas: dict[str, dict[str, Any]] = {}
         self.paths: dict[str, dict[str, Any]] = {}
         self._pending: set[str] = set()
+        self._group_versions: Iterable[tuple[str, str]] = SCHEME_VERSIONS
+        """What DeleteOptions and WatchEvent are kinds of."""
 
     def add(self, group: str, version: str, served: Iterable[Any]) -> None:
         from dataclasses import replace
 
+        if self.writer.version == 3:
+            self._group_versions = sorted({("", "v1"), (group, version)})
         rows: list[Resource] = []
         for each in served:
             row: Resource = each.resource
@@ -72,16 +86,18 @@ class DocumentBuilder:
     def _kinds(self, name: str) -> list[tuple[str, str, str]]:
         if name in _EVERY_GROUP:
             kind = name.rpartition(".")[2]
-            return [(group, version, kind) for group, version in self.group_versions]
+            return [(group, version, kind) for group, version in self._group_versions]
         return kinds_of_definition(name)
 
-    def kinds_of_every_group(self, known: Collection[str]) -> dict[str, dict[str, Any]]:
-        """The definitions that name all group versions, as far as they are ``known``."""
-        return {
-            name: self.writer.write(name, self._kinds(name))[0]
-            for name in _EVERY_GROUP
-            if name in known
-        }
+    def add_root(self, name: str) -> None:
+        """A path that is no resource's (``openapi_root.py``)."""
+        self.paths |= root_path(name, self.writer.ref)
+        used = root_definition(name)
+        if used == VERSION_DEFINITION:
+            self.schemas[used] = version_definition(self.writer.version)
+        elif used:
+            self._pending.add(used)
+        self._close()
 
     def _add_custom(self, row: Resource, schema: dict[str, Any] | None) -> None:
         gvk = {"group": row.group, "kind": row.kind, "version": row.version}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pilothouse.apiserver.endpoints.openapi_parameters import QUERY_TEXTS
 from pilothouse.apiserver.endpoints.openapi_schemas import GVK_EXTENSION
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 META = "io.k8s.apimachinery.pkg.apis.meta.v1"
 _RESPONSE_TYPES = ("application/json", "application/yaml", "application/vnd.kubernetes.protobuf")
+DISCOVERY_TYPES = _RESPONSE_TYPES
 _LIST_TYPES = (
     "application/json",
     "application/json;stream=watch",
@@ -45,7 +47,7 @@ _BOOLEANS = frozenset(
 )
 _LIST_QUERY = (
     "allowWatchBookmarks continue fieldSelector labelSelector limit resourceVersion "
-    "resourceVersionMatch sendInitialEvents timeoutSeconds watch"
+    "resourceVersionMatch sendInitialEvents shardSelector timeoutSeconds watch"
 ).split()
 _WRITE_QUERY = "dryRun fieldManager fieldValidation".split()
 _PATCH_QUERY = [*_WRITE_QUERY, "force"]
@@ -56,7 +58,8 @@ _DELETE_QUERY = (
 _DELETE_LIST_QUERY = (
     "continue dryRun fieldSelector gracePeriodSeconds "
     "ignoreStoreReadErrorWithClusterBreakingPotential labelSelector limit orphanDependents "
-    "propagationPolicy resourceVersion resourceVersionMatch sendInitialEvents timeoutSeconds"
+    "propagationPolicy resourceVersion resourceVersionMatch sendInitialEvents shardSelector "
+    "timeoutSeconds"
 ).split()
 _CONNECT = frozenset({"attach", "exec", "portforward", "proxy"})
 _CONNECT_QUERY: dict[str, list[str]] = {
@@ -91,8 +94,8 @@ class PathWriter:
         self.group = group
         self.version = version
         self.base = f"/apis/{group}/{version}" if group else f"/api/{version}"
-        self.tag = f"{_camel(group, lower=True) or 'core'}_{version}"
-        self.prefix = f"{_camel(group) or 'Core'}{version[:1].upper()}{version[1:]}"
+        self.tag = f"{camel(group, lower=True) or 'core'}_{version}"
+        self.prefix = f"{camel(group) or 'Core'}{version[:1].upper()}{version[1:]}"
         self.ref = ref
         self.used: set[str] = set()
         self.paths: dict[str, dict[str, Any]] = {}
@@ -134,6 +137,35 @@ class PathWriter:
         self._add(path, item, _path_params(row.namespaced, True))
         for sub in row.subresources:
             self._subresource(row, sub, path, scope)
+        if "watch" in row.verbs and not row.custom:
+            self._watches(row, scope)
+
+    def _watches(self, row: Resource, scope: str) -> None:
+        """The deprecated paths below ``/watch/``."""
+        base = f"{self.base}/watch"
+        where = f"{base}/namespaces/{{namespace}}" if row.namespaced else base
+        self._watch(row, f"{where}/{row.name}", f"{scope}{row.kind}List", "watchlist")
+        self._watch(row, f"{where}/{row.name}/{{name}}", f"{scope}{row.kind}", "watch")
+        if row.namespaced:
+            noun = f"{row.kind}ListForAllNamespaces"
+            self._watch(row, f"{base}/{row.name}", noun, "watchlist")
+
+    def _watch(self, row: Resource, path: str, noun: str, action: str) -> None:
+        what = "changes to an object" if action == "watch" else "individual changes to a list"
+        advice = (
+            ", filtered to a single item with the 'fieldSelector' parameter"
+            if action == "watch"
+            else ""
+        )
+        text = (
+            f"watch {what} of {'kind ' if action == 'watch' else ''}{row.kind}. deprecated: use "
+            f"the 'watch' parameter with a list operation instead{advice}."
+        )
+        query = [_query_param(name) for name in _LIST_QUERY]
+        operation = self._operation(row, action, f"watch{self.prefix}{noun}", text, query)
+        operation["responses"] = self._responses(f"{META}.WatchEvent", ("200",), _LIST_TYPES)
+        params = _path_params("{namespace}" in path, action == "watch")
+        self._add(path, {"get": operation}, params)
 
     def _add(self, path: str, operations: dict[str, Any], parameters: list[dict[str, Any]]) -> None:
         if operations:
@@ -249,7 +281,7 @@ class PathWriter:
         return operation | {"responses": self._responses(name, codes)}
 
     def _subresource(self, row: Resource, sub: Subresource, path: str, scope: str) -> None:
-        suffix = _camel(sub.name, keep_case=True)
+        suffix = camel(sub.name, keep_case=True)
         params = _path_params(row.namespaced, True)
         if sub.name in _CONNECT or sub.name == "log":
             self._connect(row, sub, path, f"{scope}{row.kind}{suffix}", params)
@@ -329,7 +361,7 @@ def _definition_of(row: Resource, sub: Subresource | None) -> str:
     return _SUBRESOURCE_DEFINITIONS.get(sub.kind, row.definition)
 
 
-def _camel(text: str, *, lower: bool = False, keep_case: bool = False) -> str:
+def camel(text: str, *, lower: bool = False, keep_case: bool = False) -> str:
     """``rbac.authorization.k8s.io`` to ``RbacAuthorization``, as operation ids have it."""
     words = text.removesuffix(".k8s.io").replace("-", ".").split(".")
     joined = "".join(word[:1].upper() + word[1:] for word in words if word)
@@ -354,7 +386,8 @@ def _path_params(namespaced: bool, named: bool) -> list[dict[str, Any]]:
 
 def _query_param(name: str) -> dict[str, Any]:
     kind = "integer" if name in _INTEGERS else "boolean" if name in _BOOLEANS else "string"
-    return {"name": name, "in": "query", "schema": {"type": kind, "uniqueItems": True}}
+    param = {"name": name, "in": "query", "schema": {"type": kind, "uniqueItems": True}}
+    return param | {"description": QUERY_TEXTS[name]} if name in QUERY_TEXTS else param
 
 
 def _connect_param(name: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from pilothouse.apis.schemas import (
     kinds_of_definition,
     upstream_version,
 )
+from pilothouse.apiserver.endpoints.openapi_facts import ENUMS, UNIONS
 
 if TYPE_CHECKING:
     from pilothouse.apimachinery.typeschema import TypeSchema
@@ -100,6 +101,11 @@ class SchemaWriter:
         for key, field in schema.fields.items():
             text = texts.get(key, {}).get("description", "")
             properties[key] = self.property(key, field, text, used)
+            values = ENUMS.get((name, key))
+            if values is not None:
+                shape = properties[key]
+                of = shape.get("items", shape.get("additionalProperties", shape))
+                of["enum"] = list(values)
         if properties:
             result["properties"] = properties
         required = [key for key in schema.fields if key in schema.required]
@@ -110,6 +116,8 @@ class SchemaWriter:
             result[GVK_EXTENSION] = [
                 {"group": group, "kind": kind, "version": version} for group, version, kind in kinds
             ]
+        if name in UNIONS:
+            result["x-kubernetes-unions"] = UNIONS[name]
         if schema.atomic:
             result["x-kubernetes-map-type"] = "atomic"
         return result, used

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from pilothouse.apis.schemas import upstream_version
 from pilothouse.apiserver.endpoints import openapi_v2_proto as proto
-from pilothouse.apiserver.endpoints.openapi_documents import DocumentBuilder
+from pilothouse.apiserver.endpoints.openapi_documents import DocumentBuilder, document_version
+from pilothouse.apiserver.endpoints.openapi_root import root_names
 from pilothouse.apiserver.request.context import Response
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ _ACCEPTED = {
     "application/*": JSON_TYPE,
     "*/*": JSON_TYPE,
 }
+_ROOT = ("", "")
+"""Where the paths are that are no resources."""
 _REMOTE = "/"
 """Where a part has its group: it is an extension server's."""
 _METHODS = ("get", "put", "post", "delete", "options", "head", "patch")
@@ -39,11 +41,14 @@ _METHODS = ("get", "put", "post", "delete", "options", "head", "patch")
 class _Part:
     """The definitions and paths of one group version, in swagger's form."""
 
-    def __init__(self, served: list[Any], group_versions: list[tuple[str, str]]) -> None:
+    def __init__(self, served: list[Any], roots: tuple[str, ...] = ()) -> None:
         self.served = served
-        row = served[0].resource
-        builder = DocumentBuilder(2, group_versions)
-        builder.add(row.group, row.version, served)
+        builder = DocumentBuilder(2)
+        for name in roots:
+            builder.add_root(name)
+        if served:
+            row = served[0].resource
+            builder.add(row.group, row.version, served)
         self.definitions = builder.schemas
         self.paths = {path: _path_item(item) for path, item in builder.paths.items()}
         self._encoded: tuple[dict[str, bytes], bytes] | None = None
@@ -104,17 +109,21 @@ class OpenAPIV2:
         for served in self._registry.all():
             row = served.resource
             by_version.setdefault((row.group, row.version), []).append(served)
-        group_versions = sorted(by_version)
-        parts: dict[tuple[str, str], _Part] = {}
-        for key in group_versions:
+        built_in = {s[0].resource.group for s in by_version.values() if not s[0].resource.custom}
+        roots = root_names(built_in)
+        known = self._parts.get(_ROOT)
+        if known is None or [f"/{name}/" for name in roots] != list(known.paths):
+            known = _Part([], tuple(roots))
+        parts = {_ROOT: known}
+        for key in sorted(by_version):
             served_now = sorted(by_version[key], key=lambda served: str(served.resource.name))
             known = self._parts.get(key)
             same = known is not None and _same(known.served, served_now)
-            parts[key] = known if known and same else _Part(served_now, group_versions)
+            parts[key] = known if known and same else _Part(served_now)
         if self._remote:
             self._add_remote(parts)
         self._parts = parts
-        body = orjson.dumps(self._document(group_versions))
+        body = orjson.dumps(self._document())
         self._bodies = {JSON_TYPE: body}
         self._etag = f'"{hashlib.sha512(body).hexdigest().upper()}"'
         self._generation = self._registry.generation
@@ -130,17 +139,15 @@ class OpenAPIV2:
             known |= fresh.definitions
             parts[_REMOTE, str(number)] = fresh
 
-    def _document(self, group_versions: list[tuple[str, str]]) -> dict[str, Any]:
+    def _document(self) -> dict[str, Any]:
         definitions: dict[str, Any] = {}
         paths: dict[str, Any] = {}
         for part in self._parts.values():
             definitions |= part.definitions
             paths |= part.paths
-        every_group = DocumentBuilder(2, group_versions)
-        definitions |= every_group.kinds_of_every_group(definitions)
         return {
             "swagger": "2.0",
-            "info": {"title": "Kubernetes", "version": upstream_version()},
+            "info": {"title": "Kubernetes", "version": document_version()},
             "paths": dict(sorted(paths.items())),
             "definitions": dict(sorted(definitions.items())),
             "securityDefinitions": {
@@ -161,11 +168,8 @@ class OpenAPIV2:
             part_schemas, part_paths = part.encoded()
             schemas |= part_schemas
             paths.append(part_paths)
-        builder = DocumentBuilder(2, sorted(key for key in self._parts if key[0] != _REMOTE))
-        for name, schema in builder.kinds_of_every_group(schemas).items():
-            schemas[name] = proto.named_schema(name, schema)
         ordered = b"".join(schemas[name] for name in sorted(schemas))
-        return proto.document("Kubernetes", upstream_version(), b"".join(paths), ordered)
+        return proto.document("Kubernetes", document_version(), b"".join(paths), ordered)
 
 
 def _same(old: Iterable[Any], new: Iterable[Any]) -> bool:

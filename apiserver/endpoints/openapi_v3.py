@@ -16,7 +16,8 @@ import orjson
 
 from pilothouse.apimachinery.errors import new_generic_not_found
 from pilothouse.apis.schemas import upstream_version
-from pilothouse.apiserver.endpoints.openapi_documents import DocumentBuilder
+from pilothouse.apiserver.endpoints.openapi_documents import DocumentBuilder, document_version
+from pilothouse.apiserver.endpoints.openapi_root import root_names
 from pilothouse.apiserver.request.context import Response
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
         def now(self) -> datetime: ...
 
 
+_INDEX_TYPE = "text/plain; charset=utf-8"
+"""What upstream calls its JSON here."""
 _YEAR_SECONDS = 365 * 24 * 3600
 
 
@@ -43,8 +46,8 @@ def _content_seed() -> bytes:
     """Changes with the facts and with the code that writes documents."""
     digest = hashlib.sha256(upstream_version().encode())
     folder = Path(__file__).parent
-    for name in ("openapi_documents.py", "openapi_paths.py", "openapi_schemas.py"):
-        digest.update((folder / name).read_bytes())
+    for path in sorted(folder.glob("openapi_*.py")):
+        digest.update(path.read_bytes())
     return digest.digest()
 
 
@@ -73,6 +76,18 @@ class _GroupVersion:
             if schema is not None:
                 digest.update(orjson.dumps(schema, option=orjson.OPT_SORT_KEYS))
         return digest.hexdigest().upper()
+
+
+class _Root(_GroupVersion):
+    """A document of a path that is no resource's."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, "")
+        self.etag = hashlib.sha512(_content_seed() + name.encode()).hexdigest().upper()
+
+    @property
+    def path(self) -> str:
+        return self.group
 
 
 class OpenAPIV3:
@@ -115,6 +130,9 @@ class OpenAPIV3:
             row = served.resource
             each = _GroupVersion(row.group, row.version)
             groups.setdefault(each.path, each).served.append(served)
+        roots = root_names(
+            {s.resource.group for s in self._registry.all() if not s.resource.custom}
+        )
         for path, fresh in groups.items():
             fresh.served.sort(key=lambda served: served.resource.name)
             known = self._groups.get(path)
@@ -122,6 +140,8 @@ class OpenAPIV3:
                 groups[path] = known
             else:
                 fresh.etag = fresh.fingerprint()
+        for name in roots:
+            groups[name] = self._groups.get(name) or _Root(name)
         self._groups, self._index = groups, None
         self._generation = self._registry.generation
 
@@ -137,7 +157,7 @@ class OpenAPIV3:
         body, etag = self._index
         if headers.get("if-none-match") == etag:
             return Response(status=304, headers=[("Etag", etag)])
-        return Response(body=body, headers=[("Etag", etag)])
+        return Response(body=body, content_type=_INDEX_TYPE, headers=[("Etag", etag)])
 
     def _respond_document(
         self, found: _GroupVersion, headers: Mapping[str, str], asked: str
@@ -167,15 +187,18 @@ class OpenAPIV3:
         return format_datetime(self._clock.now() + timedelta(seconds=_YEAR_SECONDS), usegmt=True)
 
     def _build(self, found: _GroupVersion) -> bytes:
-        group_versions = sorted({(each.group, each.version) for each in self._groups.values()})
-        builder = DocumentBuilder(3, group_versions)
-        builder.add(found.group, found.version, found.served)
+        builder = DocumentBuilder(3)
+        if isinstance(found, _Root):
+            builder.add_root(found.path)
+        else:
+            builder.add(found.group, found.version, found.served)
+        schemas = {"schemas": dict(sorted(builder.schemas.items()))} if builder.schemas else {}
         document = {
             "openapi": "3.0.0",
-            "info": {"title": "Kubernetes", "version": upstream_version()},
+            "info": {"title": "Kubernetes", "version": document_version()},
             "paths": builder.paths,
-            "components": {
-                "schemas": dict(sorted(builder.schemas.items())),
+            "components": schemas
+            | {
                 "securitySchemes": {
                     "BearerToken": {
                         "type": "apiKey",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from pilothouse.apiserver.endpoints.negotiation import JSON, check_offered, method_not_allowed
 from pilothouse.apiserver.endpoints.responses import dump
 from pilothouse.apiserver.request.context import Response
 from pilothouse.componentbase.version import version_info
@@ -123,6 +124,30 @@ def slis(health: dict[str, HealthChecks], registry: Registry) -> None:
     )
 
 
+_UNLISTED = frozenset(("/", "/index.html"))
+
+
+def _check(request: Request, offered: str) -> None:
+    """What upstream's router does. :raises StatusError: 405, 406."""
+    if request.local:
+        return
+    if request.method != "GET":
+        raise method_not_allowed()
+    check_offered(request.headers.get("accept", ""), (offered,))
+
+
+def _paths(server: Server, api: APIHandler, health: dict[str, HealthChecks]) -> list[str]:
+    """All paths that somebody answers: upstream's router knows them one by one."""
+    paths = set(api.routes) - _UNLISTED | {"/apis/", "/openapi/v3/"}
+    for name, checks in health.items():
+        paths.update(f"/{name}/{check}" for check in checks.checks)
+    for served in server.registry.all():
+        row = served.resource
+        base = f"/apis/{row.group}" if row.group else "/api"
+        paths.update((base, f"{base}/{row.version}"))
+    return sorted(paths)
+
+
 def install(server: Server, api: APIHandler, metrics: Registry) -> dict[str, HealthChecks]:
     """Adds the routes and returns the health end-points by name."""
     health = {name: HealthChecks(name) for name in ("healthz", "livez", "readyz")}
@@ -149,6 +174,7 @@ def install(server: Server, api: APIHandler, metrics: Registry) -> dict[str, Hea
         checks.checks["etcd"] = store
 
     async def version(request: Request) -> Response:
+        _check(request, JSON)
         return dump(version_info(), pretty=True)
 
     async def prometheus(request: Request) -> Response:
@@ -159,14 +185,12 @@ def install(server: Server, api: APIHandler, metrics: Registry) -> dict[str, Hea
         return Response(body=body, content_type=content_type)
 
     async def index(request: Request) -> Response:
-        paths = set(api.routes)
-        paths.update(prefix.rstrip("/") for prefix, _ in api.prefixes if prefix != "/")
-        return dump({"paths": sorted(paths)}, pretty=True)
+        return dump({"paths": _paths(server, api, health)}, pretty=True)
 
     api.routes["/version"] = version
     api.routes["/metrics"] = prometheus
     api.routes["/metrics/slis"] = prometheus
-    api.routes["/"] = index
+    api.routes["/"] = api.routes["/index.html"] = index
     return health
 
 
@@ -180,6 +204,7 @@ def install_oidc(server: Server, api: APIHandler, address: Callable[[], str]) ->
     headers = [("Cache-Control", discovery.CACHE_CONTROL)]
 
     async def configuration(request: Request) -> Response:
+        _check(request, JSON)
         host, _, port = address().rpartition(":")
         host = config.external_hostname or host or config.bind_address
         answer = dump(
@@ -194,6 +219,7 @@ def install_oidc(server: Server, api: APIHandler, address: Callable[[], str]) ->
         return answer
 
     async def keys(request: Request) -> Response:
+        _check(request, discovery.JWKS_CONTENT_TYPE)
         answer = dump(discovery.jwks(authenticator.keys))
         answer.content_type = discovery.JWKS_CONTENT_TYPE
         answer.headers += headers

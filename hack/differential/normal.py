@@ -127,47 +127,38 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _structure(value: Any, under: str = "") -> Any:
-    """Without texts (a description is one only where it is no property's name) and what we don't
-    publish: unions, and which values the items of a list may have."""
+def _structure(value: Any) -> Any:
+    """Without texts; a description is one only where it is no property's name."""
     if isinstance(value, list):
         return [_structure(item) for item in value]
     if not isinstance(value, dict):
         return value
     return {
-        key: _structure(item, key)
+        key: _structure(item)
         for key, item in value.items()
         if not (key in _TOLD_BY_DOCUMENTS and isinstance(item, str))
-        and key != "x-kubernetes-unions"
-        and not (key == "enum" and under in ("items", "additionalProperties"))
     }
 
 
 def _parameters(
     path: dict[str, Any], operation: dict[str, Any], shared: dict[str, Any]
 ) -> list[str]:
-    """Names, of the path's and the operation's together; ``shardSelector`` is alpha."""
+    """Names, of the path's and the operation's together."""
     found = (*(path.get("parameters") or ()), *(operation.get("parameters") or ()))
     items = (shared.get(item.get("$ref", "").rpartition("/")[2], item) for item in found)
-    return sorted({item["name"] for item in items} - {"shardSelector"})
+    return sorted({item["name"] for item in items})
 
 
 def _openapi(document: dict[str, Any]) -> dict[str, Any]:
-    """Operations with their parameters, and definitions, each as a digest of its structure. The
-    deprecated watch paths and the many kinds of DeleteOptions and WatchEvent are left out."""
+    """Operations with their parameters, and definitions, each as a digest of its structure."""
     schemas = document.get("definitions") or document.get("components", {}).get("schemas") or {}
     operations = {
         f"{method.upper()} {path}": " ".join(
             _parameters(item, operation, document.get("parameters") or {})
         )
         for path, item in document.get("paths", {}).items()
-        if "/watch/" not in path
         for method, operation in item.items()
         if method != "parameters"
     }
-    definitions = {
-        name: _digest(schema)
-        for name, schema in schemas.items()
-        if not name.endswith((".DeleteOptions", ".WatchEvent"))
-    }
+    definitions = {name: _digest(schema) for name, schema in schemas.items()}
     return {"operations": operations, "definitions": definitions}

@@ -39,7 +39,7 @@ def test_config_map_keys_and_sizes() -> None:
         'data[a]: Invalid value: "a": duplicate of key present in binaryData'
     ]
     assert texts(validate_config_map({"data": {"a": "x" * (1 << 20) + "x"}})) == [
-        ": Too long: may not be more than 1048576 bytes"
+        "[]: Too long: may not be more than 1048576 bytes"
     ]
 
 
