@@ -25,6 +25,7 @@ _PACKAGE = "pilothouse.apiserver.registry.subresources"
 _BY_RESOURCE: dict[tuple[str, str, str], str] = {
     # (group, resource, sub-resource)
     ("", "bindings", ""): "binding:handle_legacy",
+    ("", "componentstatuses", ""): "component_status",
     ("", "namespaces", "finalize"): "finalize",
     ("", "nodes", "proxy"): "node_proxy",
     ("", "pods", "attach"): "streams:attach",

@@ -175,6 +175,9 @@ class ClusterCore:
         if self.nodes is not None:
             self._components.extend(self.nodes.components(environment))
         self._report("starting the controllers, the scheduler and the nodes")
+        assert self.server is not None
+        checks = {component.name: component.health for component in self._components}
+        self.server.server.services["components"] = checks
         await asyncio.gather(*(component.start() for component in self._components))
         await self._wait_ready(with_nodes)
         self._write_kubeconfigs()
