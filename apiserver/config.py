@@ -8,8 +8,11 @@ line; a cluster in one process builds it directly.
 from __future__ import annotations
 
 import argparse
+import logging
 from dataclasses import dataclass, fields
 from typing import Any, Literal
+
+log = logging.getLogger(__name__)
 
 StorageKind = Literal["memory", "sqlite", "etcd"]
 
@@ -314,4 +317,10 @@ def from_args(args: argparse.Namespace) -> ServerConfig:
         )
     config = ServerConfig(**given)
     config.validate()
+    if config.anonymous_auth and "AlwaysAllow" in config.authorization_mode:
+        log.warning(
+            "AnonymousAuth is not allowed with the AlwaysAllow authorizer. Resetting AnonymousAuth "
+            "to false. You should use a different authorizer"
+        )
+        config.anonymous_auth = False
     return config

@@ -77,3 +77,9 @@ def test_durations(text: str, seconds: float) -> None:
 def test_bad_durations(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError):
         parse_duration(text)
+
+
+def test_who_may_do_everything_is_never_a_stranger() -> None:
+    stored = ("--storage=memory",)
+    assert parse(*stored, "--authorization-mode=RBAC").anonymous_auth
+    assert not parse(*stored, "--authorization-mode=RBAC,AlwaysAllow").anonymous_auth
