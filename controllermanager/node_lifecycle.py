@@ -309,9 +309,12 @@ class NodeLifecycleController(Controller):
         return await self.client.patch(NODES, name_of(node), patch, "application/merge-patch+json")
 
     async def _taint_no_execute(self, node: Obj, ready: str) -> None:
-        rates = zone_rates(self._nodes.list(), self._config)
         both = [{"key": key, "effect": "NoExecute"} for key in (NOT_READY, UNREACHABLE)]
-        if ready in ("True", "") or (rates and not any(rates.values()) and self._all_silent()):
+        if ready in ("True", ""):
+            await self._swap(node, [], both)
+            return
+        rates = zone_rates(self._nodes.list(), self._config)
+        if rates and not any(rates.values()) and self._all_silent():
             await self._swap(node, [], both)
             return
         key, other = (NOT_READY, UNREACHABLE) if ready == "False" else (UNREACHABLE, NOT_READY)
