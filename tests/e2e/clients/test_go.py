@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from programs import BUILD_SECONDS, Run, built, shell
 
+from pilothouse.cli import envtest_assets
+
 pytestmark = [pytest.mark.kubectl, pytest.mark.timeout(BUILD_SECONDS)]
 
 
@@ -62,9 +64,14 @@ EXPECTED: dict[str, dict[str, Any]] = {
     },
     "election": {"leaders": ["one", "two"]},
     "manager": {"owner": "ConfigMap/source", "indexed": 1},
+    "envtest": {"forbidden": True, "kept": True},
 }
 
 
 @pytest.mark.parametrize("story", EXPECTED)
-def test_go(program: str, run: Run, story: str) -> None:
+def test_go(
+    program: str, run: Run, story: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    envtest_assets.write(tmp_path)
+    monkeypatch.setenv("KUBEBUILDER_ASSETS", str(tmp_path))
     assert json.loads(run([program, story])) == EXPECTED[story]

@@ -21,6 +21,7 @@ var stories = map[string]func(context.Context, *rest.Config) (seen, error){
 	"informers": informers,
 	"dynamic":   dynamicClient,
 	"election":  election,
+	"envtest":   runEnvtest,
 	"manager":   runManager,
 }
 
