@@ -154,9 +154,6 @@ class Store:
     async def create(self, write: Write, obj: Obj) -> Entry:
         """Creates ``obj`` (decoded and defaulted, the store's own from here on)."""
         metadata = obj["metadata"]
-        if metadata.get("resourceVersion"):
-            raise new_bad_request("resourceVersion should not be set on objects to be created")
-        metadata.pop("resourceVersion", None)
         wipe_system_fields(metadata)
         ensure_namespace(metadata, write.namespace if self.strategy.namespaced else "")
         dedup_owner_references(obj, write.warnings, after_admission=False)
@@ -215,12 +212,16 @@ class Store:
 
     async def _write_new(self, write: Write, key: str, obj: Obj) -> Entry:
         await self.follow()
+        version = obj["metadata"].pop("resourceVersion", None) or ""
         data = encode(obj)
         if write.dry_run:
             existing = await self.read(key)
             if existing is not None:
                 raise KeyExists(None)
             return self._unstored(key, data)
+        if version.isdigit() and int(version):
+            # Only now, as upstream's store: what else is wrong is told first, dry runs may go on.
+            raise new_bad_request("resourceVersion should not be set on objects to be created")
         data = self.stored_form(key, obj, data)
         try:
             revision = await self.storage.create(key, data, ttl=self.ttl)

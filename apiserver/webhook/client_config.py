@@ -67,18 +67,22 @@ def target_of(config: Obj) -> Target:
         host, port = parts.hostname or "", parts.port or _HTTPS
     except ValueError as error:
         raise ConfigError(f"Unparsable URL: {error}") from error
-    path = quote(parts.path, safe=_SAFE) or "/"
-    return Target(host, port, path, host, bundle, authority=parts.netloc)
+    return Target(host, port, _path(parts.path), host, bundle, authority=parts.netloc)
 
 
 def _service_target(service: Obj, bundle: bytes) -> Target:
     name, namespace = service.get("name") or "", service.get("namespace") or ""
     port = service.get("port") or _HTTPS
     host = f"{name}.{namespace}.svc"
-    path = posixpath.normpath("/" + (service.get("path") or "").lstrip("/"))
+    path = _path(service.get("path") or "")
     reference = ServiceReference(namespace, name, port)
-    target = quote(path, safe=_SAFE)
-    return Target(host, port, target, host, bundle, reference, f"{host}:{port}")
+    return Target(host, port, path, host, bundle, reference, f"{host}:{port}")
+
+
+def _path(path: str) -> str:
+    """Cleaned as Go's path.Join does, which upstream's client calls: Go's servers answer a path
+    with double slashes, such as those of envtest, with a redirect only."""
+    return quote(posixpath.normpath("/" + path.lstrip("/")), safe=_SAFE)
 
 
 def _bundle(encoded: str | None) -> bytes:

@@ -82,6 +82,17 @@ async def test_create_refuses_a_resource_version(client: LocalClient) -> None:
     )
 
 
+async def test_a_resource_version_stops_no_dry_run_and_hides_no_error(client: LocalClient) -> None:
+    wanted = config_map()
+    wanted["metadata"]["resourceVersion"] = "1"
+    made = await client.create(CONFIG_MAPS, wanted, dry_run=True)
+    assert "resourceVersion" not in made["metadata"]
+    wanted["metadata"] |= {"name": "No Name"}
+    assert (await refused(client.create(CONFIG_MAPS, wanted))).code == 422
+    wanted["metadata"] |= {"name": "zero", "resourceVersion": "0"}
+    assert (await client.create(CONFIG_MAPS, wanted))["metadata"]["resourceVersion"] != "0"
+
+
 async def test_create_twice(client: LocalClient) -> None:
     await client.create(CONFIG_MAPS, config_map())
     error = await refused(client.create(CONFIG_MAPS, config_map()))

@@ -19,6 +19,12 @@ def test_urls() -> None:
     assert target_of({"url": "https://[::1]:8443"}).url() == "https://[::1]:8443/"
 
 
+def test_paths_are_cleaned_as_go_joins_them() -> None:
+    for written, called in (("//a", "/a"), ("/a//b/", "/a/b"), ("/a/./b/../c", "/a/c"), ("/", "/")):
+        assert target_of({"url": f"https://h:1{written}"}).path == called
+        assert target_of({"service": {"name": "s", "path": written}}).path == called
+
+
 def test_services() -> None:
     bundle = base64.b64encode(b"PEM\n").decode()
     service = {"name": "s", "namespace": "n"}
