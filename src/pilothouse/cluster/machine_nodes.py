@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from pilothouse.cluster.config import DEFAULT_POD_CIDR, DEFAULT_SERVICE_CIDR
 from pilothouse.cluster.core import StartFailure
+from pilothouse.cluster.node_https import NodeHTTPS
 from pilothouse.cluster.state import ProcessId, images_directory, start_time, write_private
 from pilothouse.kubeclient.interfaces import Component, Environment
 from pilothouse.kubelet.config import KubeletConfig
@@ -192,9 +193,9 @@ class MachineNodes:
     # -- with it -------------------------------------------------------------------------
 
     def components(self, environment: Environment) -> list[Component]:
-        components: list[Component] = [
-            self._kubelet(environment, i) for i in range(self._config.nodes)
-        ]
+        components: list[Component] = []
+        for index in range(self._config.nodes):
+            components += self._kubelet(environment, index)
         if self._with_proxy:
             components.extend(self._proxies(environment))
         if self._dns_ip:
@@ -231,7 +232,7 @@ class MachineNodes:
         )
         return DNSServer(environment, config)
 
-    def _kubelet(self, environment: Environment, index: int) -> Component:
+    def _kubelet(self, environment: Environment, index: int) -> list[Component]:
         name = self._nodes.name_of(index)
         runtime = self._runtimes[index]
         in_network = self._network is not None
@@ -245,9 +246,13 @@ class MachineNodes:
             cgroup_root=f"/kubepods-{name}" if in_network else "",
             cluster_dns=(self._dns_ip,) if self._dns_ip else (),
             cluster_domain=self._config.cluster_domain,
-            serve=False,
+            serve=in_network,
         )
-        return self._nodes.make_kubelet(environment, config, runtime, runtime, None, real=True)
+        kubelet = self._nodes.make_kubelet(environment, config, runtime, runtime, None, real=True)
+        if not in_network:
+            return [kubelet]
+        assert self._core.pki is not None
+        return [kubelet, NodeHTTPS(kubelet, config, self._core.pki)]
 
     def _proxies(self, environment: Environment) -> list[Component]:
         """One in each node's namespace."""
