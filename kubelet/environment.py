@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 
 from pilothouse.apimachinery.errors import StatusError, is_not_found
 from pilothouse.apimachinery.object import Obj
 from pilothouse.apimachinery.schema import GroupVersionResource
 from pilothouse.kubeclient.interfaces import Client
 from pilothouse.kubeclient.resources import CONFIG_MAPS, SECRETS
+from pilothouse.kubelet.env_files import value_from_file
 from pilothouse.kubelet.field_refs import FieldError, field_value, resource_value
-from pilothouse.kubelet.interfaces import ContainerConfigError
+from pilothouse.kubelet.interfaces import ContainerConfigError, MountedVolume
 
 _REFERENCE = re.compile(r"\$(?:\$|\(([^()]*)\))")
 KINDS = {"configMap": ("configmap", CONFIG_MAPS), "secret": ("secret", SECRETS)}
@@ -39,7 +42,11 @@ class EnvironmentMaker:
         self._host_ip = host_ip
 
     async def make(
-        self, pod: Obj, container: Obj, pod_ips: tuple[str, ...]
+        self,
+        pod: Obj,
+        container: Obj,
+        pod_ips: tuple[str, ...],
+        mounted: Mapping[str, MountedVolume] = MappingProxyType({}),
     ) -> list[tuple[str, str]]:
         links = service_links(
             self._services(pod["metadata"].get("namespace") or ""),
@@ -50,7 +57,11 @@ class EnvironmentMaker:
             values |= await self._from_source(pod, source)
         visible = dict(values)
         for variable in container.get("env") or ():
-            value = await self._value(pod, container, variable, visible, links, pod_ips)
+            reference = (variable.get("valueFrom") or {}).get("fileKeyRef")
+            if reference:
+                value = await asyncio.to_thread(value_from_file, reference, mounted)
+            else:
+                value = await self._value(pod, container, variable, visible, links, pod_ips)
             if value is not None:
                 visible[variable["name"]] = values[variable["name"]] = value
         # Service links come last: they never override what the user has set.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Protocol
 
 from pilothouse.apimachinery.object import Obj
@@ -61,9 +63,14 @@ class Environments(Protocol):
     """``environment.py``."""
 
     async def make(
-        self, pod: Obj, container: Obj, pod_ips: tuple[str, ...]
+        self,
+        pod: Obj,
+        container: Obj,
+        pod_ips: tuple[str, ...],
+        mounted: Mapping[str, MountedVolume] = MappingProxyType({}),
     ) -> list[tuple[str, str]]:
         """The container's variables: service links, envFrom, env with $(VAR) expanded.
+        ``mounted``: the pod's volumes, where fileKeyRef finds its files.
 
         :raises ContainerConfigError: a missing ConfigMap, Secret or key, with upstream's text.
         """

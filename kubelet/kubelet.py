@@ -38,6 +38,7 @@ from pilothouse.kubelet.pod_worker_state import PodWorkerState
 from pilothouse.kubelet.pod_workers import PodWorkers
 from pilothouse.kubelet.pull_secrets import load_pull_secrets
 from pilothouse.kubelet.runtime.errors import RuntimeFailure
+from pilothouse.kubelet.runtime.handlers import handler_check
 from pilothouse.kubelet.runtime.interfaces import ImageService, RuntimeEvent, RuntimeService
 from pilothouse.kubelet.runtime.manager import RuntimeManager, SyncResult
 from pilothouse.kubelet.runtime.pod_actions import compute_pod_actions
@@ -69,7 +70,9 @@ class Kubelet:
         probes: Probes,
         recorder: EventRecorder,
         machine: Machine | None = None,
+        runtime_handlers: tuple[str, ...] | None = None,
     ) -> None:
+        """``runtime_handlers``: those that RuntimeClasses may name; None: any."""
         self.name = f"kubelet {config.node_name}"
         self.config = config
         self.runtime = runtime
@@ -88,6 +91,7 @@ class Kubelet:
             runtime, images, cache=self.cache, volumes=volumes, environments=environments,
             hooks=hooks, recorder=self.recorder, clock=env.clock, root_dir=config.root_dir,
             cgroup_root=config.cgroup_root, node_memory=self._machine.memory_bytes,
+            check_handler=handler_check(env.client, runtime_handlers),
         )  # fmt: skip
         self._pods = env.informers.informer(
             PODS, field_selector=f"spec.nodeName={config.node_name}"

@@ -7,6 +7,9 @@ from typing import NamedTuple
 
 from pilothouse.apimachinery.object import Obj
 
+NOT_OURS = ("service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless")
+"""Labels of Services that the cluster's own proxy leaves alone, whatever their value."""
+
 
 class ServicePortName(NamedTuple):
     """``namespace/name:port`` (``namespace/name`` for an unnamed port)."""
@@ -61,7 +64,7 @@ def service_ports(service: Obj) -> list[ServicePort]:
     labels = metadata.get("labels") or {}
     if not cluster_ip or cluster_ip == "None" or spec.get("type") == "ExternalName":
         return []
-    if labels.get("service.kubernetes.io/service-proxy-name"):
+    if any(label in labels for label in NOT_OURS):
         return []
     external = spec.get("type") in ("NodePort", "LoadBalancer")
     result = []

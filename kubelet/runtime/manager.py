@@ -34,6 +34,7 @@ from pilothouse.kubelet.runtime.container_specs import (
     sandbox_config,
 )
 from pilothouse.kubelet.runtime.errors import NotFound, RuntimeFailure, StartError, Unsupported
+from pilothouse.kubelet.runtime.handlers import HandlerCheck
 from pilothouse.kubelet.runtime.interfaces import (
     ContainerConfig,
     ContainerStatus,
@@ -87,6 +88,7 @@ class RuntimeManager:
         root_dir: str,
         cgroup_root: str = "",
         node_memory: int = 0,
+        check_handler: HandlerCheck | None = None,
     ) -> None:
         self._runtime = runtime
         self._images = images
@@ -100,6 +102,7 @@ class RuntimeManager:
         self._root = root_dir
         self._cgroup_root = cgroup_root
         self._node_memory = node_memory
+        self._check_handler = check_handler
         self._crash_backoff = KeyedBackoff(clock, initial=10.0, maximum=300.0)
         self._given = GivenResources()
 
@@ -179,6 +182,8 @@ class RuntimeManager:
             cgroup_root=self._cgroup_root,
         )
         try:
+            if self._check_handler is not None:
+                await self._check_handler(pod)
             return await uninterrupted(self._run_sandbox(config))
         except RuntimeFailure as error:
             self._recorder.event(
@@ -285,7 +290,7 @@ class RuntimeManager:
         await self._check_user(pod, container, image_id)
         sandbox = self._cache.get(uid).sandbox
         ips = sandbox.ips if sandbox is not None else ()
-        envs = await self._environments.make(pod, container, ips)
+        envs = await self._environments.make(pod, container, ips, mounted)
         attempt = newest.attempt + 1 if newest is not None else 0
         mounts = await self._volumes.container_mounts(
             pod, self._with_sub_paths(container, envs), mounted, ips[0] if ips else "", attempt

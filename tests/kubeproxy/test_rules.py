@@ -50,6 +50,13 @@ def test_services_without_an_address_route_nothing(spec: dict[str, Any]) -> None
     assert service_ports(service(**spec)) == []
 
 
+@pytest.mark.parametrize("label", ["service-proxy-name", "headless"])
+def test_services_of_other_proxies_are_left_alone(label: str) -> None:
+    other = service()
+    other["metadata"]["labels"] = {f"service.kubernetes.io/{label}": ""}
+    assert service_ports(other) == []
+
+
 def test_cluster_ip_spreads_over_endpoints() -> None:
     (port,) = service_ports(service())
     rules = port_rules(port, [endpoint("10.244.0.2"), endpoint("10.244.1.2", "n2")], OPTIONS)

@@ -17,6 +17,7 @@ from pilothouse.kubelet.node_status import Machine, read_machine
 from pilothouse.kubelet.probes.manager import ProbeManager
 from pilothouse.kubelet.probes.pretend import PretendGetter, PretendProber
 from pilothouse.kubelet.probes.prober import HTTPGetter, Prober
+from pilothouse.kubelet.runtime.handlers import HANDLERS
 from pilothouse.kubelet.volumes.claims import ClaimVolumes
 from pilothouse.kubelet.volumes.manager import VolumeManager
 from pilothouse.kubelet.volumes.projected import ObjectVolumes
@@ -79,6 +80,7 @@ def make_kubelet(
         probes=probes,
         machine=machine,
         recorder=recorder,
+        runtime_handlers=HANDLERS if real else None,
     )
     holder.append(kubelet)
     return kubelet
