@@ -70,7 +70,6 @@ CONTROLLERS = (
         "RootCAPublisher",
         lambda c: {"root_ca": c.root_ca},
         ("root-ca-cert-publisher",),
-        lambda c: bool(c.root_ca),
         account="root-ca-cert-publisher",
     ),
     Entry(

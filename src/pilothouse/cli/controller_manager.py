@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from pilothouse.cli import CommandError
@@ -19,6 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     try:
         config = manager_config.from_args(args)
+        if not config.root_ca:
+            # As upstream: what the kubeconfig trusts is what pods are told to trust.
+            from pilothouse.kubeclient.kubeconfig import client_config, load
+
+            trusted = client_config(load(Path(args.kubeconfig))).ca_data
+            config = replace(config, root_ca=trusted.decode())
     except (OSError, ValueError) as error:
         raise CommandError(str(error)) from error
 
