@@ -17,7 +17,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
 . "$here/../lib_go.sh"
 
-reference='' storage=memory document=yes list='' names=()
+reference='' storage=sqlite document=yes list='' names=()
 while [ $# -gt 0 ]; do
   case $1 in
     --reference) reference=yes document='' ;;
@@ -68,26 +68,23 @@ program() { # program NAME: stdin is the script that starts it
   { echo '#!/usr/bin/env bash'; cat; } > "$bin/$1"
   chmod +x "$bin/$1"
 }
-etcd=$CACHE/reference/bin/etcd
-start_etcd="$(printf %q "$etcd") --data-dir $(printf %q "$work/etcd") --unsafe-no-fsync --log-level error > /dev/null 2>&1 &"
-health=https
+health=https etcd=''
 if [ -n "$reference" ]; then
+  etcd=yes
   # The address is that of the network below, which has no default route to choose one by.
   program kube-apiserver << END
-$start_etcd
 exec $(printf %q "$CACHE/reference/bin/kube-apiserver") "\$@" --etcd-servers=http://127.0.0.1:2379 --advertise-address=10.255.0.1
 END
   program kube-controller-manager <<< "exec $(printf %q "$CACHE/reference/bin/kube-controller-manager") \"\$@\""
 else
   health=http
   case $storage in
-    etcd) store=(--etcd-servers=http://127.0.0.1:2379) ;;
-    sqlite) store=(--storage=sqlite "--data-dir=$work/data") start_etcd='' ;;
-    *) store=("--storage=$storage") start_etcd='' ;;
+    etcd) etcd=yes store=(--etcd-servers=http://127.0.0.1:2379) ;;
+    sqlite) store=(--storage=sqlite "--data-dir=$work/data") ;;
+    *) store=("--storage=$storage") ;;
   esac
   # The entry point that knows kube-apiserver's whole command line.
   program kube-apiserver << END
-$start_etcd
 exec $(printf '%q ' "$root/.venv/bin/python") -m pilothouse.cli.envtest_apiserver "\$@" $(printf '%q ' "${store[@]}")
 END
   # Ours talks JSON only, and its health port has no TLS.
@@ -103,7 +100,8 @@ rm -rf "${results:?}"/*
 : > "$results/results.tsv"
 # ALLOW_SKEW is upstream's switch for servers that are built of another commit than kubectl.
 export BIN=$bin RESULTS=$results ONLY="${names[*]-}" LIMIT=${LIMIT:-300} ALLOW_SKEW=1 \
-  CTLRMGR_HEALTHZ=$health://127.0.0.1:10257/healthz HERE=$here TREE=$tree PYTHON=$root/.venv/bin/python
+  CTLRMGR_HEALTHZ=$health://127.0.0.1:10257/healthz HERE=$here TREE=$tree PYTHON=$root/.venv/bin/python \
+  ETCD=${etcd:+$CACHE/reference/bin/etcd} DATA=$work/data
 flags=(--net --mount --pid --fork --kill-child --mount-proc)
 [ "$(id -u)" = 0 ] || flags+=(--map-root-user)
 # shellcheck disable=SC2016 # for the inner shell
@@ -112,6 +110,7 @@ unshare "${flags[@]}" bash -euc '
   ip link set lo up && ip address add 10.255.0.1/24 dev lo
   cd "$TREE"
   "$PYTHON" -m http.server -b 127.0.0.1 18080 > /dev/null 2>&1 &
+  [ -z "$ETCD" ] || "$ETCD" --data-dir "$DATA" --unsafe-no-fsync --log-level error > "$RESULTS/etcd.log" 2>&1 &
   exec bash "$HERE/driver.sh"
 ' > "$results/driver.log" 2>&1 &
 child=$!
