@@ -19,15 +19,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from pilothouse.kubeclient.kubeconfig import KubeconfigError, client_config, load
+
     try:
         config = manager_config.from_args(args)
         if not config.root_ca:
             # As upstream: what the kubeconfig trusts is what pods are told to trust.
-            from pilothouse.kubeclient.kubeconfig import client_config, load
-
             trusted = client_config(load(Path(args.kubeconfig))).ca_data
             config = replace(config, root_ca=trusted.decode())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KubeconfigError) as error:
         raise CommandError(str(error)) from error
 
     async def make(env: Environment) -> Component:
