@@ -40,7 +40,7 @@ def environment(args: argparse.Namespace, user_agent: str) -> Environment:
 
     try:
         config = kubeconfig.client_config(kubeconfig.load(Path(args.kubeconfig)))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, kubeconfig.KubeconfigError) as error:
         raise CommandError(f"--kubeconfig {args.kubeconfig}: {error}") from error
     clock, random, activity = RealClock(), SystemRandom(), ActivityTracker()
     client = HTTPSClient(dataclasses.replace(config, user_agent=user_agent), clock)
