@@ -1,4 +1,5 @@
-"""Attach: the client's streams on a container's own. Ends with the container's output."""
+"""Attach: the client's streams on a container's own. Ends with the container's output, or with the
+client's input when the container's stays open for the next client (as containerd has it)."""
 
 from __future__ import annotations
 
@@ -20,8 +21,10 @@ async def attach(
     options: Options,
     tty: bool,
     streams: RemoteStreams,
+    *,
+    stdin_once: bool = True,
 ) -> Status:
-    """``tty`` is the container's: it cannot be changed any more. Detaches when it ends."""
+    """``tty`` and ``stdin_once`` are the container's. Detaches when it ends."""
     try:
         process = await runtime.attach(
             container_id, tty=tty, stdin=options.stdin, stdout=options.stdout,
@@ -30,7 +33,7 @@ async def attach(
     except (RuntimeFailure, OSError) as error:
         return internal_error(f"error attaching to container: {error}")
     try:
-        await connect(process, streams)
+        await connect(process, streams, until_stdin_ends=not stdin_once)
     except (RuntimeFailure, OSError) as error:
         return internal_error(f"error attaching to container: {error}")
     finally:

@@ -45,14 +45,21 @@ async def execute(
     return non_zero_exit(code, command) if code else SUCCESS
 
 
-async def connect(process: ExecStream, streams: RemoteStreams) -> int:
-    """Copies all streams until the outputs have ended and the process too; its exit code."""
+async def connect(
+    process: ExecStream, streams: RemoteStreams, *, until_stdin_ends: bool = False
+) -> int:
+    """Copies all streams until the outputs have ended and the process too; its exit code.
+
+    ``until_stdin_ends``: until then at most; the outputs go on without this client.
+    """
     failure: Exception | None = None
     code = 0
     async with asyncio.TaskGroup() as group:
         inputs = []
+        leaving: set[asyncio.Task[None]] = set()
         if streams.stdin is not None and process.stdin is not None:
             inputs.append(group.create_task(_feed(streams.stdin, process)))
+            leaving.update(inputs if until_stdin_ends else ())
         if streams.resize is not None:
             inputs.append(group.create_task(_resize(streams.resize, process)))
         outputs = [
@@ -63,13 +70,12 @@ async def connect(process: ExecStream, streams: RemoteStreams) -> int:
             )
             if source is not None and target is not None
         ]
-        if outputs:
-            await asyncio.wait(outputs)
-        try:
-            code = await process.wait()
-        except (RuntimeFailure, OSError) as error:
-            failure = error  # raised below: a task group would wrap it
-        for task in inputs:
+        if not await _left_by_client(outputs, leaving):
+            try:
+                code = await process.wait()
+            except (RuntimeFailure, OSError) as error:
+                failure = error  # raised below: a task group would wrap it
+        for task in inputs + outputs:
             task.cancel()
     for stream in (streams.stdin, streams.resize):
         if stream is not None:
@@ -77,6 +83,17 @@ async def connect(process: ExecStream, streams: RemoteStreams) -> int:
     if failure is not None:
         raise failure
     return code
+
+
+async def _left_by_client(
+    outputs: list[asyncio.Task[None]], leaving: set[asyncio.Task[None]]
+) -> bool:
+    """Waits for the end of all ``outputs``, or of one of ``leaving``, which makes it true."""
+    pending = set(outputs)
+    while pending and not any(task.done() for task in leaving):
+        await asyncio.wait(pending | leaving, return_when=asyncio.FIRST_COMPLETED)
+        pending = {task for task in pending if not task.done()}
+    return bool(pending)
 
 
 async def _feed(source: Inbound, process: ExecStream) -> None:
@@ -108,7 +125,8 @@ async def _copy(source: asyncio.StreamReader, target: Outbound) -> None:
                     listening = False
     except OSError:
         pass  # a terminal ends like this
-    await target.close()
+    finally:
+        await target.close()
 
 
 async def _resize(source: Inbound, process: ExecStream) -> None:

@@ -223,10 +223,11 @@ class KubeletServer:
         if running is None or spec is None:
             text = f"container {container} not found in pod {containers.full_name(pod)}"
             raise Refusal(500, text)
-        tty = bool(spec.get("tty"))
+        tty, once = bool(spec.get("tty")), bool(spec.get("stdinOnce"))
 
         async def logic(streams: RemoteStreams) -> Status:
-            return await attach(self._host.runtime, running.id, options, tty, streams)
+            runtime = self._host.runtime
+            return await attach(runtime, running.id, options, tty, streams, stdin_once=once)
 
         await session(headers, options, reader, writer, logic)
 

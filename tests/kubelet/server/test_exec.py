@@ -83,7 +83,7 @@ class Runtime:
 
 
 class Session:
-    """One running session; ``verb`` exec or attach."""
+    """One running session; ``verb`` exec, attach or "attach open" (stdin stays open)."""
 
     def __init__(self, runtime: Runtime, options: Options, headers: dict[str, str], verb: str):
         self.runtime = runtime
@@ -93,8 +93,11 @@ class Session:
         self._verb = verb
 
     async def _logic(self, streams: RemoteStreams) -> Status:
-        if self._verb == "attach":
-            return await attach(self.runtime, "c1", self._options, False, streams)  # type: ignore[arg-type]
+        if self._verb.startswith("attach"):
+            once = self._verb == "attach"
+            return await attach(  # type: ignore[arg-type]
+                self.runtime, "c1", self._options, False, streams, stdin_once=once
+            )
         command = ["sh", "-c", "x"]
         return await execute(self.runtime, "c1", command, self._options, streams)  # type: ignore[arg-type]
 
@@ -347,6 +350,21 @@ async def test_attach_ends_with_the_output(pair: Pair) -> None:
     assert client.data(1) == b"so far"
     assert json.loads(client.data(3))["status"] == "Success"
     assert running.process.killed.is_set()  # detached
+
+
+async def test_attach_leaves_with_the_clients_input(pair: Pair) -> None:
+    """The container's own stays open (no stdinOnce): it runs on without this client."""
+    running, client, task = await websocket(pair, "v5.channel.k8s.io", verb="attach open")
+    client.send(0, b"one")
+    assert await running.process.input.read(100) == b"one"
+    assert running.process.stdout is not None
+    running.process.stdout.feed_data(b"two")
+    await client.until(lambda: client.data(1) == b"two")
+    client.send(255, b"\x00")
+    await client.rest()
+    await task
+    assert json.loads(client.data(3))["status"] == "Success"
+    assert running.process.killed.is_set() and not running.process.code.done()
 
 
 async def test_attach_that_fails(pair: Pair) -> None:
