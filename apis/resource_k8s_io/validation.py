@@ -1,7 +1,4 @@
-"""ResourceClaims and their templates, DeviceClasses and ResourceSlices: the main rules.
-
-CEL selectors are compiled where they run.
-"""
+"""ResourceClaims and their templates, DeviceClasses and ResourceSlices: the main rules."""
 
 from __future__ import annotations
 
@@ -21,6 +18,7 @@ from pilothouse.apis.meta.errors import (
     too_many,
 )
 from pilothouse.apis.resource_k8s_io import validation_devices as devices
+from pilothouse.apis.resource_k8s_io.selectors import validate_selectors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +28,6 @@ if TYPE_CHECKING:
 
 _MAX_REQUESTS = 32
 _MAX_FIRST_AVAILABLE = 8
-_MAX_SELECTORS = 32
 _MAX_DEVICES = 128
 _MODES = ("All", "ExactCount")
 _ONE_REQUEST = "exactly one of `exactly` or `firstAvailable` is required"
@@ -117,7 +114,7 @@ def _device_request(errors: ErrorList, request: Obj, path: str) -> None:
         errors.append(required(f"{path}.deviceClassName"))
     else:
         check.dns_subdomain(errors, device_class, f"{path}.deviceClassName")
-    _selectors(errors, request.get("selectors") or (), f"{path}.selectors")
+    validate_selectors(errors, request.get("selectors") or (), f"{path}.selectors")
     devices.tolerations(errors, request.get("tolerations") or (), f"{path}.tolerations")
     mode, count = request.get("allocationMode") or "", request.get("count") or 0
     if mode == "All":
@@ -131,18 +128,12 @@ def _device_request(errors: ErrorList, request: Obj, path: str) -> None:
         errors.append(not_supported(f"{path}.allocationMode", mode, _MODES))
 
 
-def _selectors(errors: ErrorList, selectors: Sequence[Obj], path: str) -> None:
-    if len(selectors) > _MAX_SELECTORS:
-        errors.append(too_many(path, len(selectors), _MAX_SELECTORS))
-    for i, selector in enumerate(selectors):
-        if selector.get("cel") is None:
-            errors.append(required(f"{path}[{i}].cel"))
-
-
-def validate_device_class(device_class: Obj) -> ErrorList:
+def validate_device_class(device_class: Obj, old: Obj | None = None) -> ErrorList:
     errors: ErrorList = []
     spec = device_class.get("spec") or {}
-    _selectors(errors, spec.get("selectors") or (), "spec.selectors")
+    before = ((old or {}).get("spec") or {}).get("selectors")
+    if old is None or not semantic_equal(spec.get("selectors"), before):
+        validate_selectors(errors, spec.get("selectors") or (), "spec.selectors")
     devices.configurations(errors, spec.get("config") or (), "spec.config")
     name = spec.get("extendedResourceName")
     if name is not None and not is_extended(name):

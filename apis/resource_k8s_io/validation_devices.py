@@ -136,13 +136,17 @@ def request_names(requests: Iterable[Obj]) -> set[str]:
 
 def _references(errors: ErrorList, value: Obj, path: str, known: set[str]) -> None:
     for i, name in enumerate(value.get("requests") or ()):
-        at = f"{path}.requests[{i}]"
-        segments = name.split("/")
-        if len(segments) <= 2:
-            for segment in segments:
-                check.dns_label(errors, segment, at)
-        if name not in known:
-            errors.append(invalid(at, name, _NO_REQUEST))
+        request_reference(errors, name, f"{path}.requests[{i}]", known)
+
+
+def request_reference(errors: ErrorList, name: str, path: str, known: set[str]) -> None:
+    """``name`` is one of ``known``: a request, or one of its alternatives after a slash."""
+    segments = name.split("/")
+    if len(segments) <= 2:
+        for segment in segments:
+            check.dns_label(errors, segment, path)
+    if name not in known:
+        errors.append(invalid(path, name, _NO_REQUEST))
 
 
 def constraints(errors: ErrorList, values: Sequence[Obj], path: str, known: set[str]) -> None:

@@ -21,5 +21,8 @@ class DeviceClassStrategy(BuiltInStrategy):
     def check_create(self, obj: Obj) -> ErrorList:
         return validate_device_class(obj)
 
+    def check_update(self, obj: Obj, old: Obj) -> ErrorList:
+        return validate_device_class(obj, old)
+
 
 STRATEGY = DeviceClassStrategy()
