@@ -232,9 +232,11 @@ def agnhost(program: Path, upstream: Path) -> dict[str, Entry]:
 
 def resource_consumer(packages: Packages, folder: Path) -> dict[str, Entry]:
     """Uses as much CPU and memory as it is told: what tests of autoscaling scale."""
-    programs = {name: Entry(0o755, folder / name) for name in ("consumer", "consume-cpu")}
-    stress = {"usr/bin/stress": Entry(0o755, packages.root / STRESS[1])}
-    return packages.program(STRESS[1]) | programs | stress
+    return packages.program(STRESS[1]) | {
+        "consumer": Entry(0o755, folder / "consumer"),
+        "consume-cpu/consume-cpu": Entry(0o755, folder / "consume-cpu"),
+        "usr/bin/stress": Entry(0o755, packages.root / STRESS[1]),
+    }
 
 
 def pet_files(upstream: Path, pet: str) -> dict[str, Entry]:
