@@ -18,6 +18,7 @@ from pilothouse.kubeclient.resources import ENDPOINT_SLICES, NODES, SERVICES
 from pilothouse.kubeproxy.config import ProxyConfig
 from pilothouse.kubeproxy.conntrack import parse_flows, stale_flows
 from pilothouse.kubeproxy.endpoints import Endpoint, EndpointsTracker
+from pilothouse.kubeproxy.health import HealthServers, OpenSocket, ServiceHealth
 from pilothouse.kubeproxy.iptables.restore import IPTables, IPTablesError
 from pilothouse.kubeproxy.iptables.rules import PortRules, RuleOptions, port_rules, restore_text
 from pilothouse.kubeproxy.services import ServicePort, ServicePortName, service_ports
@@ -32,7 +33,15 @@ class Proxier:
 
     name = "proxy"
 
-    def __init__(self, env: Environment, config: ProxyConfig, exec_: Exec | None = None) -> None:
+    def __init__(
+        self,
+        env: Environment,
+        config: ProxyConfig,
+        exec_: Exec | None = None,
+        *,
+        open_socket: OpenSocket | None = None,
+    ) -> None:
+        """``open_socket``: where to serve health checks; without one there are none."""
         self.config = config
         self._env = env
         self._exec = exec_ or RealExec()
@@ -54,6 +63,7 @@ class Proxier:
         self._timers: list[TimerHandle] = []
         self._tasks = TaskOwner(self._activity_name)
         self._problem: str | None = None
+        self._health = HealthServers(open_socket, env.clock, self.health) if open_socket else None
         self.syncs = 0
         """Restores that were run; for tests and metrics."""
 
@@ -70,6 +80,8 @@ class Proxier:
             self._slice_event, lambda old, new: self._slice_event(new), self._slice_gone
         )
         await self.sync()
+        if self._health is not None:
+            await self._health.start()
         self._tasks.start(self._run(), "loop")
         self._schedule_full()
 
@@ -77,6 +89,8 @@ class Proxier:
         for timer in self._timers:
             timer.cancel()
         await self._tasks.close()
+        if self._health is not None:
+            await self._health.stop()
         self._idle()
 
     def health(self) -> str | None:
@@ -156,6 +170,25 @@ class Proxier:
         # Also without new rules: an endpoint that was terminating had left them before.
         if any(name.protocol == "UDP" for name in (self._ports if full else names)):
             await self._forget_flows()
+        if self._health is not None and (full or names):
+            await self._health.update(self.service_health())
+
+    def service_health(self) -> dict[int, ServiceHealth]:
+        """By healthCheckNodePort: how many endpoints of the Service are ready on this node."""
+        local: dict[int, set[str]] = {}
+        services: dict[int, ServicePortName] = {}
+        for name, port in self._ports.items():
+            if port.health_check_node_port:
+                services[port.health_check_node_port] = name
+                local.setdefault(port.health_check_node_port, set()).update(
+                    e.ip
+                    for e in self._endpoints.get(name, ())
+                    if e.ready and e.node == self.config.node_name
+                )
+        return {
+            port: ServiceHealth(name.namespace, name.name, len(local[port]))
+            for port, name in services.items()
+        }
 
     async def _write(
         self, dirty: set[ServicePortName], changed: set[tuple[str, str]], *, full: bool

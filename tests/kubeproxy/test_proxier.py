@@ -155,3 +155,18 @@ async def test_udp_flows_are_forgotten_even_when_no_rule_changes() -> None:
                 "conntrack -D -p udp --orig-src 10.0.0.9 --orig-dst 10.96.0.9 --sport 7 --dport 80"
             ).split()
         )
+
+
+async def test_health_of_services_counts_ready_endpoints_of_this_node() -> None:
+    local = service("a")
+    local["spec"] |= {
+        "type": "LoadBalancer", "externalTrafficPolicy": "Local", "healthCheckNodePort": 30001
+    }  # fmt: skip
+    mine = slice_("a", "10.0.0.1", "10.0.0.2")
+    mine["endpoints"][0]["nodeName"] = mine["endpoints"][1]["nodeName"] = "n1"
+    mine["endpoints"][1]["conditions"] = {"ready": False, "serving": True, "terminating": True}
+    other = slice_("a", "10.0.0.3")
+    other["metadata"]["name"] = "other"
+    other["endpoints"][0]["nodeName"] = "n2"
+    async with running(local, mine, other) as world:
+        assert world.proxier.service_health() == {30001: ("ns", "a", 1)}

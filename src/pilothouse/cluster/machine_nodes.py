@@ -14,6 +14,7 @@ import logging
 import os
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -256,6 +257,7 @@ class MachineNodes:
 
     def _proxies(self, environment: Environment) -> list[Component]:
         """One in each node's namespace."""
+        from pilothouse.kubelet.network.namespaces import open_socket_in
         from pilothouse.kubeproxy.config import ProxyConfig
         from pilothouse.kubeproxy.proxier import Proxier
 
@@ -263,7 +265,11 @@ class MachineNodes:
         env = self._core.environment_as(environment, "system:kube-proxy", "system:node-proxier")
         cidr = self._config.pod_cidr
         return [
-            Proxier(env, ProxyConfig(node.name, cluster_cidr=cidr, netns=node.netns))
+            Proxier(
+                env,
+                ProxyConfig(node.name, cluster_cidr=cidr, netns=node.netns),
+                open_socket=partial(open_socket_in, node.netns),
+            )
             for node in self._network.nodes
         ]
 
