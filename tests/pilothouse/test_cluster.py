@@ -13,6 +13,7 @@ import pytest
 
 from pilothouse import Cluster
 from pilothouse.apimachinery.errors import StatusError
+from pilothouse.apimachinery.schema import GroupVersionResource
 from pilothouse.cluster.config import ClusterConfig, ConfigError
 from pilothouse.kubeclient.resources import (
     CONFIG_MAPS,
@@ -52,6 +53,15 @@ def test_settle_waits_for_the_whole_chain(cluster: Cluster) -> None:
     pods = cluster.client.list(PODS, "default").items
     assert [p["status"]["phase"] for p in pods] == ["Running"] * 5
     assert len({p["status"]["podIP"] for p in pods}) == 5
+
+
+def test_it_says_how_it_is(cluster: Cluster) -> None:
+    statuses = cluster.client.list(GroupVersionResource("", "v1", "componentstatuses")).items
+    said = {each["metadata"]["name"]: each["conditions"][0]["status"] for each in statuses}
+    assert said == {"controller-manager": "True", "etcd-0": "True", "scheduler": "True"}
+    assert cluster.core.server is not None
+    for checks in cluster.core.server.health.values():
+        assert checks.results and all(checks.results.values())
 
 
 def test_rolling_update_and_cascading_delete(cluster: Cluster) -> None:

@@ -60,8 +60,9 @@ async def handle(server: Server, request: Request, served: ServedResource) -> Re
         return object_response(request, head | made[0])
     if request.local:
         made = [head | each for each in made]
-    head = {"kind": f"{served.gvk.kind}List", "apiVersion": served.api_version, "metadata": {}}
-    return object_response(request, head | {"items": made})
+    head = {"kind": f"{served.gvk.kind}List", "apiVersion": served.api_version}
+    metadata = {"resourceVersion": ""} if request.local else {}
+    return object_response(request, head | {"metadata": metadata, "items": made})
 
 
 def _selects(request: Request, name: str) -> bool:
