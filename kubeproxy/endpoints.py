@@ -9,6 +9,8 @@ from pilothouse.apimachinery.object import Obj
 from pilothouse.kubeproxy.services import ServicePortName
 
 SERVICE_LABEL = "kubernetes.io/service-name"
+HEADLESS_LABEL = "service.kubernetes.io/headless"
+"""Whatever its value, the slice is not for proxies."""
 
 
 class Endpoint(NamedTuple):
@@ -36,6 +38,8 @@ class EndpointsTracker:
         service = _service_of(slice_)
         if service is None:
             return None
+        if HEADLESS_LABEL in slice_["metadata"]["labels"]:
+            return self.remove(slice_)
         self._slices.setdefault(service, {})[slice_["metadata"]["name"]] = slice_
         return service
 

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from pilothouse.apimachinery.object import Obj
 
-NOT_OURS = ("service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless")
-"""Labels of Services that the cluster's own proxy leaves alone, whatever their value."""
+PROXY_NAME_LABEL = "service.kubernetes.io/service-proxy-name"
+"""Whatever its value, another proxy routes the Service."""
 
 
 class ServicePortName(NamedTuple):
@@ -64,7 +64,7 @@ def service_ports(service: Obj) -> list[ServicePort]:
     labels = metadata.get("labels") or {}
     if not cluster_ip or cluster_ip == "None" or spec.get("type") == "ExternalName":
         return []
-    if any(label in labels for label in NOT_OURS):
+    if PROXY_NAME_LABEL in labels:
         return []
     external = spec.get("type") in ("NodePort", "LoadBalancer")
     result = []

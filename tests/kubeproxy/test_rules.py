@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pilothouse.kubeproxy.endpoints import Endpoint, endpoints_by_port
+from pilothouse.kubeproxy.endpoints import Endpoint, EndpointsTracker, endpoints_by_port
 from pilothouse.kubeproxy.iptables import chains
 from pilothouse.kubeproxy.iptables.rules import RuleOptions, port_rules, restore_text
 from pilothouse.kubeproxy.services import ServicePortName, service_ports
@@ -50,11 +50,24 @@ def test_services_without_an_address_route_nothing(spec: dict[str, Any]) -> None
     assert service_ports(service(**spec)) == []
 
 
-@pytest.mark.parametrize("label", ["service-proxy-name", "headless"])
-def test_services_of_other_proxies_are_left_alone(label: str) -> None:
+def test_services_of_other_proxies_are_left_alone() -> None:
     other = service()
-    other["metadata"]["labels"] = {f"service.kubernetes.io/{label}": ""}
+    other["metadata"]["labels"] = {"service.kubernetes.io/service-proxy-name": ""}
     assert service_ports(other) == []
+
+
+def test_slices_with_the_headless_label_are_not_for_proxies() -> None:
+    labels = {"kubernetes.io/service-name": "svc"}
+    slice_: dict[str, Any] = {
+        "addressType": "IPv4", "metadata": {"namespace": "ns", "name": "x", "labels": labels},
+        "ports": [{"port": 80}], "endpoints": [{"addresses": ["10.0.0.1"]}],
+    }  # fmt: skip
+    tracker = EndpointsTracker()
+    assert tracker.set(slice_) == ("ns", "svc")
+    assert tracker.of(("ns", "svc"))
+    headless = {**slice_["metadata"], "labels": labels | {"service.kubernetes.io/headless": ""}}
+    assert tracker.set({**slice_, "metadata": headless}) == ("ns", "svc")
+    assert not tracker.of(("ns", "svc"))
 
 
 def test_cluster_ip_spreads_over_endpoints() -> None:
