@@ -17,7 +17,7 @@ from random import Random
 from pilothouse.scheduler.cache.node_info import NodeInfo
 from pilothouse.scheduler.cache.node_list import NodeList
 from pilothouse.scheduler.extender import Extender, ExtenderError
-from pilothouse.scheduler.framework.columns import Columns, Kinds, Others
+from pilothouse.scheduler.framework.columns import Columns, Kinds, Others, pick
 from pilothouse.scheduler.framework.interfaces import Code, CycleState, Status
 from pilothouse.scheduler.framework.pod_info import PodInfo
 from pilothouse.scheduler.framework.runtime import Diagnosis, Framework
@@ -191,7 +191,7 @@ class SchedulingAlgorithm:
                 status = self._refusal(state, pod, node, columns, others)
                 diagnosis.statuses[node.name] = status
                 diagnosis.plugins.add(status.plugin)
-        return [nodes[index] for index in found], columns
+        return pick(nodes, found), columns
 
     @staticmethod
     def _refusal(

@@ -345,7 +345,9 @@ def _can(plugin: Any, protocol: type) -> bool:
 
 
 def pick(column: list[Any], places: Sequence[int]) -> list[Any]:
-    """What stands at ``places``, of which there are at least two."""
+    """What stands at ``places``."""
+    if len(places) < 2:
+        return [column[place] for place in places]
     return list(itemgetter(*places)(column))
 
 

@@ -188,7 +188,7 @@ def change(world: World, draw: Any, names: Any) -> None:
         world.nominator.set(info, draw(st.sampled_from([n.name for n in nodes])))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_columns_answer_as_a_naive_pass_does(data: st.DataObject) -> None:
     draw = data.draw
