@@ -30,6 +30,7 @@ from pilothouse.kubelet.interfaces import (
     Probes,
     Volumes,
 )
+from pilothouse.kubelet.local_storage import LOOK_SECONDS, LocalStorage, is_limited
 from pilothouse.kubelet.node_registration import NodeRegistration
 from pilothouse.kubelet.node_status import Machine, read_machine
 from pilothouse.kubelet.pod_cache import PodCache
@@ -87,6 +88,7 @@ class Kubelet:
         self.volumes = volumes
         self.probes = probes
         self.admission = PodAdmission()
+        self.local_storage = LocalStorage(runtime, self.cache)
         self.manager = RuntimeManager(
             runtime, images, cache=self.cache, volumes=volumes, environments=environments,
             hooks=hooks, recorder=self.recorder, clock=env.clock, root_dir=config.root_dir,
@@ -252,6 +254,11 @@ class Kubelet:
             if mounted is None:
                 self.statuses.set(pod, status)
                 return FAILED_SYNC_SECONDS
+            evicted = await self.local_storage.problem(pod, mounted)
+            if evicted is not None:
+                self.recorder.event(pod, "Warning", "Evicted", evicted)
+                state.terminate(("Evicted", evicted), 0)
+                return None
             result = await self._sync_runtime(pod, mounted)
         finally:
             early.cancel()
@@ -268,7 +275,7 @@ class Kubelet:
         if result.retry_at is None and not result.failed and self._has_more_to_do(pod):
             state.dirty = True
         wait = self._next_look(pod, result, self._deadline_left(pod | {"status": status}))
-        state.only_refreshes = wait == self.config.resync_seconds
+        state.only_refreshes = wait in (self.config.resync_seconds, LOOK_SECONDS)
         return wait
 
     def _allowed(self, pod: Obj) -> Obj:
@@ -293,6 +300,8 @@ class Kubelet:
         if pod["metadata"]["uid"] in self._resize_pending:
             waits.append(self.config.resync_seconds)
         volumes = pod["spec"].get("volumes") or ()
+        if is_limited(pod):
+            waits.append(LOOK_SECONDS)
         if any(kind in volume for volume in volumes for kind in REFRESHED_VOLUMES):
             waits.append(self.config.resync_seconds)
         return min(waits, default=None)
