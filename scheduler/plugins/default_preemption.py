@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -29,6 +30,7 @@ from pilothouse.scheduler.preemption import (
 )
 from pilothouse.scheduler.queueing.nominator import Nominator
 
+log = logging.getLogger(__name__)
 MIN_CANDIDATES = 100
 MIN_CANDIDATES_PERCENT = 10
 
@@ -147,12 +149,32 @@ class DefaultPreemption:
 
     async def _evict(self, handle: PreemptionHandle, pod: PodInfo, chosen: Candidate) -> None:
         handle.preempted(len(chosen.victims))
-        for victim in chosen.victims:
-            await self._evict_one(handle, pod, victim, chosen.node)
         # Pods of lower priority that were promised this node must look for another.
         for other in handle.nominator.on_node(chosen.node):
             if other.priority < pod.priority:
-                handle.nominator.remove(other.uid)
+                await self._take_back(handle, other)
+        for victim in chosen.victims:
+            await self._evict_one(handle, pod, victim, chosen.node)
+
+    @staticmethod
+    async def _take_back(handle: PreemptionHandle, pod: PodInfo) -> None:
+        """Its nomination, in the API too: its next update would bring it back otherwise."""
+        handle.nominator.remove(pod.uid)
+        if not pod.nominated_node_name:
+            return
+        try:
+            await handle.client.patch(
+                PODS,
+                pod.name,
+                {"status": {"nominatedNodeName": None}},
+                "application/strategic-merge-patch+json",
+                pod.namespace,
+                subresource="status",
+                field_manager="kube-scheduler",
+            )
+        except StatusError as error:
+            if not is_not_found(error):
+                log.warning("%s keeps its nomination: %s", pod, error)
 
     @staticmethod
     async def _evict_one(

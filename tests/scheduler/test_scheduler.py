@@ -164,6 +164,24 @@ async def test_preempts_the_least_important_pod() -> None:
         assert world.node_of("high") == "n"
 
 
+async def test_a_more_important_pod_takes_a_nomination_over() -> None:
+    low = pod("low", "4", priority=1, nodeName="n")
+    low["metadata"]["finalizers"] = ["example.com/slow"]
+    middle = pod("middle", "2", priority=5)
+    async with running(node("n", "4"), low, middle) as world:
+
+        def nominated(name: str) -> str | None:
+            found = world.client.current(PODS, name, "default")
+            assert found is not None
+            node_name: str | None = found["status"].get("nominatedNodeName")
+            return node_name
+
+        assert nominated("middle") == "n"
+        await world.client.create(PODS, pod("high", "4", priority=10), "default")
+        await world.settle()
+        assert (nominated("high"), nominated("middle")) == ("n", None)
+
+
 async def test_never_preempting_pod_waits() -> None:
     low = pod("low", "4", priority=1, nodeName="n")
     high = pod("high", "2", priority=10, preemptionPolicy="Never")
