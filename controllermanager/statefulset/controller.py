@@ -141,8 +141,10 @@ class StatefulSetController(Controller):
         done = Steps()
         try:
             await self._carry_out(key, stateful_set, pods, steps, done)
-        finally:
+        except Exception:  # not when we are stopped: whoever lost the lead writes no more
             await self._write_status(stateful_set, sync.status(done))
+            raise
+        await self._write_status(stateful_set, sync.status(done))
         live = {name_of(current), name_of(update)} | {identity.revision_of(p) for p in pods}
         await self._history.truncate(stateful_set, revisions, live)
         wait = podutil.next_availability_check(pods, sync.min_ready, self.now())

@@ -81,3 +81,9 @@ async def world():
     world = World()
     yield world
     await world.stop()
+
+
+@pytest.fixture(scope="session")
+def new_world():
+    """Makes a World; for property tests, which need one for each example. Stop it yourself."""
+    return World

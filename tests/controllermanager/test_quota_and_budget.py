@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pilothouse.apimachinery.object import condition_of
 from pilothouse.apimachinery.testing import (
@@ -13,7 +15,7 @@ from pilothouse.apimachinery.testing import (
     make_service,
     make_workload,
 )
-from pilothouse.controllermanager.disruption import DisruptionController
+from pilothouse.controllermanager.disruption import DisruptionController, compute
 from pilothouse.controllermanager.quota_usage import matches_scopes, pod_resources, pod_usage
 from pilothouse.controllermanager.resource_quota import ResourceQuotaController
 from pilothouse.kubeclient.resources import (
@@ -235,3 +237,45 @@ async def test_idle_budget_is_not_written_again(world):
     world.client.seed(make_pod("other", labels={"app": "other"}))
     await world.advance(600)
     assert world.client.writes() == []
+
+
+_BUDGETS = st.one_of(
+    st.tuples(st.just("minAvailable"), st.integers(0, 8)),
+    st.tuples(st.just("maxUnavailable"), st.integers(0, 8)),
+    st.tuples(st.sampled_from(["minAvailable", "maxUnavailable"]),
+              st.integers(0, 100).map(lambda p: f"{p}%")),
+)  # fmt: skip
+_PODS = st.lists(st.sampled_from(["ready", "ready", "unready", "deleted", "evicted", "undead"]),
+                 max_size=8)  # fmt: skip
+
+
+@given(_BUDGETS, _PODS, st.integers(0, 3))
+def test_granted_evictions_never_go_below_the_budget(rule, states, missing):
+    """Pods that are up and not yet spoken for, less what is allowed, are still enough."""
+    now = 1_800_000_000.0
+    budget = {"metadata": {"generation": 1}, "spec": {rule[0]: rule[1]}, "status": {}}
+    noted = budget["status"].setdefault("disruptedPods", {})
+    pods = []
+    for number, state in enumerate(states):
+        pod = make_pod(f"p{number}", ready=state != "unready", phase="Running")
+        if state == "deleted":
+            pod["metadata"]["deletionTimestamp"] = "2027-01-15T07:59:00Z"
+        if state in ("evicted", "undead"):  # granted a second ago; ten minutes ago
+            noted[pod["metadata"]["name"]] = (
+                "2027-01-15T07:59:59Z" if state == "evicted" else "2027-01-15T07:50:00Z"
+            )
+        pods.append(pod)
+    expected = len(pods) + missing
+    verdict = compute(budget, pods, expected, now, "2027-01-15T08:00:00Z")
+    up = sum(state in ("ready", "undead") for state in states)
+    share = rule[1]
+    if isinstance(share, str):
+        share = -(-expected * int(share[:-1]) // 100)
+    needed = share if rule[0] == "minAvailable" else max(0, expected - share)
+    allowed = verdict.status["disruptionsAllowed"]
+    assert verdict.status["desiredHealthy"] == needed
+    assert allowed == 0 or up - allowed >= needed
+    assert allowed == (max(0, up - needed) if expected else 0)
+    assert set(verdict.status.get("disruptedPods", {})) == {
+        f"p{n}" for n, state in enumerate(states) if state == "evicted"
+    }

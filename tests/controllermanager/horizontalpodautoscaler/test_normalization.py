@@ -140,3 +140,51 @@ def test_the_bounds_hold_whatever_was_recommended(
             else normalize_with_behavior(request, history, behavior, 300)
         )
         assert minimum <= result.replicas <= maximum
+
+
+_LOOKS = st.lists(st.tuples(st.integers(0, 30), st.integers(1, 90)), min_size=1, max_size=40)
+_WINDOWS = st.tuples(st.sampled_from([0, 60, 120]), st.sampled_from([0, 60, 300]))
+
+
+@given(_LOOKS, _WINDOWS)
+def test_no_change_goes_beyond_what_the_window_recommended(
+    looks: list[tuple[int, int]], windows: tuple[int, int]
+) -> None:
+    """Within its window a scale-down never falls below the highest recommendation, a scale-up
+    never rises above the lowest: a short spike or dip moves nothing."""
+    up_window, down_window = windows
+    behavior = {
+        "scaleUp": UP | {"stabilizationWindowSeconds": up_window},
+        "scaleDown": DOWN | {"stabilizationWindowSeconds": down_window},
+    }
+    history, current, now = History(), 5, NOW
+    history.start_with(current, now)
+    seen = [(now, current)]
+    for desired, pause in looks:
+        now += pause
+        seen.append((now, desired))
+        recent_up = [value for at, value in seen if at > now - up_window] + [desired]
+        recent_down = [value for at, value in seen if at > now - down_window] + [desired]
+        request = Request(current, desired, 0, 100, now)
+        result = normalize_with_behavior(request, history, behavior, 300)
+        if result.replicas > current:
+            assert result.replicas <= min(recent_up)
+        if result.replicas < current:
+            assert result.replicas >= max(recent_down)
+        if result.replicas != current:
+            history.scaled(current, result.replicas, now)
+        current = result.replicas
+
+
+@given(_LOOKS)
+def test_without_behavior_five_minutes_hold_the_highest(looks: list[tuple[int, int]]) -> None:
+    history, current, now = History(), 5, NOW
+    history.start_with(current, now)
+    seen = [(now, current)]
+    for desired, pause in looks:
+        now += pause
+        seen.append((now, desired))
+        result = normalize(Request(current, desired, 0, 100, now), history, 300)
+        if result.replicas < current:
+            assert result.replicas >= max(value for at, value in seen if at >= now - 300)
+        current = result.replicas
