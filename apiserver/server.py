@@ -357,6 +357,7 @@ class APIServer:
             documents = await remote()
             if documents is not None:
                 document.merge(documents.v2())
+            await document.prepare(request.headers)
             answer: Response = document.respond(request.headers)
             return answer
 

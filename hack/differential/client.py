@@ -26,6 +26,7 @@ class Connection:
         headers: dict[str, str] | None = None,
     ) -> None:
         self._where = (host, port, context, headers)
+        self.port = port
         self._headers = {"User-Agent": AGENT, "Accept": "application/json", **(headers or {})}
         if context is None:
             self._http = http.client.HTTPConnection(host, port, timeout=30)

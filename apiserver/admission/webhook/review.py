@@ -148,7 +148,7 @@ def denial(name: str, result: Obj | None) -> StatusError:
     else:
         text = f"{denied} without explanation"
     code = int(result.get("code") or 0)
-    return StatusError(code if code >= 400 else 400, reason, text, result.get("details"))
+    return StatusError(code if 400 <= code <= 999 else 400, reason, text, result.get("details"))
 
 
 def dry_run_unsupported(name: str) -> StatusError:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import dataclass, field
 from typing import Any
+
+import pytest
 
 from pilothouse.apis.resource import Resource
 from pilothouse.apis.resources import BUILT_IN
@@ -128,3 +131,21 @@ def test_negotiation() -> None:
     assert openapi.respond({"accept": "text/html"}).status == 406
     etag = dict(openapi.respond({}).headers)["Etag"]
     assert openapi.respond({"if-none-match": etag}).status == 304
+
+
+@pytest.mark.parametrize("headers", [{}, PROTOBUF])
+async def test_others_are_served_while_it_is_made(headers: dict[str, str]) -> None:
+    openapi, turns = OpenAPIV2(Registry()), 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    other = asyncio.ensure_future(count())
+    await openapi.prepare(headers)
+    other.cancel()
+    assert turns >= len({(row.group, row.version) for row in BUILT_IN})
+    prepared = openapi.respond(headers)
+    assert prepared.body == OpenAPIV2(Registry()).respond(headers).body
