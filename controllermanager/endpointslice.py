@@ -44,6 +44,9 @@ MANAGED_BY_LABEL = "endpointslice.kubernetes.io/managed-by"
 MANAGER = "endpointslice-controller.k8s.io"
 SERVICE_INDEX = "sliceService"
 ZONE_LABEL = "topology.kubernetes.io/zone"
+_TOPOLOGY_HINTS = "service.kubernetes.io/topology-aware-hints"
+_TOPOLOGY_MODE = "service.kubernetes.io/topology-mode"
+_CLOSE = ("PreferClose", "PreferSameZone", "PreferSameNode")
 _RESERVED = (
     service_endpoints.SERVICE_NAME_LABEL,
     MANAGED_BY_LABEL,
@@ -147,7 +150,29 @@ def to_endpoint(pod: Obj, node: Obj | None, service: Obj, address_type: str) -> 
     hostname = service_endpoints.hostname_of(pod, service)
     if hostname:
         endpoint["hostname"] = hostname
+    hints = _hints(endpoint, service)
+    if hints:
+        endpoint["hints"] = hints
     return endpoint
+
+
+def _hints(endpoint: Obj, service: Obj) -> Obj:
+    """Who should use this endpoint, as the Service's trafficDistribution asks (trafficdist.go)."""
+    wish = service["spec"].get("trafficDistribution")
+    if wish not in _CLOSE or not endpoint["conditions"]["ready"] or _uses_topology_mode(service):
+        return {}
+    hints: Obj = {}
+    if endpoint.get("zone"):
+        hints["forZones"] = [{"name": endpoint["zone"]}]
+    if endpoint.get("nodeName") and wish == "PreferSameNode":
+        hints["forNodes"] = [{"name": endpoint["nodeName"]}]
+    return hints
+
+
+def _uses_topology_mode(service: Obj) -> bool:
+    """The older annotations win over the field; without enough zones they ask for no hints."""
+    annotations = meta(service).get("annotations") or {}
+    return annotations.get(_TOPOLOGY_HINTS, annotations.get(_TOPOLOGY_MODE)) in ("Auto", "auto")
 
 
 def slice_labels(service: Obj) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -65,6 +66,34 @@ def test_one_slice_with_all_facts():
         "zone": "z1",
     }
     assert piece["endpoints"][1]["conditions"]["ready"] is False
+
+
+@pytest.mark.parametrize(
+    ("wish", "hints"),
+    [
+        ("PreferClose", {"forZones": [{"name": "z1"}]}),
+        ("PreferSameZone", {"forZones": [{"name": "z1"}]}),
+        ("PreferSameNode", {"forZones": [{"name": "z1"}], "forNodes": [{"name": "node"}]}),
+        (None, None),
+    ],
+)
+def test_traffic_distribution_gives_ready_endpoints_hints(wish, hints):
+    plain = service()
+    slices = named(compute(plain, [pod(1), pod(2, ready=False)], [], NODES)[0].create)
+    near = service(**({"trafficDistribution": wish} if wish else {}))
+    slices = apply(slices, compute(near, [pod(1), pod(2, ready=False)], slices, NODES)[0])
+    (piece,) = slices
+    assert [e.get("hints") for e in piece["endpoints"]] == [hints, None]
+    again = compute(plain, [pod(1), pod(2, ready=False)], named(slices), NODES)[0]
+    assert bool(again.update) == bool(wish)
+    assert all("hints" not in e for new in again.update for e in new["endpoints"])
+
+
+def test_the_older_topology_annotation_wins_over_the_field():
+    near = service(trafficDistribution="PreferClose")
+    near["metadata"]["annotations"] = {"service.kubernetes.io/topology-mode": "Auto"}
+    (piece,) = compute(near, [pod(1)], [], NODES)[0].create
+    assert "hints" not in piece["endpoints"][0]
 
 
 def test_terminating_pod_serves_but_is_not_ready():
