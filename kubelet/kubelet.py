@@ -106,6 +106,8 @@ class Kubelet:
         """Object key by uid, for pods that the API has."""
         self._waiting: dict[str, dict[str, tuple[str, str]]] = {}
         self._resize_pending: dict[str, tuple[str, str]] = {}
+        self._ending: set[str] = set()
+        """Uids of pods whose containers are being stopped."""
         self._scheme = "unknown"
         self._problem = "container runtime is not connected yet"
         self.registration = NodeRegistration(
@@ -362,12 +364,16 @@ class Kubelet:
         uid = pod["metadata"]["uid"]
         if state.failure and not state.deleted:
             self.recorder.event(pod, "Warning", *state.failure)
-        self.probes.remove(uid)
+        self.probes.keep_readiness(uid)
+        self._ending.add(uid)
         try:
             await self.manager.kill_pod(pod, state.grace_seconds)
         except RuntimeFailure as error:
             self.recorder.event(pod, "Warning", "FailedKillPod", f"error killing pod: {error}")
             raise
+        finally:
+            self._ending.discard(uid)
+        self.probes.remove(uid)
         self._waiting.pop(uid, None)
         self.admission.release(uid)
         if not state.deleted:
@@ -398,7 +404,12 @@ class Kubelet:
 
     def probe_changed(self, uid: str) -> None:
         """A probe's result is different now."""
-        self.workers.kick(uid)
+        state = self.workers.get(uid)
+        if uid not in self._ending or state is None:
+            self.workers.kick(uid)
+        elif state.failure is None:  # its worker waits for the end of the containers
+            pod = self.statuses.last(state.pod)
+            self.statuses.set(pod, self._status(pod, state))
 
 
 def _key(pod: Obj) -> str:

@@ -9,7 +9,7 @@ from pilothouse.apimachinery.clock import Clock, TimerHandle
 from pilothouse.apimachinery.object import Obj
 from pilothouse.componentbase.tasks import TaskOwner
 from pilothouse.kubeclient.record import EventRecorder
-from pilothouse.kubelet.probes.prober import Prober
+from pilothouse.kubelet.probes.prober import ENDED_REDIRECTS, Prober
 from pilothouse.kubelet.probes.results import KINDS, Kind, ProbeSpec, Thresholds, probe_spec
 from pilothouse.kubelet.runtime.pod_actions import PodRuntimeStatus, ProbeResults, is_sidecar
 
@@ -55,6 +55,14 @@ class ProbeManager:
             else:
                 workers[key] = _Worker(self, pod, container, key, spec)
                 workers[key].schedule_first()
+
+    def keep_readiness(self, uid: str) -> None:
+        workers = self._workers.get(uid, {})
+        for key in [key for key in workers if key[1] == "liveness"]:
+            workers.pop(key).stop()
+        for (_, kind), worker in workers.items():
+            if kind == "startup":
+                worker.stop()  # but what it has found out still counts
 
     def remove(self, uid: str) -> None:
         for worker in self._workers.pop(uid, {}).values():
@@ -158,16 +166,19 @@ class _Worker:
     def _take(self, success: bool, text: str) -> None:
         kind = self.key[1]
         if not success:
-            list_name = "initContainers" if is_sidecar(self._container) else "containers"
-            self._manager._recorder.event(
-                self.pod, "Warning", "Unhealthy", f"{TITLES[kind]} probe failed: {text}",
-                field_path=f"spec.{list_name}{{{self._container['name']}}}",
-            )  # fmt: skip
+            self._warn("Unhealthy", f"{TITLES[kind]} probe failed: {text}")
+        elif text.startswith(ENDED_REDIRECTS):
+            self._warn("ProbeWarning", f"{TITLES[kind]} probe warning: {text}")
         changed = self.thresholds.add(success)
         failed = not success and self._reached_failure(changed)
         if changed or failed != self.failed:
             self.failed = failed
             self._manager._on_change(self.pod["metadata"]["uid"])
+
+    def _warn(self, reason: str, message: str) -> None:
+        list_name = "initContainers" if is_sidecar(self._container) else "containers"
+        path = f"spec.{list_name}{{{self._container['name']}}}"
+        self._manager._recorder.event(self.pod, "Warning", reason, message, field_path=path)
 
     def _reached_failure(self, changed: bool) -> bool:
         """A startup probe is false from the start: its threshold counts all the same."""

@@ -10,6 +10,7 @@ import asyncio
 import ssl
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
+from urllib.parse import urljoin, urlsplit
 
 from pilothouse.apimachinery.object import Obj
 from pilothouse.kubelet.probes.results import ProbeSpec
@@ -20,6 +21,10 @@ Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Connect = Callable[[str, int], Awaitable[Streams]]
 """(host, port) -> streams; raises OSError."""
 MAX_BODY = 10 * 1024
+MAX_REDIRECTS = 10
+_PORTS = {"http": 80, "https": 443}
+ENDED_REDIRECTS = "Probe terminated redirects"
+"""How the text of a success begins that deserves a warning."""
 USER_AGENT = "kube-probe/1.37"
 Outcome = tuple[bool, str]
 """(success, what was seen)"""
@@ -30,7 +35,8 @@ async def open_connection(host: str, port: int) -> Streams:
 
 
 class HTTPGetter:
-    """Minimal HTTP/1.1 GET over ``connect``: no pool, no redirects but what probes follow."""
+    """Minimal HTTP/1.1 GET over ``connect``: no pool; redirects are followed on the same host,
+    an answer that leads elsewhere is the last."""
 
     def __init__(self, connect: Connect = open_connection) -> None:
         self.connect = connect
@@ -53,6 +59,22 @@ class HTTPGetter:
     async def _get(
         self, scheme: str, host: str, port: int, path: str, headers: Iterable[Obj]
     ) -> tuple[int, bytes]:
+        headers = list(headers)
+        for _ in range(MAX_REDIRECTS):
+            status, location, body = await self._get_once(scheme, host, port, path, headers)
+            if not (300 <= status < 400 and location):
+                return status, body
+            here = f"{scheme.lower()}://{host}:{port}{path if path[:1] == '/' else '/' + path}"
+            target = urlsplit(urljoin(here, location))
+            if target.hostname != host or target.scheme not in _PORTS:
+                return status, body
+            scheme, port = target.scheme, target.port or _PORTS[target.scheme]
+            path = (target.path or "/") + (f"?{target.query}" if target.query else "")
+        raise OSError(f"stopped after {MAX_REDIRECTS} redirects")
+
+    async def _get_once(
+        self, scheme: str, host: str, port: int, path: str, headers: Iterable[Obj]
+    ) -> tuple[int, str, bytes]:
         reader, writer = await self.connect(host, port)
         try:
             if scheme.upper() == "HTTPS":
@@ -82,14 +104,18 @@ def _request(host: str, port: int, path: str, headers: Iterable[Obj]) -> bytes:
     return f"GET {path} HTTP/1.1\r\n{text}Connection: close\r\n\r\n".encode("latin-1", "replace")
 
 
-async def _read_response(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+async def _read_response(reader: asyncio.StreamReader) -> tuple[int, str, bytes]:
+    """(status, Location or '', at most 10 KiB of the body)."""
     status_line = await reader.readuntil(b"\r\n")
     if not status_line.startswith(b"HTTP/"):
         raise ValueError(f"malformed HTTP response {status_line[:40]!r}")
     status = int(status_line.split()[1])
-    while (await reader.readuntil(b"\r\n")).strip():
-        pass
-    return status, await reader.read(MAX_BODY)
+    location = ""
+    while line := (await reader.readuntil(b"\r\n")).strip():
+        name, _, value = line.partition(b":")
+        if name.lower() == b"location":
+            location = value.strip().decode("latin-1")
+    return status, location, await reader.read(MAX_BODY)
 
 
 class Prober:
@@ -142,7 +168,9 @@ class Prober:
             if not text.startswith("Get "):
                 text = f'Get "{scheme.lower()}://{host}:{port}{action.get("path") or "/"}": {text}'
             return False, text
-        if 200 <= status < 400:
+        if 300 <= status < 400:
+            return True, f"{ENDED_REDIRECTS}, Response body: {body.decode(errors='replace')}"
+        if 200 <= status < 300:
             return True, body.decode(errors="replace")
         return False, f"HTTP probe failed with statuscode: {status}"
 

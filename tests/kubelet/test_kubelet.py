@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -178,6 +179,42 @@ async def test_deleted_pod_is_stopped_then_removed(tmp_path: Path) -> None:
         assert await world.runtime.list_containers() == []
         assert "Killing" in world.reasons()
         assert world.kubelet.workers.states() == []
+
+
+async def test_readiness_is_asked_until_the_end(tmp_path: Path) -> None:
+    serving = {"readiness": True, "liveness": True}
+
+    class Pretend:
+        async def probe(self, spec: Any, *_: object) -> tuple[bool, str]:
+            return serving[spec.handler["exec"]["command"][0]], ""
+
+    probed = pod("a")
+    for kind in ("readiness", "liveness"):
+        handler = {"exec": {"command": [kind]}, "periodSeconds": 1, "failureThreshold": 1}
+        probed["spec"]["containers"][0][f"{kind}Probe"] = handler
+    probed["spec"]["containers"][0]["lifecycle"] = {"preStop": {"sleep": {"seconds": 20}}}
+    world = World(tmp_path, probed)
+    world.kubelet.probes._prober = Pretend()  # type: ignore[attr-defined]
+    await world.kubelet.start()
+    try:
+        for _ in range(3):
+            await world.later(1.0)
+        assert world.container("a")["ready"]
+        deletion = asyncio.create_task(world.client.delete(PODS, "a", "default"))
+        await asyncio.sleep(0)
+        serving["readiness"] = serving["liveness"] = False
+        for _ in range(50):
+            world.clock.advance(0.1)
+            await asyncio.sleep(0)
+        status = world.container("a")
+        assert (status["ready"], status["restartCount"]) == (False, 0)
+        assert "running" in status["state"]
+        await world.later(60.0)
+        await deletion
+        assert world.client.current(PODS, "a", "default") is None
+    finally:
+        await world.kubelet.stop()
+        await world.env.informers.stop()
 
 
 async def test_forced_delete_leaves_nothing(tmp_path: Path) -> None:
