@@ -54,13 +54,15 @@ class Generator:
         if job["job"] == "setup":
             return await self.setup(job.get("objects", True))
         if job["job"] == "nodes":
-            (caller,) = await self.connect(1)
             if "template" in job:
                 made = requests.templated_nodes(job["count"], job["template"], job["zones"])
             else:
                 made = requests.node_requests(job["count"])
-            await caller.run(iter(made))
-            return summary([caller])
+            # A node's two requests one after the other, on one connection.
+            pairs = iter(list(zip(made[::2], made[1::2], strict=True)))
+            callers = await self.connect(job.get("connections", 1))
+            await asyncio.gather(*(c.run(itertools.chain.from_iterable(pairs)) for c in callers))
+            return summary(callers)
         if job["job"] == "pods":
             return await self.pods(job)
         if job["job"] == "watch":

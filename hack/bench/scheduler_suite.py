@@ -14,7 +14,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +44,13 @@ class Case:
     plain_before: bool = False
     """The pods that are there before are plain ones."""
 
-    def smaller(self, by: int) -> Case:
-        return Case(
-            self.name, self.nodes // by, self.before // by, self.measured // by, self.goal,
-            self.labels, self.spec, self.plain_before,
-        )  # fmt: skip
+    def smaller(self, by: int, pods_by: int) -> Case:
+        return replace(
+            self,
+            nodes=self.nodes // by,
+            before=self.before // by // pods_by,
+            measured=self.measured // by // pods_by,
+        )
 
 
 CASES = (
@@ -120,7 +122,8 @@ def measure(case: Case, target: Target, pace: float) -> dict[str, float]:
     worker = Worker.start(target)
     try:
         worker.run(job="setup", objects=False)
-        worker.run(job="nodes", count=case.nodes, template=node_template(), zones=3)
+        worker.run(job="nodes", count=case.nodes, template=node_template(), zones=3,
+                   connections=8)  # fmt: skip
         job = {"job": "pods", "connections": 16, "until": "bound", "seconds": 300}
         before = pod_template(case, plain=case.plain_before)
         worker.run(**job, count=case.before, template=before, prefix="before")
@@ -204,11 +207,12 @@ def main() -> int:
     add("--only", default="", metavar="LIST", help="comma-separated parts of case names")
     add("--sides", default="pilothouse,one process,reference", metavar="LIST")
     add("--smaller", type=int, default=1, metavar="N", help="a N-th of nodes and pods")
+    add("--fewer-pods", type=int, default=1, metavar="N", help="a N-th of the pods")
     add("--pace", type=float, default=30.0, help="pods a second when latency is measured")
     add("--json", metavar="FILE", help="save the figures there, too")
     args = parser.parse_args()
     cases = tuple(
-        case.smaller(args.smaller)
+        case.smaller(args.smaller, args.fewer_pods)
         for case in CASES
         if not args.only or any(part in case.name for part in args.only.split(","))
     )
