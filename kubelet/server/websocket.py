@@ -103,18 +103,29 @@ class WebSocket:
             await self._writer.drain()
 
     async def close(self, code: int = NORMAL_CLOSURE) -> None:
-        """Sends a close frame, waits a little for the client's, closes. Nobody may receive."""
+        """Sends a close frame and, as upstream, the end of the connection right behind it: there
+        are clients that still read while they close. Nobody may receive."""
         try:
             async with asyncio.timeout(self._linger):
                 if self._connection.state is ConnectionState.OPEN:
                     await self._send_event(CloseConnection(code))
-                # Unread bytes would make the kernel reset the connection and lose our last ones.
-                while not self._ended and await self._fill():
-                    self._messages.clear()
+                if end_of_stream(self._writer):
+                    while not self._ended and await self._fill():
+                        self._messages.clear()
         except OSError:
             self._writer.transport.abort()
         finally:
             self._writer.close()
+
+
+def end_of_stream(writer: asyncio.StreamWriter) -> bool:
+    """Tells the client that no more comes. True: what it still sends is to be read for a while,
+    since unread bytes would make the kernel reset the connection and lose our last ones. (Our
+    TLS connections do that themselves once they are closed.)"""
+    if not writer.can_write_eof():
+        return False
+    writer.write_eof()
+    return True
 
 
 class WebSocketTransport:
@@ -167,11 +178,9 @@ class SocketTransport:
     async def close(self) -> None:
         try:
             async with asyncio.timeout(self._linger):
-                if self._writer.can_write_eof():
-                    self._writer.write_eof()
-                # Unread bytes would make the kernel reset the connection and lose our last ones.
-                while await self.read():
-                    pass
+                if end_of_stream(self._writer):
+                    while await self.read():
+                        pass
         except OSError:
             self._writer.transport.abort()
         finally:

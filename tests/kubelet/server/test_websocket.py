@@ -58,6 +58,16 @@ async def test_we_close(pair: Pair) -> None:
     await closing
 
 
+async def test_the_end_follows_our_close_frame_at_once(pair: Pair) -> None:
+    ours, theirs = await pair()
+    closing = asyncio.create_task(WebSocket(*ours, linger=60).close())
+    client = WebSocketClient(theirs)
+    async with asyncio.timeout(5):
+        assert await client.reader.read() == b"\x88\x02\x03\xe8"  # to the end of the stream
+    client.writer.close()
+    await closing
+
+
 async def test_closing_does_not_wait_for_a_silent_client(pair: Pair) -> None:
     socket, _ = await connect(pair)
     async with asyncio.timeout(5):
