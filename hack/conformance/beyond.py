@@ -36,14 +36,14 @@ def sig_of(name: str) -> str:
 
 
 def reasons() -> list[tuple[re.Pattern[str], str, str]]:
-    """Patterns of names with `left out` or `fails` and why: the rows of beyond_reasons.tsv."""
+    """Patterns of names, `left out`, `fails` or `not run`, and why: beyond_reasons.tsv."""
     lines = REASONS.read_text().splitlines()
     rows = [line.split("\t") for line in lines if line and not line.startswith("#")]
     return [(re.compile(pattern), what, why) for pattern, what, why in rows]
 
 
 def reason(name: str, what: str) -> str:
-    """Why this test is `left out` or `fails`; empty when no row says so."""
+    """Why this test is `left out`, `fails` or is `not run`; empty when no row says so."""
     return next((why for p, kind, why in reasons() if kind == what and p.search(name)), "")
 
 

@@ -77,7 +77,7 @@ def row(name: str, outcome: str, line: Line | None) -> str:
         PASSED: "",
         FAILED: beyond.reason(name, "fails") or line.note,
         "left out": beyond.reason(name, "left out"),
-        NOT_RUN: line.note or "not tried yet",
+        NOT_RUN: beyond.reason(name, "not run") or line.note or "not tried yet",
     }
     note = without_folders(notes[outcome])
     return f"| {line.outcome} | {line.date} | {escape(name)} | {escape(note)} |"
