@@ -14,7 +14,7 @@ from pilothouse.apimachinery.schema import GroupVersionResource
 from pilothouse.kubeclient.interfaces import Client
 from pilothouse.kubeclient.resources import CONFIG_MAPS, SECRETS
 from pilothouse.kubelet.env_files import value_from_file
-from pilothouse.kubelet.field_refs import FieldError, field_value, resource_value
+from pilothouse.kubelet.field_refs import FieldError, downward_limits, field_value, resource_value
 from pilothouse.kubelet.interfaces import ContainerConfigError, MountedVolume
 
 _REFERENCE = re.compile(r"\$(?:\$|\(([^()]*)\))")
@@ -89,7 +89,7 @@ class EnvironmentMaker:
             if "resourceFieldRef" in source:
                 reference = source["resourceFieldRef"]
                 target = _container(pod, reference.get("containerName")) or container
-                return resource_value(target, reference, self._allocatable())
+                return resource_value(target, reference, downward_limits(pod, self._allocatable()))
         except FieldError as error:
             raise ContainerConfigError(str(error)) from error
         for kind in KINDS:

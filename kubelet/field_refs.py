@@ -49,6 +49,13 @@ def _quote(text: str) -> str:
     return '"' + "".join(escapes.get(c, c) for c in text) + '"'
 
 
+def downward_limits(pod: Obj, node_allocatable: dict[str, str]) -> dict[str, str]:
+    """What stands for a container's missing limits: the pod's own, else what the node has."""
+    limits = (pod["spec"].get("resources") or {}).get("limits") or {}
+    own = {name: limits[name] for name in ("cpu", "memory") if name in limits}
+    return node_allocatable | own
+
+
 def resource_value(container: Obj, reference: Obj, node_allocatable: dict[str, str]) -> str:
     """The text of a ``resourceFieldRef``; a missing limit is the node's allocatable.
 

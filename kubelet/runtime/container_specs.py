@@ -53,8 +53,11 @@ def sandbox_config(
 
 
 def hostname_of(pod: Obj) -> str:
-    """``spec.hostname`` or the pod's name, at most 63 characters without a trailing '-' or '.'."""
+    """``spec.hostname`` or the pod's name, at most 63 characters without a trailing '-' or '.';
+    on the node's network the node's."""
     spec = pod["spec"]
+    if spec.get("hostNetwork") and spec.get("nodeName"):
+        return str(spec["nodeName"])
     name = spec.get("hostnameOverride") or spec.get("hostname") or pod["metadata"]["name"]
     return str(name)[:63].rstrip("-.")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -421,7 +422,7 @@ class RuntimeManager:
         total = grace_seconds
         if total is None:
             total = int(pod["spec"].get("terminationGracePeriodSeconds") or 0)
-        return max(int(total - (self._clock.monotonic() - started)), 0)
+        return max(math.ceil(total - (self._clock.monotonic() - started)), 0)
 
     async def _kill_container(
         self, pod: Obj, kill: ContainerToKill, grace_seconds: int | None

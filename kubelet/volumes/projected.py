@@ -12,7 +12,7 @@ from pilothouse.apimachinery.schema import GroupVersionResource
 from pilothouse.apimachinery.timefmt import parse_time
 from pilothouse.kubeclient.interfaces import Client
 from pilothouse.kubeclient.resources import CONFIG_MAPS, SECRETS, SERVICE_ACCOUNTS
-from pilothouse.kubelet.field_refs import FieldError, field_value, resource_value
+from pilothouse.kubelet.field_refs import FieldError, downward_limits, field_value, resource_value
 from pilothouse.kubelet.interfaces import MountError
 from pilothouse.kubelet.volumes.atomic_writer import FileContent
 from pilothouse.kubelet.volumes.object_files import (
@@ -132,7 +132,8 @@ class ObjectVolumes:
             container = next((c for c in containers if c["name"] == name), None)
             if container is None:
                 raise FieldError(f"container {name} not found")
-            return resource_value(container, reference, self._allocatable())
+            defaults = downward_limits(pod, self._allocatable())
+            return resource_value(container, reference, defaults)
 
         try:
             return downward_files(
