@@ -105,6 +105,21 @@ class StatefulSetController(Controller):
         ):
             del unseen[name_of(pod)]
 
+    def _lags(self, key: str) -> bool:
+        """Whether the informer has yet to show a write of ours. What it showed before the write's
+        answer came is found here: its event could not know what we waited for."""
+        unseen = self._unseen.get(key)
+        if not unseen:
+            return False
+        namespace = key.partition("/")[0]
+        for name, version in list(unseen.items()):
+            pod = self._pods.get(f"{namespace}/{name}")
+            if version == 0 and (pod is None or podutil.is_deleted(pod)):
+                del unseen[name]
+            elif version and pod is not None and int(meta(pod)["resourceVersion"]) >= version:
+                del unseen[name]
+        return bool(unseen)
+
     # Sync.
 
     async def sync(self, key: str) -> None:
@@ -112,8 +127,8 @@ class StatefulSetController(Controller):
         if stateful_set is None:
             self._unseen.pop(key, None)
             return
-        if self._unseen.get(key):
-            return  # the informer lags behind our own writes and will wake us
+        if self._lags(key):
+            return  # the informer is behind our own writes and will wake us
         try:
             selector = selector_from_label_selector(stateful_set["spec"].get("selector"))
         except ValueError as error:

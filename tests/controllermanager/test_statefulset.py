@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from pilothouse.apimachinery.object import copy_object
@@ -192,3 +194,36 @@ async def test_idle_set_is_left_alone(cluster):
     cluster.client.actions.clear()
     await cluster.advance(3600)
     assert cluster.client.writes() == []
+
+
+async def test_pods_that_were_ready_before_the_answer_came_are_not_waited_for(world, monkeypatch):
+    create_pod = world.client.create
+
+    async def slow(resource, obj, *args, **kwargs):
+        made = await create_pod(resource, obj, *args, **kwargs)
+        if resource == PODS:
+            world.set_pod(made)
+            for _ in range(20):
+                await asyncio.sleep(0)
+        return made
+
+    monkeypatch.setattr(world.client, "create", slow)
+    await world.run(StatefulSetController(world.env))
+    await create(world, podManagementPolicy="Parallel")
+    assert status(world)["readyReplicas"] == status(world)["availableReplicas"] == 3
+
+
+async def test_a_stopped_controller_writes_no_more(world, monkeypatch):
+    async def never(resource, obj, *args, **kwargs):
+        await asyncio.Future()
+
+    monkeypatch.setattr(world.client, "create", never)
+    controller = StatefulSetController(world.env)
+    await world.run(controller)
+    world.client.seed(stateful_set())
+    for _ in range(20):
+        await asyncio.sleep(0)
+    world.client.actions.clear()
+    await controller.stop()
+    world.controllers.clear()
+    assert world.client.writes() == []
