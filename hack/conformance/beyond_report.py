@@ -17,9 +17,14 @@ TABLE = "| Result | Date | Test | Note |\n|---|---|---|---|"
 HEAD = """# Official tests beyond Conformance
 
 `e2e.test` v1.37.2 holds {all} tests that aren't conformance tests; this is about the {here} of
-{sigs}. **{summary}.** The date is that of a test's last run: `hack/conformance/run.sh --suite e2e`
-(with `--focus REGEX`, `--skip REGEX`, `--runtime fake` or `oci`) runs them and changes their lines
-here. Why a test is left out or fails stands in `hack/conformance/beyond_reasons.tsv`.
+{sigs}.
+
+**{summary}.**
+
+The date is that of a test's last run, which may have been of an earlier commit than others'.
+`hack/conformance/run.sh --suite e2e` (with `--focus REGEX`, `--skip REGEX`, `--runtime fake` or
+`oci`) runs them and changes their lines here. Why a test is left out or fails stands in
+`hack/conformance/beyond_reasons.tsv`.
 """
 
 
