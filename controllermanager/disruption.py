@@ -160,7 +160,15 @@ class DisruptionController(Controller):
         }
 
     def _pod_changed(self, pod: Obj) -> None:
-        self._enqueue_budgets(pod)
+        budgets = self._budgets_of(pod)
+        for budget in budgets:
+            self.enqueue(budget)
+        if len(budgets) > 1:  # the pod can't be evicted then
+            message = (
+                f'Pod "{namespace_of(pod)}"/"{name_of(pod)}" matches multiple '
+                f'PodDisruptionBudgets.  Chose "{name_of(budgets[0])}" arbitrarily.'
+            )
+            self.recorder.event(pod, "Warning", "MultiplePodDisruptionBudgets", message)
         if _has_stale_condition(pod):
             self.queue.add(_STALE + object_key(pod))
 
@@ -170,10 +178,16 @@ class DisruptionController(Controller):
             self._enqueue_budgets(old)
 
     def _enqueue_budgets(self, pod: Obj) -> None:
-        for budget in self._budgets.list(namespace_of(pod)):
-            selector = selector_from_label_selector(get_nested(budget, "spec", "selector"))
-            if selector.matches(meta(pod).get("labels")):
-                self.enqueue(budget)
+        for budget in self._budgets_of(pod):
+            self.enqueue(budget)
+
+    def _budgets_of(self, pod: Obj) -> list[Obj]:
+        labels = meta(pod).get("labels")
+        return [
+            budget
+            for budget in self._budgets.list(namespace_of(pod))
+            if selector_from_label_selector(get_nested(budget, "spec", "selector")).matches(labels)
+        ]
 
     def _owner_changed(self, old: Obj, new: Obj) -> None:
         """A scaled controller changes what its pods' budgets expect."""
@@ -203,7 +217,12 @@ class DisruptionController(Controller):
             self.recorder.event(budget, "Normal", "NoPods", "No matching pods found")
         expected = len(pods)
         if needs_scale(budget):
-            expected = await self._expected_scale(budget, pods)
+            try:
+                expected = await self._expected_scale(budget, pods)
+            except (StatusError, SyncError) as error:
+                message = f"Failed to calculate the number of expected pods: {error}"
+                self.recorder.event(budget, "Warning", "CalculateExpectedPodCountFailed", message)
+                raise
         verdict = compute(budget, pods, expected, self.now(), self.timestamp())
         for pod in verdict.not_deleted:
             message = f"Pod was expected by PDB {key} to be deleted but it wasn't"

@@ -213,6 +213,21 @@ async def test_evicted_pod_counts_as_gone_until_it_should_be(world):
     assert any(reason == "NotDeleted" for _, reason, _ in world.client.events())
 
 
+async def test_a_pod_of_two_budgets_is_told_so(world):
+    for name in ("one", "two"):
+        world.client.seed(
+            make_object(
+                "policy/v1", "PodDisruptionBudget", name, "default",
+                spec={"minAvailable": 1, "selector": {"matchLabels": {"app": "a"}}}, status={},
+            )
+        )  # fmt: skip
+    await world.run(DisruptionController(world.env))
+    world.client.seed(make_pod("p", labels={"app": "a"}, ready=True, phase="Running"))
+    await world.settle()
+    message = 'Pod "default"/"p" matches multiple PodDisruptionBudgets.  Chose "one" arbitrarily.'
+    assert ("Warning", "MultiplePodDisruptionBudgets", message) in world.client.events()
+
+
 async def test_pods_without_a_controller_are_reported(world):
     seed_pods(world, 2, owned=False)
     world.client.seed(budget(maxUnavailable=1))
