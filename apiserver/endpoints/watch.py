@@ -59,6 +59,8 @@ INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 MAX_BATCH = 512 * 1024
 """Bytes joined into one write."""
 PAUSE_RATIO = 4.0
+MAX_WRITE = 128 * 1024
+"""Bytes after which a write ends: the next one waits until the connection takes more."""
 MIN_PAUSE, MAX_PAUSE = 0.001, 0.06
 """Seconds; the loop's timers are no finer."""
 
@@ -261,8 +263,8 @@ def pumps_of(server: Server, served: ServedResource) -> Pumps:
 class WatchStream:
     """A pushed response body that follows one cache watcher."""
 
-    __slots__ = ("_awake", "_clock", "_error", "_framed", "_sink", "_timeout", "_timer", "_watcher",
-                 "sent", "stopped")  # fmt: skip
+    __slots__ = ("_awake", "_clock", "_error", "_framed", "_rest", "_sink", "_timeout", "_timer",
+                 "_watcher", "sent", "stopped")  # fmt: skip
 
     def __init__(
         self,
@@ -281,6 +283,7 @@ class WatchStream:
         self._sink: Sink | None = None
         # Not at once: whatever else happens in this turn of the loop goes into the same write.
         self._awake = partial(pumps.add, self)
+        self._rest: list[CacheEvent] = []
         self.stopped = False
         self.sent = [0]
         """Counts events; shared by all streams of a resource."""
@@ -297,22 +300,37 @@ class WatchStream:
         if self.stopped or sink is None:
             return
         framed = self._framed
-        while watcher.pending:
+        while self._rest or watcher.pending:
             if not sink.writable:
                 sink.on_writable(self.pump)
                 return
-            batch = watcher.take()
-            self.sent[0] += len(batch)
+            batch = self._rest or watcher.take()
             if len(batch) == 1:
+                self._rest = []
+                self.sent[0] += 1
                 sink.write_framed(framed(batch[0]))
             else:
-                sink.write_framed(b"".join([framed(event) for event in batch]))
+                sink.write_framed(self._some(batch))
         if watcher.closed:
             if isinstance(watcher.error, StatusError):
                 sink.write(self._error(watcher.error))
             self.end()
         else:
             watcher.wake(self._awake)
+
+    def _some(self, batch: list[CacheEvent]) -> bytes:
+        """As many events as fit into a write; the rest waits, as the objects they are: a client
+        that never reads holds a write, not the kind's whole content."""
+        framed, lines, size = self._framed, [], 0
+        for event in batch:
+            line = framed(event)
+            lines.append(line)
+            size += len(line)
+            if size > MAX_WRITE:
+                break
+        self._rest = batch[len(lines) :]
+        self.sent[0] += len(lines)
+        return b"".join(lines)
 
     def end(self) -> None:
         """Timeout, shutdown or a client that went away: a clean end of the stream."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from pilothouse.apiserver.endpoints.watch import Pumps
+from pilothouse.apimachinery.testing import FakeClock
+from pilothouse.apiserver.endpoints.watch import MAX_WRITE, Pumps, WatchStream
 from pilothouse.componentbase.serving.interfaces import frame, unframe
 
 
@@ -79,3 +81,70 @@ def test_frames() -> None:
     assert frame(b"abc") == b"3\r\nabc\r\n"
     assert unframe(frame(b"a\r\n") + frame(b"b" * 300)) == b"a\r\n" + b"b" * 300
     assert unframe(b"") == b""
+
+
+class Sink:
+    """Takes one write, then waits until it is told that the peer has read."""
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+        self.writable = True
+        self.waiting: list[Callable[[], None]] = []
+
+    def write_framed(self, framed: bytes) -> None:
+        self.written.append(framed)
+        self.writable = False
+
+    def on_writable(self, callback: Callable[[], None]) -> None:
+        self.waiting.append(callback)
+
+    def read(self) -> None:
+        self.writable = True
+        waiting, self.waiting = self.waiting, []
+        for callback in waiting:
+            callback()
+
+    def end(self) -> None:
+        raise AssertionError
+
+
+class Watcher:
+    """All the content of a kind, at once."""
+
+    def __init__(self, events: list[int]) -> None:
+        self.events = events
+        self.closed = False
+        self.error = None
+        self.woken_by: object = None
+
+    @property
+    def pending(self) -> bool:
+        return bool(self.events)
+
+    def take(self) -> list[int]:
+        taken, self.events = self.events, []
+        return taken
+
+    def wake(self, callback: object) -> None:
+        self.woken_by = callback
+
+
+class Encoder:
+    def framed(self, event: int) -> bytes:
+        return b"%06d" % event * 10_000
+
+    error = framed
+
+
+async def test_a_client_that_does_not_read_holds_one_write() -> None:
+    watcher, sink = Watcher(list(range(100))), Sink()
+    stream: Any = WatchStream(watcher, Encoder(), FakeClock(), 60, Pumps())  # type: ignore[arg-type]
+    stream.start(sink)
+    stream.pump()
+    assert len(sink.written) == 1 and len(sink.written[0]) < 2 * MAX_WRITE
+    for _ in range(100):
+        sink.read()
+    everything = b"".join(sink.written)
+    assert everything == b"".join(Encoder().framed(number) for number in range(100))
+    assert stream.sent == [100]
+    assert watcher.woken_by is not None, "it waits for events again"
