@@ -1,6 +1,7 @@
 """The kubelet's HTTPS port, for a kubelet that runs alone.
 
-TLS has checked a client's certificate against the client CA; without one the answer is 401. What
+TLS has checked a client's certificate against the client CA; a bearer token is asked of the API
+server (TokenReview). Without either the answer is 401. What
 a client may do is asked of the API server (SubjectAccessReview on ``nodes/<subresource>``, as
 upstream's webhook mode); ``system:masters``, which the API server itself belongs to, may do all.
 """
@@ -8,6 +9,7 @@ upstream's webhook mode); ``system:masters``, which the API server itself belong
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 from collections import OrderedDict
 from typing import Any, Protocol
@@ -29,8 +31,12 @@ from pilothouse.kubelet.server.interfaces import KubeletHost
 log = logging.getLogger(__name__)
 MASTERS = "system:masters"
 ALLOWED_SECONDS, DENIED_SECONDS = 300.0, 30.0
+TOKEN_SECONDS = 120.0
 MAX_DECISIONS = 1024
 MAX_BODY = 3 << 20
+TOKEN_REVIEWS = GroupVersionResource("authentication.k8s.io", "v1", "tokenreviews")
+User = tuple[str, tuple[str, ...]]
+"""(name, groups)"""
 REVIEWS = GroupVersionResource("authorization.k8s.io", "v1", "subjectaccessreviews")
 _VERBS = {"POST": "create", "GET": "get", "HEAD": "get", "PUT": "update", "PATCH": "patch",
           "DELETE": "delete"}  # fmt: skip
@@ -72,7 +78,7 @@ class AccessReviews:
             "metadata": {},
             "spec": {
                 "user": user,
-                "groups": [*groups, "system:authenticated"],
+                "groups": list(dict.fromkeys((*groups, "system:authenticated"))),
                 "resourceAttributes": {
                     "verb": verb, "version": "v1", "resource": "nodes",
                     "subresource": subresource, "name": self._node_name,
@@ -87,6 +93,38 @@ class AccessReviews:
         return allowed
 
 
+class TokenReviews:
+    """Whose a token is, asked of the API server; answers are kept for a while, by digest."""
+
+    def __init__(self, client: Client, clock: Clock) -> None:
+        self._client = client
+        self._clock = clock
+        self._known: OrderedDict[bytes, tuple[User | None, float]] = OrderedDict()
+
+    async def user(self, token: str) -> User | None:
+        """None: nobody's. :raises StatusError: the API server did not say."""
+        digest = hashlib.sha256(token.encode()).digest()
+        known = self._known.get(digest)
+        if known is not None and known[1] > self._clock.monotonic():
+            return known[0]
+        await asyncio.sleep(0)  # see KubeletServer.request
+        review = await self._client.create(TOKEN_REVIEWS, {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenReview",
+            "metadata": {},
+            "spec": {"token": token},
+        })  # fmt: skip
+        status = review.get("status") or {}
+        told = status.get("user") or {}
+        user = None
+        if status.get("authenticated") and told.get("username"):
+            user = (told["username"], tuple(told.get("groups") or ()))
+        self._known[digest] = (user, self._clock.monotonic() + TOKEN_SECONDS)
+        if len(self._known) > MAX_DECISIONS:
+            self._known.popitem(last=False)
+        return user
+
+
 def subresources_of(path: str) -> list[str]:
     """The sub-resources of ``nodes`` any of which gives access to ``path``."""
     root = path.strip("/").split("/", 1)[0].lower()
@@ -98,9 +136,12 @@ def subresources_of(path: str) -> list[str]:
 class KubeletHTTPHandler:
     """``componentbase.serving.HTTPHandler`` of a kubelet's port."""
 
-    def __init__(self, server: KubeletServer, reviews: AccessReviews) -> None:
+    def __init__(
+        self, server: KubeletServer, reviews: AccessReviews, tokens: TokenReviews | None = None
+    ) -> None:
         self._server = server
         self._reviews = reviews
+        self._tokens = tokens
 
     async def handle(self, request: HTTPRequest) -> HTTPResponse:
         try:
@@ -128,6 +169,10 @@ class KubeletHTTPHandler:
 
     async def _refuse(self, request: HTTPRequest, path: str) -> PlainResponse | None:
         user = self._user_of(request)
+        try:
+            user = user or await self._user_by_token(request)
+        except (StatusError, OSError) as error:
+            log.warning("could not ask whose a token is: %s", error)
         if user is None:
             return PlainResponse(401, b"Unauthorized")
         verb = _VERBS.get(request.method, "")
@@ -161,6 +206,12 @@ class KubeletHTTPHandler:
             known = request.connection["user"] = (fields.common_name, groups)
         return known
 
+    async def _user_by_token(self, request: HTTPRequest) -> User | None:
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if self._tokens is None or scheme.lower() != "bearer" or not token.strip():
+            return None
+        return await self._tokens.user(token.strip())
+
     def body_limit(self, method: str, target: bytes) -> int:
         return MAX_BODY
 
@@ -178,7 +229,9 @@ async def serve(kubelet: ServedKubelet, config: KubeletConfig) -> HTTPServer:
     )
     listener = await asyncio.to_thread(open_socket_in, config.netns, config.node_ip, config.port)
     reviews = AccessReviews(kubelet.client, kubelet.clock, config.node_name)
-    server = HTTPServer(KubeletHTTPHandler(KubeletServer(kubelet), reviews), name="kubelet API")
+    tokens = TokenReviews(kubelet.client, kubelet.clock)
+    handler = KubeletHTTPHandler(KubeletServer(kubelet), reviews, tokens)
+    server = HTTPServer(handler, name="kubelet API")
     try:
         await server.listen(tls=tls, sockets=[listener])
     except BaseException:

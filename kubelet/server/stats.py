@@ -321,7 +321,7 @@ def configz(config: KubeletConfig) -> dict[str, Any]:
             "tlsPrivateKeyFile": config.tls_private_key_file,
             "authentication": {
                 "x509": {"clientCAFile": config.client_ca_file},
-                "webhook": {"enabled": False},
+                "webhook": {"enabled": True},
                 "anonymous": {"enabled": False},
             },
             "authorization": {"mode": "Webhook"},

@@ -16,7 +16,13 @@ from pilothouse.apiserver.kubelet_connection import HTTPSNodes
 from pilothouse.componentbase.certs import ClusterPKI
 from pilothouse.componentbase.serving.http_server import HTTPServer
 from pilothouse.kubelet.config import KubeletConfig
-from pilothouse.kubelet.server.https import REVIEWS, AccessReviews, serve, subresources_of
+from pilothouse.kubelet.server.https import (
+    REVIEWS,
+    TOKEN_REVIEWS,
+    AccessReviews,
+    serve,
+    subresources_of,
+)
 
 from .conftest import Pair, WebSocketClient
 from .test_handler import Host
@@ -29,8 +35,15 @@ class Reviewer:
         self.allowed: set[tuple[str, str, str]] = set()
         self.asked: list[dict[str, Any]] = []
         self.down = False
+        self.tokens: list[str] = []
 
     async def create(self, resource: object, obj: dict[str, Any]) -> dict[str, Any]:
+        if resource == TOKEN_REVIEWS:
+            self.tokens.append(obj["spec"]["token"])
+            if obj["spec"]["token"] != "good":
+                return {**obj, "status": {"error": "unknown"}}
+            user = {"username": "ann", "groups": ["g", "system:authenticated"]}
+            return {**obj, "status": {"authenticated": True, "user": user}}
         assert resource == REVIEWS
         if self.down:
             raise new_internal_error("down")
@@ -62,8 +75,9 @@ class Served:
             context.load_cert_chain(self.pki.crt(client), self.pki.key(client))
         return context
 
-    async def get(self, path: str, client: str = "") -> tuple[int, str]:
-        async with aiohttp.ClientSession() as session:
+    async def get(self, path: str, client: str = "", token: str = "") -> tuple[int, str]:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        async with aiohttp.ClientSession(headers=headers) as session:
             url = f"https://127.0.0.1:{self.port}{path}"
             async with session.get(url, ssl=self.tls(client)) as response:
                 return response.status, await response.text()
@@ -87,6 +101,16 @@ async def served(tmp_path: Path, pki: ClusterPKI) -> AsyncIterator[Served]:
 async def test_without_a_certificate(served: Served) -> None:
     for path in ("/healthz", "/pods", "/containerLogs/default/p/c"):
         assert await served.get(path) == (401, "Unauthorized")
+
+
+async def test_bearer_tokens_are_asked_about_once(served: Served) -> None:
+    reviewer = served.host.client
+    reviewer.allowed.add(("ann", "get", "healthz"))
+    assert await served.get("/healthz", token="good") == (200, "ok")
+    assert reviewer.asked[-1]["groups"] == ["g", "system:authenticated"]
+    assert (await served.get("/configz", token="good"))[0] == 403
+    assert await served.get("/healthz", token="bad") == (401, "Unauthorized")
+    assert reviewer.tokens == ["good", "bad"]
 
 
 async def test_the_api_server_may_do_everything(served: Served) -> None:
