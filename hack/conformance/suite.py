@@ -6,6 +6,7 @@ others, and tests share nothing but the cluster. run.py gives the tests, report.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -81,7 +82,7 @@ class Suite:
         return result
 
     def _run_one(self, test: Test) -> Result:
-        folder = self.reports / re.sub(r"[^A-Za-z0-9]+", "_", test.name).strip("_")[-150:]
+        folder = self.reports / folder_name(test.name)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         started = time.monotonic()
@@ -124,6 +125,12 @@ class Suite:
             "--node-schedulable-timeout=30s",
             "--dump-logs-on-failure=false",
         ]
+
+
+def folder_name(name: str) -> str:
+    """Of a test's files: what is most telling of its name, and never another test's."""
+    end = re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_")[-140:]
+    return f"{end}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def read_junit(path: Path, timeout: int) -> tuple[str, str]:

@@ -68,6 +68,12 @@ def test_junit(tmp_path, case, outcome, note):
     assert "skipped" not in kept
 
 
+def test_tests_share_no_folder():
+    common = "Resource Metric) should scale and scale and scale " * 5
+    first, second = suite.folder_name(f"Container{common}"), suite.folder_name(common)
+    assert first != second and max(len(first), len(second)) <= 150
+
+
 def test_no_junit_is_a_failure(tmp_path):
     outcome, note = suite.read_junit(tmp_path / "none.xml", 60)
     assert (outcome, note) == (FAILED, "no report within 90 s")
