@@ -88,6 +88,12 @@ def _conditions(errors: ErrorList, job: Obj, old: Obj) -> None:
             errors,
             "cannot set Complete=True condition without the SuccessCriteriaMet=true condition",
         )
+    policy = (job.get("spec") or {}).get("successPolicy")
+    if policy is not None and complete and not met:
+        message = (
+            "cannot set Complete=True for Job with SuccessPolicy unless SuccessCriteriaMet=True"
+        )
+        _omitted(errors, message)
     for condition in _TERMINAL:
         if is_true(old, condition) and not is_true(job, condition):
             _omitted(errors, f"cannot disable the terminal {condition}=True condition")

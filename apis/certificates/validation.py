@@ -53,7 +53,7 @@ def validate_signing_request(request: Obj, old: Obj | None = None) -> ErrorList:
     spec, before = request.get("spec") or {}, (old or {}).get("spec") or {}
     message = _request_message(spec.get("request") or "")
     if message:
-        errors.append(invalid("spec.request", spec.get("request") or "", message))
+        errors.append(invalid("spec.request", spec.get("request") or None, message))
     _usages(errors, spec.get("usages") or [], before.get("usages") or [])
     signer = spec.get("signerName") or ""
     if signer == LEGACY_UNKNOWN and before.get("signerName") != LEGACY_UNKNOWN:

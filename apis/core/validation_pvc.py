@@ -73,8 +73,7 @@ def _data_sources(errors: ErrorList, spec: Obj, path: str) -> None:
             message = "may not be specified when dataSourceRef.namespace is specified"
             errors.append(invalid(path, f"{path}.dataSource", message))
     elif source is not None and reference is not None and not semantic_equal(source, reference):
-        message = "must match dataSourceRef"
-        errors.append(invalid(path, f"{path}.dataSource", message))
+        errors.append(invalid(path, spec, "must match dataSourceRef"))
 
 
 def _data_source(errors: ErrorList, source: Obj, path: str) -> None:
@@ -144,9 +143,9 @@ def _requested(spec: Obj) -> str | None:
 
 
 def _size(errors: ErrorList, new: str, old_size: str, old: Obj) -> None:
-    capacity = ((old.get("status") or {}).get("capacity") or {}).get("storage")
+    capacity = ((old.get("status") or {}).get("capacity") or {}).get("storage") or "0"
     shrinks = parse_quantity(new) < parse_quantity(old_size)
-    if shrinks and (capacity is None or not parse_quantity(capacity) < parse_quantity(new)):
+    if shrinks and not parse_quantity(capacity) < parse_quantity(new):
         message = "field can not be less than status.capacity"
         errors.append(forbidden("spec.resources.requests.storage", message))
 

@@ -92,6 +92,9 @@ def validate_priority_level(level: Obj) -> ErrorList:
         errors.append(required("spec.type"))
     else:
         errors.append(not_supported("spec.type", kind, _LEVEL_TYPES))
+        for field, value in (("exempt", exempt), ("limited", limited)):
+            if value is not None:
+                errors.append(forbidden(f"spec.{field}", ""))
     _fixed_level(errors, spec, name)
     return errors
 
