@@ -63,11 +63,7 @@ def make_kubelet(
     recorder = node_recorder(env, config.node_name)
     holder: list[Kubelet] = []
     probes = ProbeManager(
-        prober,
-        recorder,
-        env.clock,
-        env.random,
-        lambda uid: holder[0].probe_changed(uid),
+        prober, recorder, env.clock, env.random, lambda uid: holder[0].probe_changed(uid)
     )
     kubelet = Kubelet(
         env,

@@ -15,12 +15,8 @@ from pilothouse.apiserver.request.context import UserInfo
 from pilothouse.apiserver.server import APIServer
 from pilothouse.apiserver.testing import running_server
 from pilothouse.kubeclient.interfaces import DeleteOptions, ListOptions
+from pilothouse.kubeclient.resources import CONFIG_MAPS, DEPLOYMENTS, EVENTS, NAMESPACES, PODS
 
-CONFIG_MAPS = GroupVersionResource("", "v1", "configmaps")
-PODS = GroupVersionResource("", "v1", "pods")
-NAMESPACES = GroupVersionResource("", "v1", "namespaces")
-DEPLOYMENTS = GroupVersionResource("apps", "v1", "deployments")
-EVENTS = GroupVersionResource("", "v1", "events")
 NEW_EVENTS = GroupVersionResource("events.k8s.io", "v1", "events")
 
 
@@ -470,14 +466,14 @@ async def test_events_are_one_thing_in_two_groups(client: LocalClient) -> None:
         NEW_EVENTS, "default", ListOptions(field_selector="regarding.name=p")
     )
     assert len(listed.items) == 1
-    none = await client.list(EVENTS, "default", ListOptions(field_selector="involvedObject.name=q"))
-    assert none.items == []
+    options = ListOptions(field_selector="involvedObject.name=q")
+    assert (await client.list(EVENTS, "default", options)).items == []
 
 
 async def test_events_expire(server: APIServer, client: LocalClient) -> None:
     regarding = {"kind": "Pod", "name": "p", "namespace": "default", "apiVersion": "v1"}
-    event = {"metadata": {"name": "e", "namespace": "default"}, "involvedObject": regarding}
-    await client.create(EVENTS, event)
+    metadata = {"name": "e", "namespace": "default"}
+    await client.create(EVENTS, {"metadata": metadata, "involvedObject": regarding})
     clock = server.clock
     assert isinstance(clock, FakeClock)
     clock.advance(server.config.event_ttl - 1)
