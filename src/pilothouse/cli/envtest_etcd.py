@@ -78,7 +78,7 @@ def make_server(url: str, data: Path) -> http.server.ThreadingHTTPServer:
     class Handler(Answers):
         data_dir = str(data)
 
-    return Server(address[:2], Handler)
+    return Server((str(address[0]), int(address[1])), Handler)
 
 
 class Answers(http.server.BaseHTTPRequestHandler):
