@@ -164,7 +164,9 @@ class Kubelet:
             state = self.workers.get(new["metadata"]["uid"])
             if state is not None:
                 state.pod = new
-                if _foreign_conditions(old) != _foreign_conditions(new):
+                if _foreign_conditions(old) != _foreign_conditions(
+                    new
+                ) or self.statuses.was_overwritten(new):
                     self.workers.kick(new["metadata"]["uid"])
         else:
             self.workers.update_pod(new)

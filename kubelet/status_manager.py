@@ -48,8 +48,10 @@ class StatusManager:
         self._current = current
         self._call_later = call_later
         self._due: dict[str, _Due] = {}
-        self._written: dict[str, Obj] = {}
-        """The last status that we wrote, by uid: the informer may lag behind."""
+        self._written: dict[str, tuple[Obj, int]] = {}
+        """The last status that we wrote, by uid, and its resourceVersion: the informer may lag
+        behind. What it shows after that counts: others (the node lifecycle controller) write,
+        too, and what they changed has to be put right."""
         self._writing: set[str] = set()
         self._slots = concurrency
         self._tasks = TaskOwner("status-manager")
@@ -64,8 +66,24 @@ class StatusManager:
         """The pod with the newest status known: ours, if the API's is older."""
         uid = pod["metadata"]["uid"]
         due = self._due.get(uid)
-        status = due.status if due is not None else self._written.get(uid)
+        status = due.status if due is not None else self._unseen(uid, pod)
         return pod if status is None else pod | {"status": _merged(pod.get("status") or {}, status)}
+
+    def _unseen(self, uid: str, pod: Obj) -> Obj | None:
+        """What we wrote after this version of the pod, if anything."""
+        status, version = self._written.get(uid, (None, 0))
+        shown = int(pod["metadata"].get("resourceVersion") or 0)
+        return status if shown < version else None
+
+    def was_overwritten(self, pod: Obj) -> bool:
+        """Whether somebody else has changed what we wrote (status_manager.go: needsReconcile)."""
+        uid = pod["metadata"]["uid"]
+        written = self._written.get(uid)
+        if written is None or uid in self._writing:
+            return False
+        status, version = written
+        newer = int(pod["metadata"].get("resourceVersion") or 0) > version
+        return newer and status_patch(pod.get("status") or {}, status) is not None
 
     def set(self, pod: Obj, status: Obj, *, delete: bool = False) -> None:
         """``status`` is what the pod's should be; ``delete``: then delete the pod, it has ended."""
@@ -114,12 +132,11 @@ class StatusManager:
         status, pod, delete = due.status, due.pod, due.delete
         try:
             live = self._current(uid) or pod
-            known = self._written.get(uid)
+            known = self._unseen(uid, live)
             base = live.get("status") or {}
             patch = status_patch(_merged(base, known) if known else base, status)
             if patch is not None:
-                await self._patch(pod, patch)
-                self._written[uid] = status
+                self._written[uid] = status, await self._patch(pod, patch)
             if delete:
                 await self._delete(pod)
         except (StatusError, OSError) as error:
@@ -139,9 +156,9 @@ class StatusManager:
         if uid not in self._due and self._current(uid) is not None:
             self.set(due.pod, due.status, delete=due.delete)
 
-    async def _patch(self, pod: Obj, patch: Obj) -> None:
+    async def _patch(self, pod: Obj, patch: Obj) -> int:
         metadata = pod["metadata"]
-        await self._client.patch(
+        written = await self._client.patch(
             PODS,
             metadata["name"],
             {"metadata": {"uid": metadata["uid"]}, "status": patch},
@@ -150,6 +167,7 @@ class StatusManager:
             subresource="status",
             field_manager="kubelet",
         )
+        return int(written["metadata"].get("resourceVersion") or 0)
 
     async def _delete(self, pod: Obj) -> None:
         metadata = pod["metadata"]

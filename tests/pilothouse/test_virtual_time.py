@@ -135,6 +135,25 @@ async def test_a_silent_node_loses_its_pods_at_the_second() -> None:
         assert "deletionTimestamp" in found["metadata"]
 
 
+async def test_pods_of_a_node_that_comes_back_are_ready_again() -> None:
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"},
+           "spec": {"containers": [{"name": "c", "image": "busybox"}]}}  # fmt: skip
+    async with Cluster(clock=VirtualClock(START), seed=1) as cluster:
+        await cluster.client.create(PODS, pod, "default")
+        await cluster.settle()
+        found = await cluster.client.get(PODS, "p", "default")
+        status = {"conditions": [{"type": "Ready", "status": "False"}]}  # as node lifecycle does
+        await cluster.client.patch(
+            PODS, "p", {"status": status}, "application/strategic-merge-patch+json", "default",
+            subresource="status",
+        )  # fmt: skip
+        await cluster.settle()
+        again = await cluster.client.get(PODS, "p", "default")
+    before, after = ({c["type"]: c["status"] for c in p["status"]["conditions"]}
+                     for p in (found, again))  # fmt: skip
+    assert before == after and after["Ready"] == "True"
+
+
 async def ready_status(cluster: Cluster, name: str) -> str:
     node = await cluster.client.get(NODES, name)
     return next(c["status"] for c in node["status"]["conditions"] if c["type"] == "Ready")
