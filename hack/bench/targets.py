@@ -387,6 +387,7 @@ def _component(
     ]  # fmt: skip
     if component == "controller-manager":
         command += [
+            "--use-service-account-credentials=true",  # what its own user may do is very little
             "--service-account-private-key-file", str(pki.sa_key),
             "--root-ca-file", str(pki.crt("ca")),
             "--cluster-signing-cert-file", str(pki.crt("ca")),
