@@ -24,7 +24,8 @@ HEAD = """# Official tests beyond Conformance
 The date is that of a test's last run, which may have been of an earlier commit than others'.
 `hack/conformance/run.sh --suite e2e` (with `--focus REGEX`, `--skip REGEX`, `--runtime fake` or
 `oci`) runs them and changes their lines here. Why a test is left out or fails stands in
-`hack/conformance/beyond_reasons.tsv`.
+`hack/conformance/beyond_reasons.tsv`. [Another page](e2e-node-network-storage.md) is about the
+tests of node, network and storage.
 """
 
 
