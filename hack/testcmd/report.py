@@ -33,7 +33,8 @@ parts that upstream's script runs outside of any function. What differs from ups
 versions need not be of the same commit (`ALLOW_SKEW`, upstream's switch); the controllers get no
 `--kube-api-content-type` (they talk JSON) and have an HTTP health port; `--runtime-config`,
 `--service-account-lookup` and `--storage-media-type` are accepted without effect. The one file
-that a script takes from GitHub comes from this machine.
+that a script takes from GitHub comes from this machine. Some functions look once, without waiting,
+whether a controller has seen a change (`run_stateful_set_tests`): on a busy machine they can fail.
 
 | Function | Result | Last run | Note |
 |---|---|---|---|
