@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from hack.bench import targets
 from hack.bench.process_stats import cpu_seconds, pss_megabytes
@@ -41,7 +41,9 @@ from pilothouse.kubeclient.resources import (
 
 CONNECTIONS = 16
 LEASE_NAMESPACE = "kube-node-lease"
-STRATEGIC = "application/strategic-merge-patch+json"
+STRATEGIC: Literal["application/strategic-merge-patch+json"] = (
+    "application/strategic-merge-patch+json"
+)
 GOALS = {
     "deployment created, all bound": 0.5,
     "rolling update": 0.5,
@@ -322,8 +324,8 @@ def progress(message: str) -> None:
 
 
 def client_config(target: Target) -> ClientConfig:
-    files = [Path(path).read_bytes() for path in (target.ca, target.cert, target.key)]
-    return ClientConfig(f"https://{target.host}:{target.port}", *files, timeout=120)
+    ca, cert, key = (Path(path).read_bytes() for path in (target.ca, target.cert, target.key))
+    return ClientConfig(f"https://{target.host}:{target.port}", ca, cert, key, timeout=120)
 
 
 async def measure(target: Target, only: list[str], quick: bool) -> list[Step]:
