@@ -1,7 +1,7 @@
 """docs/kubectl-test-cmd.md: which functions of Kubernetes' command-line suite pass.
 
 The document is the memory of earlier runs: a run of some functions changes only their lines.
-``notes.tsv`` says, by hand, why a function fails.
+``notes.tsv`` says, by hand, why a function fails, or when.
 """
 
 from __future__ import annotations
@@ -33,8 +33,7 @@ parts that upstream's script runs outside of any function. What differs from ups
 versions need not be of the same commit (`ALLOW_SKEW`, upstream's switch); the controllers get no
 `--kube-api-content-type` (they talk JSON) and have an HTTP health port; `--runtime-config`,
 `--service-account-lookup` and `--storage-media-type` are accepted without effect. The one file
-that a script takes from GitHub comes from this machine. Some functions look once, without waiting,
-whether a controller has seen a change (`run_stateful_set_tests`): on a busy machine they can fail.
+that a script takes from GitHub comes from this machine.
 
 | Function | Result | Last run | Note |
 |---|---|---|---|
@@ -74,8 +73,7 @@ def document(names: list[str], lines: dict[str, Line], why: dict[str, str]) -> s
     rows = []
     for name in names:
         line = lines.get(name, Line())
-        note = why.get(name, "") if line.outcome != "passed" else ""
-        rows.append(f"| `{name}` | {line.outcome} | {line.date} | {note} |\n")
+        rows.append(f"| `{name}` | {line.outcome} | {line.date} | {why.get(name, '')} |\n")
     head = HEAD.format(passed=outcomes.count("passed"), total=len(names), others=others)
     return head + "".join(rows)
 
