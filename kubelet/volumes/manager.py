@@ -107,16 +107,18 @@ class VolumeManager:
 
     def _empty_dir(self, uid: str, volume: Obj, group: int | None) -> str:
         name = volume["name"]
+        mode = 0o777
         if (volume.get("emptyDir") or {}).get("medium") == "Memory":
             path = os.path.join(self._memory, uid, name)
+            mode = 0o1777  # as a tmpfs of its own has
         else:
             path = volume_directory(self._root, uid, "empty-dir", name)
         if not os.path.isdir(path):
             os.makedirs(path, exist_ok=True)
-            os.chmod(path, 0o777)
+            os.chmod(path, mode)
             if group is not None:
                 os.chown(path, -1, group)
-                os.chmod(path, 0o2777)
+                os.chmod(path, mode | 0o2000)
         return path
 
     # -- mounts of a container -----------------------------------------------------------
