@@ -346,6 +346,8 @@ class APIServer:
                 if found is not None:
                     return found
             answer: Response = document.respond(request.path, request.headers, request.query)
+            if request.connection is None:  # in process; upstream calls its index a text
+                answer.content_type = "application/json"
             return answer
 
         async def v2(request: Request) -> Response:
