@@ -33,4 +33,6 @@ async def test_modes(tmp_path: Path, medium: str, group: int | None, mode: int) 
     mounted = await manager.mount(pod)
     assert stat.S_IMODE(os.stat(mounted["v"].host_path).st_mode) == mode
     await manager.unmount(pod)
-    assert not os.path.exists(mounted["v"].host_path)
+    assert not list((tmp_path / "root").glob("pods/u*")) and not list(
+        (tmp_path / "memory").glob("*/u")
+    )
