@@ -156,7 +156,7 @@ def verdict(case: ElementTree.Element) -> tuple[str, str]:
     status = case.get("status", "")
     if status == "passed":
         return PASSED, ""
-    if status in ("skipped", "pending"):
+    if status in ("skipped", "pending", "interrupted"):
         return NOT_RUN, first_line(case) or status
     return FAILED, first_line(case)
 

@@ -54,6 +54,8 @@ def test_document_remembers_other_runs(tmp_path):
          FAILED, "a b"),
         ('<testcase name="[It] x" status="skipped"><skipped message="skipped - why"/></testcase>',
          NOT_RUN, "skipped - why"),
+        ('<testcase name="[It] x" status="interrupted"><error message="by User"/></testcase>',
+         NOT_RUN, "by User"),
         ('<testcase name="[It] x" status="skipped"><skipped message="skipped"/></testcase>',
          NOT_RUN, "the suite holds no such test"),
         ('<testcase name="[BeforeSuite]" status="failed"><failure message="no"/></testcase>',
