@@ -95,7 +95,7 @@ class Controllers:
 
     async def start(self, mortal: bool = True) -> None:
         random = self._random
-        writes = random.randint(1, 90) if random is not None and mortal else 0
+        writes = random.randint(1, 120) if random is not None and mortal else 0
         self.life = Life(writes, random is not None and random.random() < 0.5)
         self.activity = ActivityTracker()
         client: Any = MortalClient(self._core.client, self.life)
@@ -310,6 +310,7 @@ def described(obj: dict[str, Any]) -> str:
     return f"{obj['metadata']['namespace']}/{name} {version} {status}"
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("seed", [1])
 async def test_nobody_can_tell_that_the_controllers_died(seed: int) -> None:
     calm, _ = await live(seed, dying=False)
@@ -317,4 +318,4 @@ async def test_nobody_can_tell_that_the_controllers_died(seed: int) -> None:
     assert deaths > 20
     for kind, expected in calm.items():
         assert restless[kind] == expected, kind
-    assert len(calm["pods"]) > 5 and len(calm["jobs"]) > 5
+    assert calm["pods"].total() > 10 and len(calm["jobs"]) > 1
