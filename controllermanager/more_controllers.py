@@ -88,14 +88,6 @@ STORAGE_AND_MORE = (
         account="podcertificaterequestcleaner",
     ),
     Entry(
-        "kube-apiserver-serving-clustertrustbundle-publisher-controller",
-        "trust_bundle_publisher",
-        "TrustBundlePublisher",
-        lambda c: {"root_ca": c.root_ca},
-        wanted=lambda c: bool(c.root_ca),
-        account="kube-apiserver-serving-clustertrustbundle-publisher",
-    ),
-    Entry(
         "resourceclaim-controller",
         "resource_claim",
         "ResourceClaimController",

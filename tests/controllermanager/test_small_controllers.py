@@ -12,17 +12,17 @@ from hypothesis import strategies as st
 from pilothouse.apimachinery.object import condition_of
 from pilothouse.apimachinery.testing import make_node, make_object, make_pod
 from pilothouse.apimachinery.timefmt import format_time
+from pilothouse.controllermanager.certificates.trust_bundle import (
+    SIGNER,
+    TrustBundlePublisher,
+    bundle_name,
+)
 from pilothouse.controllermanager.legacy_token_cleaner import LegacyTokenCleaner
 from pilothouse.controllermanager.node_ipam import NodeIpamController, Ranges, RangesFull
 from pilothouse.controllermanager.pod_certificate_cleaner import PodCertificateCleaner
 from pilothouse.controllermanager.service_cidr import ServiceCIDRController, can_go
 from pilothouse.controllermanager.serviceaccount_tokens import ServiceAccountTokenController
 from pilothouse.controllermanager.storage_version_migrator import running_message
-from pilothouse.controllermanager.trust_bundle_publisher import (
-    SIGNER,
-    TrustBundlePublisher,
-    bundle_name,
-)
 from pilothouse.controllermanager.ttl import BOUNDARIES, TTLController, step_for
 from pilothouse.kubeclient.resources import (
     CLUSTER_TRUST_BUNDLES,
