@@ -86,9 +86,10 @@ class Kubelets:
 
     async def start(self) -> None:
         await each(self._nodes, self._register)
-        watch = await self._client.watch(PODS, send_initial_events=True)
-        jobs = [self._follow(watch), self._renew(), *(self._work() for _ in range(CONNECTIONS))]
+        jobs = [self._follow(), self._renew(), *(self._work() for _ in range(CONNECTIONS))]
         self._tasks = [asyncio.create_task(job) for job in jobs]
+        for task in self._tasks:
+            task.add_done_callback(_report)
 
     async def stop(self) -> None:
         for task in self._tasks:
@@ -137,12 +138,17 @@ class Kubelets:
             await asyncio.sleep(10)
             await each(self._nodes, self._lease)
 
-    async def _follow(self, watch: Any) -> None:
-        async for batch in watch:
-            for event in batch:
-                if event.type in ("ADDED", "MODIFIED", "DELETED"):
-                    self._note(event.type, event.object)
-            self.changed.set()
+    async def _follow(self) -> None:
+        """A server may end a watch at any time: then all is read again."""
+        while True:
+            watch = await self._client.watch(PODS, send_initial_events=True)
+            self.bound.clear()
+            self.present.clear()
+            async for batch in watch:
+                for event in batch:
+                    if event.type in ("ADDED", "MODIFIED", "DELETED"):
+                        self._note(event.type, event.object)
+                self.changed.set()
 
     def _note(self, type_: str, pod: dict[str, Any]) -> None:
         uid = pod["metadata"]["uid"]
@@ -187,6 +193,11 @@ class Kubelets:
         await self._client.delete(PODS, metadata["name"], metadata["namespace"], options)
 
 
+def _report(task: asyncio.Task[None]) -> None:
+    if not task.cancelled():
+        progress(f"a kubelet ended: {task.exception()!r}")
+
+
 class Bench:
     """One target's run."""
 
@@ -225,15 +236,16 @@ class Bench:
     async def _rolled_out(self, replicas: int, generation: int) -> None:
         counts = ("replicas", "updatedReplicas", "availableReplicas")
         async with asyncio.timeout(600):
-            watch = await self.client.watch(DEPLOYMENTS, "default", send_initial_events=True)
-            async for batch in watch:
-                for event in batch:
-                    status = event.object.get("status", {})
-                    if status.get("observedGeneration", 0) >= generation and all(
-                        status.get(name) == replicas for name in counts
-                    ):
-                        await watch.close()
-                        return
+            while True:
+                watch = await self.client.watch(DEPLOYMENTS, "default", send_initial_events=True)
+                async for batch in watch:
+                    for event in batch:
+                        status = event.object.get("status", {})
+                        if status.get("observedGeneration", 0) >= generation and all(
+                            status.get(name) == replicas for name in counts
+                        ):
+                            await watch.close()
+                            return
 
     async def namespace(self) -> None:
         count = 200 if self.quick else 1000
