@@ -63,12 +63,23 @@ def create(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
             changes = create(before, value)
             if changes:
                 patch[key] = changes
-        elif type(before) is not type(value) or before != value:
+        elif not _same(before, value):
             patch[key] = value
     for key in old:
         if key not in new:
             patch[key] = None
     return patch
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Equal in JSON: to Python 0 is False and 1 is True."""
+    if type(one) is not type(other) or one != other:
+        return False
+    if type(one) is dict:
+        return all(_same(value, other[key]) for key, value in one.items())
+    if type(one) is list:
+        return all(map(_same, one, other))
+    return True
 
 
 def _json_type(value: Any) -> str:

@@ -23,8 +23,15 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
+class Nobody:
+    """An API server that knows no token."""
+
+    async def create(self, *_: Any) -> dict[str, Any]:
+        return {"status": {"authenticated": False}}
+
+
 def node(tmp_path: Path, port: int) -> tuple[NodeHTTPS, ClusterPKI]:
-    kubelet: Any = SimpleNamespace(clock=FakeClock(), client=None)
+    kubelet: Any = SimpleNamespace(clock=FakeClock(), client=Nobody())
     pki = ClusterPKI(tmp_path / "pki", datetime.now(UTC))
     config = KubeletConfig(node_name="n", root_dir=str(tmp_path), node_ip="127.0.0.1", port=port)
     return NodeHTTPS(kubelet, config, pki), pki

@@ -84,6 +84,13 @@ class Kubectl:
             command, input=input, stdout=subprocess.PIPE, text=True, timeout=30
         ).stdout
 
+    def out_with_open_stdin(self, *arguments: str) -> str:
+        """When its stdin ends, an attached client is let go, whatever the container still says."""
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        with subprocess.Popen([self.path, *arguments], text=True, **pipes) as process:
+            assert process.stdout is not None
+            return str(process.stdout.read())
+
     def terminal(self, *arguments: str, typed: str, after: str) -> str:
         """Runs on a terminal; types when ``after`` has come (a prompt: '# ')."""
         pid, master = pty.fork()
@@ -207,12 +214,15 @@ def runs(k: Kubectl) -> dict[str, str]:
 def debugs(k: Kubectl, name: str) -> dict[str, str]:
     ps = ("sh", "-c", "sleep 0.5; ps")
     common = ("--image=busybox", "--profile=general", "-q")
-    target = k.out("debug", "main", "--target=web", "-c", f"dbg-{name}", *common, "-i", "--", *ps)
+    debug = ("debug", "main", "--target=web", "-c", f"dbg-{name}", *common, "-i", "--", *ps)
+    target = k.out_with_open_stdin(*debug)
     k("debug", "main", "--copy-to=copy", "-c", "extra", *common, "--", "sleep", "1000")
     waited = k("wait", "pod/copy", "--for=condition=Ready", "--timeout=15s")
     copied = k("get", "pod", "copy", "-o", "jsonpath={.spec.containers[*].name}")
     k("delete", "pod", "copy", "--now")
-    node = k.out("debug", f"node/{NAME}-1", *common, "-i", "--", "ls", "-d", "/host/proc")
+    node = k.out_with_open_stdin(
+        "debug", f"node/{NAME}-1", *common, "-i", "--", "ls", "-d", "/host/proc"
+    )
     for pod in k.out("get", "pods", "-o", "name").split():
         if "node-debugger" in pod:
             k("delete", pod, "--now")
