@@ -79,7 +79,7 @@ class _Filter:
             if not seat.executing and not await self._seated(seat, chosen, kind):
                 self._waited(chosen, now, executes=False)
                 return self._rejected(chosen, "time-out")
-            if not self._turns.may_run(now):
+            if not self._turns.may_run(chosen.flow, now):
                 woken = True
                 await self._turn(seat, chosen, kind)
                 now = self._waited(chosen, now, executes=True)
@@ -154,7 +154,7 @@ class _Filter:
             async for chunk in chunks:
                 yield chunk
                 now = perf_counter()
-                if not turns.may_run(now):
+                if not turns.may_run(flow, now):
                     turns.charge(flow, now - begin, woken=woken)
                     await turns.wait(flow)
                     woken = True

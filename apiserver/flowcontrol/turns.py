@@ -5,7 +5,9 @@ loop begins at most a budget's worth of work; what is over it waits, each flow i
 own, and the next turn wakes the flow that has had the least of the loop's time (start-time fair
 queuing, weighted). Long answers come back here between their chunks.
 
-With nobody waiting and the budget not used up, ``may_run`` is two comparisons.
+With nobody waiting and the budget not used up, ``may_run`` is three comparisons. A flow that has
+had the loop to itself for a second is not held back: the more of its writes one turn begins, the
+more of them share a commit (a create costs 0.15 ms less).
 """
 
 from __future__ import annotations
@@ -18,8 +20,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pilothouse.apiserver.flowcontrol.queue_set import Flow
 
-BUDGET = 0.001
+BUDGET = 0.004
 """Seconds of work that one turn of the loop begins."""
+ALONE_AFTER = 1.0
+"""Seconds without a request of another flow."""
 _MAX_CHARGE = 0.02
 """Of one run: longer ones have waited for something, and not held the loop."""
 
@@ -34,13 +38,21 @@ class Turns:
         self._open = False
         self._heap: list[tuple[float, int, Flow]] = []
         self._sequence = 0
+        self._last: Flow | None = None
+        self._shared_until = 0.0
         self._virtual = 0.0
         """The virtual time of the flow that was woken last."""
 
-    def may_run(self, now: float) -> bool:
+    def may_run(self, flow: Flow, now: float) -> bool:
         """True: run at once. False: ``await wait(flow)`` first."""
+        if flow is not self._last:
+            if self._last is not None:
+                self._shared_until = now + ALONE_AFTER
+            self._last = flow
         if self.waiting:
             return False
+        if now >= self._shared_until:
+            return True
         if self._open:
             return now < self._deadline
         self._begin(now)

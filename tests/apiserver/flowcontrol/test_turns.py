@@ -6,19 +6,32 @@ import asyncio
 from time import perf_counter
 
 from pilothouse.apiserver.flowcontrol.queue_set import Flow
-from pilothouse.apiserver.flowcontrol.turns import Turns
+from pilothouse.apiserver.flowcontrol.turns import ALONE_AFTER, Turns
 
 
 async def test_alone_nobody_waits() -> None:
-    turns = Turns(budget=1.0)
-    assert all(turns.may_run(perf_counter()) for _ in range(100))
+    turns = Turns(budget=1e-9)
+    flow = Flow(1)
+    assert all(turns.may_run(flow, perf_counter()) for _ in range(100))
+
+
+async def test_who_was_alone_shares_as_soon_as_another_comes() -> None:
+    turns = Turns(budget=0.0)
+    one, other = Flow(1), Flow(2)
+    now = perf_counter()
+    assert turns.may_run(one, now) and turns.may_run(one, now + 0.1)
+    assert turns.may_run(other, now + 0.2), "it begins the turn"
+    assert not turns.may_run(one, now + 0.2)
+    assert turns.may_run(one, now + 0.2 + ALONE_AFTER), "alone again"
 
 
 async def test_a_used_up_turn_makes_the_rest_wait_for_the_next() -> None:
     turns = Turns(budget=0.0)
     now = perf_counter()
-    assert turns.may_run(now)
-    assert not turns.may_run(now + 1)
+    one, other = Flow(1), Flow(2)
+    assert turns.may_run(one, now)
+    assert turns.may_run(other, now)
+    assert not turns.may_run(one, now + 0.5)
     await asyncio.wait_for(turns.wait(Flow(1)), 1)
 
 
