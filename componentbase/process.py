@@ -29,6 +29,17 @@ class Completed:
         return text.splitlines()[-1] if text else f"exit code {self.code}"
 
 
+def raise_open_files(limit: int = 65_536) -> None:
+    """For a process that serves: Go's runtime raises the soft limit likewise. Shells give 1,024,
+    which is a few hundred connections."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = limit if hard == resource.RLIM_INFINITY else min(hard, limit)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 class Exec(Protocol):
     async def run(
         self, command: Sequence[str], *, input: bytes = b"", timeout: float = 30.0

@@ -64,8 +64,7 @@ class Starts:
 
 
 async def test_a_month_of_cron_jobs_and_ttls_takes_less_than_two_seconds() -> None:
-    """The whole cluster, its node included; the controllers alone do far more runs in that time:
-    tests/controllermanager/test_month.py."""
+    """The whole cluster, its node included."""
     starts = Starts()
     async with Cluster(clock=VirtualClock(START), seed=1) as cluster:
         await starts.follow(cluster)

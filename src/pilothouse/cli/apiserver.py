@@ -32,7 +32,9 @@ async def serve(config: server_config.ServerConfig, stopping: asyncio.Event) -> 
     from pilothouse.apimachinery.clock import RealClock
     from pilothouse.apiserver.server import APIServer, tune_garbage_collector
     from pilothouse.apiserver.storage.errors import StorageError
+    from pilothouse.componentbase.process import raise_open_files
 
+    raise_open_files()
     server = APIServer(config, RealClock())
     try:
         try:

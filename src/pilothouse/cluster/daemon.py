@@ -22,6 +22,7 @@ from typing import IO, Any, TextIO
 
 from pilothouse.cluster.config import ClusterConfig
 from pilothouse.cluster.state import ClusterState, this_process, write_private
+from pilothouse.componentbase.process import raise_open_files
 
 log = logging.getLogger(__name__)
 Report = Callable[[dict[str, Any]], None]
@@ -29,6 +30,7 @@ Report = Callable[[dict[str, Any]], None]
 
 def main() -> int:
     descriptor = int(sys.argv[1])
+    raise_open_files()
     config = ClusterConfig.from_json(sys.stdin.buffer.read())
     channel: IO[str] | None = os.fdopen(descriptor, "w", buffering=1)
 
