@@ -9,16 +9,11 @@ import pytest
 from pilothouse.apimachinery.schema import GroupVersionResource
 from pilothouse.apiserver.local import LocalClient
 from pilothouse.apiserver.webhook.testing import WebhookServer, allowed, denied, refused, rule
+from pilothouse.kubeclient.resources import CONFIG_MAPS, DEPLOYMENTS, EVENTS_V1, NAMESPACES, PODS
 
-CONFIG_MAPS = GroupVersionResource("", "v1", "configmaps")
-NAMESPACES = GroupVersionResource("", "v1", "namespaces")
-PODS = GroupVersionResource("", "v1", "pods")
-DEPLOYMENTS = GroupVersionResource("apps", "v1", "deployments")
-EVENTS = GroupVersionResource("events.k8s.io", "v1", "events")
 VALIDATING = GroupVersionResource(
     "admissionregistration.k8s.io", "v1", "validatingwebhookconfigurations"
 )
-CALLING = 'Internal error occurred: failed calling webhook "v.example.com": '
 
 
 async def test_selectors(
@@ -192,7 +187,7 @@ async def test_equivalent_and_exact(
         "type": "Normal",
         "regarding": {"kind": "Pod", "namespace": "default", "name": "p"},
     }
-    await client.create(EVENTS, event)
+    await client.create(EVENTS_V1, event)
     assert "/x" not in hooks.reviews
     (review,) = hooks.reviews["/e"]
     request = review["request"]

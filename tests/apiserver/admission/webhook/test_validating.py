@@ -12,12 +12,8 @@ from pilothouse.apimachinery.schema import GroupVersionResource
 from pilothouse.apiserver.local import LocalClient
 from pilothouse.apiserver.server import APIServer
 from pilothouse.apiserver.webhook.testing import WebhookServer, allowed, denied, refused, rule
+from pilothouse.kubeclient.resources import CONFIG_MAPS
 
-CONFIG_MAPS = GroupVersionResource("", "v1", "configmaps")
-NAMESPACES = GroupVersionResource("", "v1", "namespaces")
-PODS = GroupVersionResource("", "v1", "pods")
-DEPLOYMENTS = GroupVersionResource("apps", "v1", "deployments")
-EVENTS = GroupVersionResource("events.k8s.io", "v1", "events")
 VALIDATING = GroupVersionResource(
     "admissionregistration.k8s.io", "v1", "validatingwebhookconfigurations"
 )
