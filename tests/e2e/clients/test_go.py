@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from programs import BUILD_SECONDS, Run, built, shell
+from programs import TEST_SECONDS, Run, built, shell
 
 from pilothouse.cli import envtest_assets
 
-pytestmark = [pytest.mark.kubectl, pytest.mark.timeout(BUILD_SECONDS)]
+pytestmark = [pytest.mark.kubectl, pytest.mark.timeout(TEST_SECONDS)]
 
 
 @pytest.fixture(scope="module")

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from programs import BUILD_SECONDS, HERE, Run, built, shell
+from programs import HERE, TEST_SECONDS, Run, built, shell
 
 from pilothouse import Cluster
 from pilothouse.apimachinery.schema import GroupVersionResource
 from pilothouse.kubeclient.resources import DEPLOYMENTS, JOBS
 
-pytestmark = [pytest.mark.kubectl, pytest.mark.timeout(BUILD_SECONDS)]
+pytestmark = [pytest.mark.kubectl, pytest.mark.timeout(TEST_SECONDS)]
 CHART = str(HERE / "helm" / "chart")
 GIZMOS = GroupVersionResource("clients.pilothouse.dev", "v1", "gizmos")
 Helm = Callable[..., str]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from programs import BUILD_SECONDS, Run, built, shell
+from programs import TEST_SECONDS, Run, built, shell
 
-pytestmark = [pytest.mark.kubectl, pytest.mark.timeout(BUILD_SECONDS)]
+pytestmark = [pytest.mark.kubectl, pytest.mark.timeout(TEST_SECONDS)]
 
 
 @pytest.fixture(scope="module")
