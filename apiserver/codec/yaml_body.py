@@ -62,6 +62,8 @@ def load(data: bytes) -> tuple[Any, str]:
 
 def _where(error: Any) -> str:
     mark, problem = error.problem_mark, error.problem or "unknown problem parsing YAML content"
+    if "maximum nesting" in problem:  # PyYAML from 6.0.4 on is the first to see it
+        return "exceeded max depth"
     scanner = type(error).__name__ == "ScannerError"
     line = 0
     if mark is not None and mark.line:

@@ -168,7 +168,9 @@ def test_events_expire_and_the_synchronous_cluster_can_be_moved_too() -> None:
         assert "SuccessfulCreate" in {event["reason"] for event in events}
         cluster.client.delete(CRON_JOBS, "each", "default")
         cluster.advance(timedelta(hours=2), heartbeats=False)
-        assert cluster.client.list(EVENTS, "default").items == []
+        # A node without heartbeats may have said something in the last hour.
+        left = cluster.client.list(EVENTS, "default").items
+        assert [e for e in left if e["involvedObject"]["kind"] != "Node"] == []
 
 
 def test_a_real_clock_can_not_be_advanced() -> None:
