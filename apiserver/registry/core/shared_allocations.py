@@ -41,7 +41,8 @@ SERVICES = GroupResource("", "services")
 SERVICE_PREFIX = "/registry/services/specs/"
 ADDRESS_PREFIX = "/registry/ipaddresses/"
 PORT_PREFIX = "/registry/ranges/servicenodeports/"
-_ATTEMPTS = 10
+_ATTEMPTS = 100
+"""Each one leaves out one value more; behind on events, half of the choices may be taken."""
 _YOUNG = 60.0
 """Seconds in which a claim may be that of a write under way."""
 
