@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import orjson
 import pytest
 
 from pilothouse.apimachinery.testing import FakeClock
+from pilothouse.apiserver.registry.core.port_allocator import PortOperation
 from pilothouse.apiserver.registry.core.service_allocators import ServiceAllocators
 from pilothouse.apiserver.registry.core.shared_allocations import (
     ADDRESS_PREFIX,
@@ -17,9 +19,11 @@ from pilothouse.apiserver.registry.core.shared_allocations import (
     SERVICE_PREFIX,
     AllocationRaced,
     SharedAllocations,
+    SharedServiceStore,
     claims_of,
     follow,
 )
+from pilothouse.apiserver.registry.store import Store
 from pilothouse.apiserver.storage.memory import MemoryStorage
 
 
@@ -154,3 +158,24 @@ def test_allocators_follow_the_others() -> None:
     listers.handler("DELETED", moved, moved)
     assert not allocators.ports.has(30050)
     assert allocators.by_family["IPv4"].free == 254
+
+
+async def test_many_lost_races_are_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Far behind on events, a server loses again and again; each time it learns one port."""
+    allocators = ServiceAllocators(["10.96.0.0/24"], (30000, 30099), Random(1))
+    theirs = {*range(30000, 30080)}
+
+    async def create(self: Any, write: Any, obj: Any) -> int:
+        operation = PortOperation(allocators.ports, dry_run=False)
+        port = operation.allocate_next()
+        if port in theirs:
+            operation.revert()
+            raise AllocationRaced(f"{PORT_PREFIX}{port}")
+        return port
+
+    monkeypatch.setattr(Store, "create_admitted", create)
+    store = object.__new__(SharedServiceStore)
+    store.context = SimpleNamespace(allocators=allocators)  # type: ignore[assignment]
+    write: Any = None
+    got: Any = await store.create_admitted(write, service("one"))
+    assert 30080 <= got <= 30099
