@@ -162,12 +162,14 @@ def test_allocators_follow_the_others() -> None:
 
 async def test_many_lost_races_are_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     """Far behind on events, a server loses again and again; each time it learns one port."""
-    allocators = ServiceAllocators(["10.96.0.0/24"], (30000, 30099), Random(1))
+    allocators = ServiceAllocators(["10.96.0.0/24"], (30000, 30099), Random(2))
+    tried: list[int] = []
     theirs = {*range(30000, 30098)}
 
     async def create(self: Any, write: Any, obj: Any) -> int:
         operation = PortOperation(allocators.ports, dry_run=False)
         port = operation.allocate_next()
+        tried.append(port)
         if port in theirs:
             operation.revert()
             raise AllocationRaced(f"{PORT_PREFIX}{port}")
@@ -179,3 +181,4 @@ async def test_many_lost_races_are_no_failure(monkeypatch: pytest.MonkeyPatch) -
     write: Any = None
     got: Any = await store.create_admitted(write, service("one"))
     assert 30098 <= got <= 30099
+    assert len(tried) > 10
