@@ -43,6 +43,7 @@ from pilothouse.kubelet.runtime.handlers import handler_check
 from pilothouse.kubelet.runtime.interfaces import ImageService, RuntimeEvent, RuntimeService
 from pilothouse.kubelet.runtime.manager import RuntimeManager, SyncResult
 from pilothouse.kubelet.runtime.pod_actions import compute_pod_actions
+from pilothouse.kubelet.runtime.restart_all import condition_holds
 from pilothouse.kubelet.status_manager import StatusManager
 from pilothouse.kubelet.termination_message import TerminationMessages
 
@@ -251,6 +252,9 @@ class Kubelet:
             state.terminate(rejection, 0)
             return None
         pod = self._allowed(pod)
+        restart_all = condition_holds(status)
+        if restart_all:
+            self.statuses.set(pod, status)  # what was there before is counted and told of
         # ContainerCreating, should the rest take long.
         early = self._clock.call_later(EARLY_STATUS_SECONDS, self.statuses.set, pod, status)
         try:
@@ -263,7 +267,7 @@ class Kubelet:
                 self.recorder.event(pod, "Warning", "Evicted", evicted)
                 state.terminate(("Evicted", evicted), 0)
                 return None
-            result = await self._sync_runtime(pod, mounted)
+            result = await self._sync_runtime(pod, mounted, restart_all)
         finally:
             early.cancel()
         self._waiting[uid] = result.waiting
@@ -276,7 +280,9 @@ class Kubelet:
         if status["phase"] in ("Succeeded", "Failed"):
             state.terminate(None, None)
             return None
-        if result.retry_at is None and not result.failed and self._has_more_to_do(pod):
+        if restart_all or condition_holds(status):
+            state.dirty = True
+        elif result.retry_at is None and not result.failed and self._has_more_to_do(pod):
             state.dirty = True
         wait = self._next_look(pod, result, self._deadline_left(pod | {"status": status}))
         state.only_refreshes = wait in (self.config.resync_seconds, LOOK_SECONDS)
@@ -323,7 +329,9 @@ class Kubelet:
             self.recorder.event(pod, "Warning", "FailedMount", str(error))
             return None
 
-    async def _sync_runtime(self, pod: Obj, mounted: dict[str, MountedVolume]) -> SyncResult:
+    async def _sync_runtime(
+        self, pod: Obj, mounted: dict[str, MountedVolume], restart_all: bool
+    ) -> SyncResult:
         credentials, missing = await load_pull_secrets(self._client, pod)
         if missing:
             self.recorder.event(
@@ -332,7 +340,9 @@ class Kubelet:
                 "attempting to pull the image may not succeed.",
             )  # fmt: skip
         probes = self.probes.results(pod["metadata"]["uid"])
-        return await self.manager.sync_pod(pod, mounted, probes, credentials)
+        return await self.manager.sync_pod(
+            pod, mounted, probes, credentials, restart_all=restart_all
+        )
 
     def _deadline_left(self, pod: Obj) -> float | None:
         seconds = pod["spec"].get("activeDeadlineSeconds")

@@ -11,7 +11,10 @@ from datetime import UTC, datetime
 
 from pilothouse.apimachinery.object import Obj, condition_of
 from pilothouse.apimachinery.timefmt import format_time
+from pilothouse.apis.core.pod_helpers import all_containers_could_restart
 from pilothouse.apis.core.qos import pod_qos
+from pilothouse.kubelet.pod_phase import pod_phase
+from pilothouse.kubelet.runtime import restart_all
 from pilothouse.kubelet.runtime.interfaces import ContainerStatus
 from pilothouse.kubelet.runtime.pod_actions import PodRuntimeStatus, is_sidecar
 
@@ -48,7 +51,8 @@ def generate_status(pod: Obj, inputs: StatusInputs) -> Obj:
     runtime = inputs.runtime
     init_specs = spec.get("initContainers") or []
     default_wait = "PodInitializing" if init_specs else "ContainerCreating"
-    make = _ContainerStatuses(inputs, old)
+    restarting = restart_all.condition_holds(old) or restart_all.triggered(spec, runtime)
+    make = _ContainerStatuses(inputs, old, restarting)
     containers = make.all(spec.get("containers") or (), "containerStatuses", default_wait)
     init = make.all(init_specs, "initContainerStatuses", "PodInitializing")
     ephemeral = make.all(
@@ -99,9 +103,11 @@ def _pod_ips(
 
 
 class _ContainerStatuses:
-    def __init__(self, inputs: StatusInputs, old: Obj) -> None:
+    def __init__(self, inputs: StatusInputs, old: Obj, restarting: bool) -> None:
+        """``restarting``: all containers of the pod are removed and start anew."""
         self._inputs = inputs
         self._old = old
+        self._restarting = restarting
 
     def all(self, specs: Iterable[Obj], field_name: str, default_wait: str) -> list[Obj]:
         previous = {s["name"]: s for s in self._old.get(field_name) or ()}
@@ -116,7 +122,7 @@ class _ContainerStatuses:
         newest = history[0]
         status: Obj = {
             "name": name,
-            "restartCount": newest.attempt,
+            "restartCount": max(newest.attempt, (previous or {}).get("restartCount", 0)),
             "image": newest.image or spec.get("image") or "",
             "imageID": newest.image_id,
             "containerID": self._id(newest.id),
@@ -155,6 +161,8 @@ class _ContainerStatuses:
         self, spec: Obj, previous: Obj | None, reason: Reason | None, default_wait: str
     ) -> Obj:
         """Never created, or removed meanwhile: what was last known of an ended one stays."""
+        if self._restarting and "waiting" not in ((previous or {}).get("state") or _WAITING):
+            return self._removed(spec, previous or {})
         if previous is not None and "terminated" in (previous.get("state") or {}):
             return previous
         status: Obj = {
@@ -173,6 +181,24 @@ class _ContainerStatuses:
             status["state"] = {"terminated": _lost(previous)}
         else:
             status["state"] = {"waiting": _waiting(reason or (default_wait, ""))}
+        self._add_facts(spec, status, False)
+        return status
+
+    def _removed(self, spec: Obj, previous: Obj) -> Obj:
+        """It went because another container restarts all of them."""
+        gone = {"reason": restart_all.REASON, "message": restart_all.MESSAGE}
+        status: Obj = {
+            "name": spec["name"],
+            "restartCount": previous.get("restartCount", 0) + 1,
+            "image": spec.get("image") or "",
+            "imageID": "",
+            "state": {"waiting": gone},
+            "lastState": {
+                "terminated": gone | {"exitCode": 137, "startedAt": None, "finishedAt": None}
+            },
+            "ready": False,
+            "started": False,
+        }
         self._add_facts(spec, status, False)
         return status
 
@@ -211,6 +237,9 @@ class _ContainerStatuses:
         return f"{self._inputs.runtime_scheme}://{container_id}"
 
 
+_WAITING: Obj = {"waiting": {}}
+
+
 def _mount_status(mount: Obj) -> Obj:
     status = {"name": mount["name"], "mountPath": mount["mountPath"]}
     if mount.get("readOnly"):
@@ -238,69 +267,6 @@ def _time(seconds: float) -> str | None:
     return format_time(datetime.fromtimestamp(seconds, UTC)) if seconds else None
 
 
-# -- phase -------------------------------------------------------------------------------
-
-
-def pod_phase(
-    spec: Obj, containers: list[Obj], init: list[Obj], *, terminating: bool = False
-) -> str:
-    """Pending, Running, Succeeded or Failed (getPhase)."""
-    policy = spec.get("restartPolicy") or "Always"
-    failed, pending_init = _init_progress(spec, init, policy)
-    if failed:
-        return "Failed"
-    running, waiting, stopped, succeeded = _count(containers, policy)
-    if pending_init and not (running or stopped):
-        return "Failed" if terminating else "Pending"
-    if waiting:
-        return "Failed" if terminating and not running else "Pending"
-    if running:
-        return "Running"
-    if not stopped:
-        return "Pending"
-    if policy == "Always" and not terminating:
-        return "Running"  # about to be restarted
-    if succeeded == stopped:
-        return "Succeeded"
-    return "Running" if policy == "OnFailure" and not terminating else "Failed"
-
-
-def _init_progress(spec: Obj, init: list[Obj], policy: str) -> tuple[bool, int]:
-    """(the pod has failed in its init containers, how many are not done yet)."""
-    sidecars = {c["name"] for c in spec.get("initContainers") or () if is_sidecar(c)}
-    pending = 0
-    for status in init:
-        ended = status["state"].get("terminated")
-        if status["name"] in sidecars:
-            pending += not status.get("started") and ended is None
-        elif ended is None:
-            pending += 1
-        elif ended["exitCode"] != 0:
-            if policy == "Never":
-                return True, 0
-            pending += 1
-    return False, pending
-
-
-def _count(containers: list[Obj], policy: str) -> tuple[int, int, int, int]:
-    """(running, waiting, stopped, of those succeeded)."""
-    running = waiting = stopped = succeeded = 0
-    for status in containers:
-        state = status["state"]
-        if "running" in state:
-            running += 1
-        elif "terminated" in state:
-            stopped += 1
-            succeeded += state["terminated"]["exitCode"] == 0
-        elif (status.get("lastState") or {}).get("terminated"):
-            # Backing off between two runs: the pod counts as running.
-            stopped += 1
-            running += policy != "Never"
-        else:
-            waiting += 1
-    return running, waiting, stopped, succeeded
-
-
 # -- conditions --------------------------------------------------------------------------
 
 
@@ -312,13 +278,15 @@ def _conditions(
     wanted: list[Obj] = [
         _condition("PodReadyToStartContainers", inputs.runtime.sandbox is not None
                    and inputs.runtime.sandbox.state == "ready"),
-        _initialized(spec, init, containers, status["phase"]),
+        _initialized(pod, init, containers, status["phase"]),
     ]  # fmt: skip
     containers_ready = _containers_ready(spec, containers, init, status["phase"])
     wanted.append(_ready(pod, containers_ready, done))
     wanted.append(containers_ready)
     # The scheduler's, true by now; the kubelet tells which generation it has seen.
     wanted.append(_condition("PodScheduled", True))
+    if all_containers_could_restart(spec):
+        wanted.append(_all_restarting(pod, status["phase"], inputs.runtime))
     if inputs.resize_pending and not done:
         wanted.append(_condition("PodResizePending", True, *inputs.resize_pending))
     now = format_time(inputs.now)
@@ -342,7 +310,21 @@ def _condition(type_: str, value: bool, reason: str = "", message: str = "") -> 
     return condition
 
 
-def _initialized(spec: Obj, init: list[Obj], containers: list[Obj], phase: str) -> Obj:
+def _all_restarting(pod: Obj, phase: str, runtime: PodRuntimeStatus) -> Obj:
+    done = {"Succeeded": "PodCompleted", "Failed": "PodFailed"}.get(phase)
+    if done:
+        return _condition(restart_all.CONDITION, False, done)
+    spec = pod["spec"]
+    begun = restart_all.condition_holds(pod.get("status") or {}) or restart_all.triggered(
+        spec, runtime
+    )
+    if not begun or restart_all.cleaned_up(spec, runtime):
+        return _condition(restart_all.CONDITION, False)
+    return _condition(restart_all.CONDITION, True, *restart_all.STARTED)
+
+
+def _initialized(pod: Obj, init: list[Obj], containers: list[Obj], phase: str) -> Obj:
+    spec = pod["spec"]
     sidecars = {c["name"] for c in spec.get("initContainers") or () if is_sidecar(c)}
     if any(s["restartCount"] or "waiting" not in s["state"] for s in containers):
         return _condition("Initialized", True)
@@ -354,6 +336,8 @@ def _initialized(spec: Obj, init: list[Obj], containers: list[Obj], phase: str) 
     if not incomplete:
         reason = "PodCompleted" if phase == "Succeeded" else ""
         return _condition("Initialized", True, reason)
+    if (condition_of(pod, "Initialized") or {}).get("status") == "True":
+        return _condition("Initialized", True)  # once it is, it stays so, also when all restart
     message = f"containers with incomplete status: [{' '.join(incomplete)}]"
     return _condition("Initialized", False, "ContainersNotInitialized", message)
 

@@ -7,9 +7,7 @@ sense (upstream: kuberuntime_manager.go).
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -43,6 +41,7 @@ from pilothouse.kubelet.runtime.interfaces import (
     PodSandboxConfig,
     RuntimeService,
 )
+from pilothouse.kubelet.runtime.killing import LISTS, Killer
 from pilothouse.kubelet.runtime.pod_actions import (
     ContainerToKill,
     ContainerToStart,
@@ -54,8 +53,6 @@ from pilothouse.kubelet.runtime.resizes import GivenResources, Resize, pending
 from pilothouse.kubelet.runtime.uninterrupted import uninterrupted
 
 log = logging.getLogger(__name__)
-MIN_GRACE_SECONDS = 2
-LISTS = {"init": "initContainers", "container": "containers", "ephemeral": "ephemeralContainers"}
 KEPT_DEAD = 1
 """Ended containers kept per name besides the newest, for logs --previous and lastState."""
 
@@ -104,6 +101,7 @@ class RuntimeManager:
         self._cgroup_root = cgroup_root
         self._node_memory = node_memory
         self._check_handler = check_handler
+        self._killer = Killer(runtime, cache=cache, hooks=hooks, recorder=recorder, clock=clock)
         self._crash_backoff = KeyedBackoff(clock, initial=10.0, maximum=300.0)
         self._given = GivenResources()
 
@@ -121,18 +119,26 @@ class RuntimeManager:
         mounted: dict[str, MountedVolume],
         probes: ProbeResults,
         credentials: Credentials,
+        *,
+        restart_all: bool = False,
     ) -> SyncResult:
+        """``restart_all``: only removes all containers; the next call starts them anew."""
         uid = pod["metadata"]["uid"]
         result = SyncResult()
-        actions = compute_pod_actions(pod, self._cache.get(uid), probes)
+        actions = compute_pod_actions(pod, self._cache.get(uid), probes, restart_all=restart_all)
+        for reset in actions.reset:
+            await self._killer.reset(pod, reset)
+            self._given.forget(reset.id)
         if actions.nothing:
             return await self._resized(pod, result)
+        if actions.reset:
+            return result
         if actions.kill_pod:
             await self._replace_sandbox(pod, actions)
             if not actions.create_sandbox:
                 return result
         for kill in actions.kill:
-            await self._kill_container(pod, kill, None)
+            await self._killer.kill_container(pod, kill, None)
         sandbox_id = actions.sandbox_id
         if actions.create_sandbox:
             sandbox_id = await self._create_sandbox(pod, actions, result)
@@ -153,7 +159,7 @@ class RuntimeManager:
         if resize.restart:
             message = f"Container {container['name']} resize requires restart"
             kill = ContainerToKill(resize.id, container["name"], message)
-            await self._kill_container(pod, kill, None)
+            await self._killer.kill_container(pod, kill, None)
             return
         resources = container_resources(pod, container, self._node_memory)
         try:
@@ -292,7 +298,7 @@ class RuntimeManager:
         sandbox = self._cache.get(uid).sandbox
         ips = sandbox.ips if sandbox is not None else ()
         envs = await self._environments.make(pod, container, ips, mounted)
-        attempt = newest.attempt + 1 if newest is not None else 0
+        attempt = self._next_attempt(pod, start.name, newest)
         mounts = await self._volumes.container_mounts(
             pod, self._with_sub_paths(container, envs), mounted, ips[0] if ips else "", attempt
         )
@@ -313,6 +319,17 @@ class RuntimeManager:
         container_id = await uninterrupted(self._run_container(pod, sandbox_id, config, path))
         await self._post_start(pod, container, container_id, ips)
         await self._remove_old(uid, start.name)
+
+    def _next_attempt(self, pod: Obj, name: str, newest: ContainerStatus | None) -> int:
+        """After the newest one; of removed ones the logs remain."""
+        if newest is not None:
+            return newest.attempt + 1
+        try:
+            logs = os.listdir(os.path.join(self.log_directory(pod), name))
+        except OSError:
+            return 0
+        numbers = (log.partition(".")[0] for log in logs)
+        return max((int(number) + 1 for number in numbers if number.isdigit()), default=0)
 
     async def _run_container(
         self, pod: Obj, sandbox_id: str, config: ContainerConfig, path: str
@@ -375,7 +392,7 @@ class RuntimeManager:
             await self._hooks.run(pod, container_id, handler, ips[0] if ips else "")
         except HookError:
             kill = ContainerToKill(container_id, container["name"], "FailedPostStartHook")
-            await self._kill_container(pod, kill, None)
+            await self._killer.kill_container(pod, kill, None)
             raise
 
     async def _remove_old(self, uid: str, name: str) -> None:
@@ -386,88 +403,11 @@ class RuntimeManager:
                 self._given.forget(old.id)
                 await self._cache.refresh_container(uid, old.id)
 
-    # -- killing -------------------------------------------------------------------------
+    # -- the end -------------------------------------------------------------------------
 
     async def kill_pod(self, pod: Obj, grace_seconds: int | None) -> None:
-        """Stops all running containers at once, then the sandboxes.
-
-        ``grace_seconds`` overrides the pod's own grace period. Sidecars go after the others.
-        """
-        uid = pod["metadata"]["uid"]
-        status = self._cache.get(uid)
-        sidecars = {
-            c["name"]
-            for c in pod["spec"].get("initContainers") or ()
-            if c.get("restartPolicy") == "Always"
-        }
-        started = self._clock.monotonic()
-        for late in (False, True):
-            kills = [
-                self._kill_container(
-                    pod,
-                    ContainerToKill(c.id, c.name, f"Stopping container {c.name}"),
-                    self._left(pod, grace_seconds, started),
-                )
-                for c in status.running
-                if (c.name in sidecars) is late
-            ]
-            if kills:
-                await asyncio.gather(*kills)
-        for sandbox in status.sandboxes:
-            if sandbox.state == "ready":
-                await self._runtime.stop_pod_sandbox(sandbox.id)
-            await self._cache.refresh_sandbox(uid, sandbox.id)
-
-    def _left(self, pod: Obj, grace_seconds: int | None, started: float) -> int:
-        total = grace_seconds
-        if total is None:
-            total = int(pod["spec"].get("terminationGracePeriodSeconds") or 0)
-        return max(math.ceil(total - (self._clock.monotonic() - started)), 0)
-
-    async def _kill_container(
-        self, pod: Obj, kill: ContainerToKill, grace_seconds: int | None
-    ) -> None:
-        """preStop hook, stop signal, and KILL when the grace period is over."""
-        uid = pod["metadata"]["uid"]
-        list_name, container = _find_container(pod, kill.name)
-        path = f"spec.{list_name}{{{kill.name}}}"
-        grace = self._grace(pod, container, kill, grace_seconds)
-        self._event(pod, path, "Normal", "Killing", kill.message)
-        started = self._clock.monotonic()
-        handler = ((container or {}).get("lifecycle") or {}).get("preStop")
-        if handler and grace > 0:
-            await self._pre_stop(pod, kill, handler, grace, path)
-            grace = max(grace - int(self._clock.monotonic() - started), MIN_GRACE_SECONDS)
-        try:
-            await self._runtime.stop_container(kill.id, grace)
-        except NotFound:
-            pass
-        await self._cache.refresh_container(uid, kill.id)
-
-    @staticmethod
-    def _grace(
-        pod: Obj, container: Obj | None, kill: ContainerToKill, grace_seconds: int | None
-    ) -> int:
-        if grace_seconds is not None:
-            return grace_seconds
-        if kill.reason == "unhealthy" and container is not None:
-            for probe in ("livenessProbe", "startupProbe"):
-                own = (container.get(probe) or {}).get("terminationGracePeriodSeconds")
-                if own is not None:
-                    return int(own)
-        return int(pod["spec"].get("terminationGracePeriodSeconds") or 0)
-
-    async def _pre_stop(
-        self, pod: Obj, kill: ContainerToKill, handler: Obj, grace: int, path: str
-    ) -> None:
-        sandbox = self._cache.get(pod["metadata"]["uid"]).sandbox
-        ip = sandbox.ips[0] if sandbox is not None and sandbox.ips else ""
-        try:
-            async with asyncio.timeout(grace):
-                await self._hooks.run(pod, kill.id, handler, ip)
-        except (HookError, TimeoutError) as error:
-            log.info("preStop hook of %s failed: %s", kill.name, error)
-            self._event(pod, path, "Warning", "FailedPreStopHook", "PreStopHook failed")
+        """Stops all running containers, then the sandboxes (``killing.py``)."""
+        await self._killer.kill_pod(pod, grace_seconds)
 
     async def remove_pod(self, uid: str) -> None:
         """Removes what is left of a pod that has been stopped: containers and sandboxes."""
@@ -483,14 +423,6 @@ class RuntimeManager:
                 except NotFound:
                     pass
         self._cache.forget(uid)
-
-
-def _find_container(pod: Obj, name: str) -> tuple[str, Obj | None]:
-    for list_name in LISTS.values():
-        for container in pod["spec"].get(list_name) or ():
-            if container["name"] == name:
-                return list_name, container
-    return "containers", None
 
 
 def _go_minutes(seconds: int) -> str:

@@ -12,7 +12,9 @@ from typing import Literal
 
 from pilothouse.apimachinery.hashing import hash_object
 from pilothouse.apimachinery.object import Obj
+from pilothouse.apis.core.pod_helpers import container_should_restart
 from pilothouse.kubelet.runtime.interfaces import ContainerStatus, SandboxStatus
+from pilothouse.kubelet.runtime.restart_all import ContainerToReset, containers_to_reset
 
 HASH_LABEL = "io.kubernetes.container.hash"
 Kind = Literal["init", "container", "ephemeral"]
@@ -62,10 +64,12 @@ class PodActions:
     attempt: int = 0
     start: list[ContainerToStart] = field(default_factory=list)
     kill: list[ContainerToKill] = field(default_factory=list)
+    reset: list[ContainerToReset] = field(default_factory=list)
+    """To be removed, in this order, before the pod's containers start anew."""
 
     @property
     def nothing(self) -> bool:
-        return not (self.kill_pod or self.create_sandbox or self.start or self.kill)
+        return not (self.kill_pod or self.create_sandbox or self.start or self.kill or self.reset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +82,20 @@ class ProbeResults:
 
 
 def compute_pod_actions(
-    pod: Obj, status: PodRuntimeStatus, probes: ProbeResults = ProbeResults()
+    pod: Obj,
+    status: PodRuntimeStatus,
+    probes: ProbeResults = ProbeResults(),
+    *,
+    restart_all: bool = False,
 ) -> PodActions:
-    """The next actions; empty when the pod is as it should be."""
+    """The next actions; empty when the pod is as it should be. ``restart_all``: all containers
+    go, the next look starts them anew."""
     spec = pod["spec"]
     actions = PodActions()
     needs_sandbox, actions.attempt, actions.sandbox_id = _sandbox_needed(status)
+    if restart_all:
+        actions.reset = containers_to_reset(spec, status)
+        return actions
     if needs_sandbox:
         return _with_new_sandbox(spec, status, actions)
     for container in spec.get("ephemeralContainers") or ():
@@ -123,7 +135,10 @@ def _with_new_sandbox(spec: Obj, status: PodRuntimeStatus, actions: PodActions) 
     names = [
         c["name"]
         for c in spec.get("containers") or ()
-        if not (policy == "OnFailure" and _succeeded(status.newest(c["name"])))
+        if not (
+            (c.get("restartPolicy") or policy) == "OnFailure"
+            and _succeeded(status.newest(c["name"]))
+        )
     ]
     if not names and not _unfinished(init, status):
         return actions
@@ -162,7 +177,6 @@ def _init_containers(
     if not init:
         return True
     initialized = any(status.newest(c["name"]) is not None for c in spec.get("containers") or ())
-    policy = spec.get("restartPolicy") or "Always"
     for container in init:
         name = container["name"]
         current = status.newest(name)
@@ -174,7 +188,7 @@ def _init_containers(
             continue
         if current is not None and current.state == "running":
             return False
-        if current is not None and current.state == "exited" and policy == "Never":
+        if current is not None and not should_be_restarted(container, spec, current):
             actions.kill_pod = True  # a failed init container fails the pod
             return False
         actions.start.append(ContainerToStart("init", name))
@@ -218,7 +232,9 @@ def _regular_container(
     message = _unhealthy(container, current, probes)
     if not message:
         return 1
-    restart = (spec.get("restartPolicy") or "Always") != "Never"
+    # Rules ask for an exit code, which a container that still runs doesn't have.
+    policy = container.get("restartPolicy") or spec.get("restartPolicy") or "Always"
+    restart = policy != "Never"
     if restart:
         message += ", will be restarted"
         actions.start.append(ContainerToStart("container", name))
@@ -239,10 +255,7 @@ def should_be_restarted(container: Obj, spec: Obj, current: ContainerStatus | No
     """Whether a container that does not run should (again)."""
     if current is None or current.state in ("created", "unknown"):
         return True
-    policy = container.get("restartPolicy") or spec.get("restartPolicy") or "Always"
-    if policy == "Never":
-        return False
-    return policy == "Always" or current.exit_code != 0
+    return container_should_restart(container, spec, current.exit_code)
 
 
 def container_hash(container: Obj) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from pilothouse.apimachinery.object import condition_of
-from pilothouse.kubelet.pod_status import StatusInputs, generate_status, pod_phase
+from pilothouse.kubelet.pod_phase import pod_phase
+from pilothouse.kubelet.pod_status import StatusInputs, generate_status
 from pilothouse.kubelet.runtime.interfaces import ContainerStatus, SandboxStatus
 from pilothouse.kubelet.runtime.pod_actions import PodRuntimeStatus
 from pilothouse.kubelet.status_manager import status_patch
