@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from pilothouse.apimachinery.timefmt import human_duration, parse_time
 from pilothouse.apiserver.apiextensions.jsonpath import JSONPathError, compile_path, text_of
+from pilothouse.apiserver.registry.printing import since
 from pilothouse.apiserver.registry.strategy import Column
 
 if TYPE_CHECKING:
@@ -96,9 +96,7 @@ def cell(type_: str, value: Any, now: datetime) -> Any:
 
 
 def _age(text: str, now: datetime) -> str:
-    if not text:
-        return "<unknown>"
     try:
-        return human_duration((now - parse_time(text)).total_seconds())
+        return since(text, now)
     except ValueError:
         return "<invalid>"

@@ -44,8 +44,6 @@ if TYPE_CHECKING:
     from pilothouse.apiserver.storage.cacher.interfaces import CacheEntry, Predicate
 
 CHUNK = 100
-KEEP_DECODED = 500
-"""Tables of up to so many rows keep their decoded objects for the next time."""
 RV_PATH = "resourceVersion"
 
 
@@ -207,8 +205,7 @@ def _respond(
     entries = result.entries
     if negotiated.transform == "Table":
         include = include_object(request.query)
-        keep = len(entries) <= KEEP_DECODED
-        writer = TableWriter(served, negotiated, include, server.clock.now(), keep=keep)
+        writer = TableWriter(served, negotiated, include, server.clock.now())
         head, encode = writer.head(metadata), writer.row
         chunks = _chunks(head, entries, encode)
     elif negotiated.transform == "PartialObjectMetadataList":

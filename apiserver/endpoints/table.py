@@ -1,7 +1,7 @@
 """Server-side printing: Table and PartialObjectMetadata (apiserver handlers/response.go).
 
 What does not depend on the time of asking is made once per version of an object and kept in
-the cache entry's memo; the cells, which hold ages, are computed for each answer.
+the cache entry's memo: the embedded metadata, and the cells' bytes around their ages.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from pilothouse.apimachinery.errors import new_bad_request
+from pilothouse.apimachinery.timefmt import human_duration
+from pilothouse.apiserver.registry.printing import Moment, NotingNow
 from pilothouse.apiserver.storage.versioner import with_revision
 
 if TYPE_CHECKING:
@@ -83,23 +85,19 @@ def partial_of(obj: Obj, meta_version: str) -> bytes:
 
 
 class TableWriter:
-    """Rows of one kind for one answer or watch. ``keep`` false: the decoded objects are not
-    kept for the next time (of a big list they would be ten times its bytes)."""
+    """Rows of one kind for one answer or watch."""
 
     def __init__(
-        self,
-        served: ServedResource,
-        negotiated: Negotiated,
-        include: str,
-        now: datetime,
-        *,
-        keep: bool = True,
+        self, served: ServedResource, negotiated: Negotiated, include: str, now: datetime
     ) -> None:
         self.served = served
-        self._keep = keep or served.converter is not None
         self.meta_version = negotiated.meta_version
         self.include = include
         self.now = now
+        self._seconds = now.timestamp()
+        self._ages: dict[int, bytes] = {}
+        self._rows_key = f"row {served.api_version}"
+        self._partial_key = ("partial", negotiated.meta_version)
 
     def columns(self) -> bytes:
         return orjson.dumps(
@@ -116,18 +114,61 @@ class TableWriter:
         )
 
     def row(self, entry: CacheEntry) -> bytes:
-        obj = shared(self.served, entry) if self._keep else entry.peek()
+        memo = entry.memo
+        made = memo.get(self._rows_key)
+        if made is None or made[0] is not self.served.strategy:
+            # Of a custom resource the columns may change while its objects stay.
+            made = memo[self._rows_key] = (self.served.strategy, *self._parts(entry))
+        parts, began = made[1], made[2]
         if self.include == "Metadata":
-            embedded = partial_object(entry, self.meta_version, obj)
+            embedded = memo.get(self._partial_key) or partial_object(entry, self.meta_version)
         elif self.include == "Object":
             embedded = encoded(self.served, entry)
         else:
             embedded = b"null"
-        return b'{"cells":%b,"object":%b}' % (orjson.dumps(self.cells(obj)), embedded)
+        if len(began) == 1:
+            return b"%b%b%b%b}" % (parts[0], self._age(began[0]), parts[1], embedded)
+        if parts:
+            pieces = [parts[0]]
+            for at, text in zip(began, parts[1:], strict=True):
+                pieces += (self._age(at), text)
+            return b"%b%b}" % (b"".join(pieces), embedded)
+        cells = orjson.dumps(self.cells(self._look(entry)))
+        return b'{"cells":%b,"object":%b}' % (cells, embedded)
 
-    def cells(self, obj: Obj) -> list[Any]:
+    def _age(self, began: float) -> bytes:
+        seconds = int(self._seconds - began)
+        text = self._ages.get(seconds)
+        if text is None:
+            text = self._ages[seconds] = b'"%b"' % human_duration(seconds).encode()
+        return text
+
+    def _look(self, entry: CacheEntry) -> Obj:
+        """The object, which isn't kept: of a big list they would be ten times its bytes."""
+        return entry.peek() if self.served.converter is None else shared(self.served, entry)
+
+    def _parts(self, entry: CacheEntry) -> tuple[tuple[bytes, ...], tuple[float, ...]]:
+        """A row's bytes before, between and after its ages, up to the embedded object, and when
+        the ages began. No parts: the cells depend on the time in another way."""
+        noting = NotingNow.at(self.now)
+        cells = self.cells(self._look(entry), noting)
+        moments = [cell for cell in cells if type(cell) is Moment]
+        if {id(each) for each in moments} != {id(each) for each in noting.moments}:
+            return (), ()
+        texts = [b"" if type(cell) is Moment else orjson.dumps(cell) for cell in cells]
+        parts, text = [], b'{"cells":['
+        for i, (cell, part) in enumerate(zip(cells, texts, strict=True)):
+            text += b"," if i else b""
+            if type(cell) is Moment:
+                parts.append(text)
+                text = b""
+            text += part
+        parts.append(text + b'],"object":')
+        return tuple(parts), tuple(moment.began for moment in moments)
+
+    def cells(self, obj: Obj, now: datetime | None = None) -> list[Any]:
         try:
-            return self.served.strategy.row(obj, self.now)
+            return self.served.strategy.row(obj, now or self.now)
         except Exception:
             # A list must not fail because one object prints badly.
             log.exception("no cells for %s", self.served)

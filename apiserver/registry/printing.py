@@ -6,6 +6,7 @@ prints wide cells, clients leave out columns with a priority.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from pilothouse.apimachinery.object import meta
@@ -13,7 +14,6 @@ from pilothouse.apimachinery.timefmt import human_duration, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from datetime import datetime
 
     from pilothouse.apimachinery.object import Obj
 
@@ -23,11 +23,42 @@ UNSET = "<unset>"
 NO_DICT: Obj = {}
 
 
+class Moment(str):
+    """A duration as text that knows when it began (seconds since 1970)."""
+
+    __slots__ = ("began",)
+    began: float
+
+
+class NotingNow(datetime):
+    """A ``now`` that notes what is computed from it, so that a row can be made once and only its
+    durations anew for each answer (``endpoints/table.py``)."""
+
+    moments: list[Moment]
+
+    @classmethod
+    def at(cls, now: datetime) -> NotingNow:
+        noting = cls.fromtimestamp(now.timestamp(), now.tzinfo)
+        noting.moments = []
+        return noting
+
+    def since(self, began: datetime) -> Moment:
+        moment = Moment(human_duration((self - began).total_seconds()))
+        moment.began = began.timestamp()
+        self.moments.append(moment)
+        return moment
+
+
 def since(timestamp: str | None, now: datetime) -> str:
-    """How long ago, as ``5m``; ``<unknown>`` without a time."""
+    """How long ago, as ``5m``; ``<unknown>`` without a time.
+
+    Rows must get everything that depends on ``now`` from here."""
     if not timestamp:
         return UNKNOWN
-    return human_duration((now - parse_time(timestamp)).total_seconds())
+    began = parse_time(timestamp)
+    if type(now) is NotingNow:
+        return now.since(began)
+    return human_duration((now - began).total_seconds())
 
 
 def age(obj: Obj, now: datetime) -> str:

@@ -8,7 +8,7 @@ from pilothouse.apimachinery.labels import selector_from_label_selector
 from pilothouse.apimachinery.object import controller_of
 from pilothouse.apimachinery.quantity import canonical
 from pilothouse.apimachinery.schema import parse_api_version
-from pilothouse.apimachinery.timefmt import human_duration, parse_time
+from pilothouse.apimachinery.timefmt import parse_time
 from pilothouse.apiserver.registry.printing import (
     NO_DICT,
     NONE,
@@ -146,8 +146,7 @@ def _job_duration(status: Obj, now: datetime) -> str:
     start, end = status.get("startTime"), status.get("completionTime")
     if not start:
         return ""
-    until = parse_time(end) if end else now
-    return human_duration((until - parse_time(start)).total_seconds())
+    return since(start, parse_time(end) if end else now)
 
 
 def cron_job(obj: Obj, now: datetime) -> list[Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from bisect import bisect_right
+from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -110,6 +111,8 @@ class Entry:
         """There is a newer version: the window of events keeps the bytes of this one, and would
         keep ten times as much if the decoded object stayed."""
         self.forget_base()
+        with suppress(AttributeError):
+            del self.memo
         try:
             obj = _OBJ.__get__(self)
         except AttributeError:
