@@ -25,6 +25,8 @@ def enter_box() -> None:
     """Runs this program again inside namespaces of its own; inside them it only returns."""
     if os.environ.get(IN_BOX):
         subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+        # As where systemd runs: what is mounted on the node must reach the containers' side.
+        subprocess.run(["mount", "--make-rshared", "/"], check=True)
         return
     box = "unshare --pid --fork --kill-child --mount-proc --mount --net --propagation private"
     command = [*box.split(), sys.executable, "-m", "hack.conformance.run", *sys.argv[1:]]

@@ -2,7 +2,8 @@
 
 Without a choice of tests the whole Conformance label runs (with --runtime fake only what doesn't
 need containers that run). --check runs the tests of known_green.txt and fails when one fails.
---suite e2e runs the official tests beyond Conformance instead, and writes docs/e2e.md.
+--suite e2e runs the official tests beyond Conformance instead, and writes docs/e2e.md
+or docs/e2e-node-network-storage.md.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
-from hack.conformance import beyond, beyond_report, catalog, cluster, report
+from hack.conformance import beyond, beyond_report, catalog, cluster, more_report, report
 from hack.conformance.suite import FAILED, PASSED, Result, Suite, merge_junit
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 DOCUMENT = DOCS / "conformance.md"
 BEYOND_DOCUMENT = DOCS / "e2e.md"
+MORE_DOCUMENT = DOCS / "e2e-node-network-storage.md"
 
 
 def arguments() -> argparse.Namespace:
@@ -70,12 +72,12 @@ def choose_beyond(args: argparse.Namespace) -> list[catalog.Test]:
     if args.tests:
         return beyond.named(catalog.read_names(args.tests))
     tests = beyond.matching(args.focus, args.skip)
-    return not_passed(tests, BEYOND_DOCUMENT) if args.failed else tests
+    return not_passed(tests, BEYOND_DOCUMENT, MORE_DOCUMENT) if args.failed else tests
 
 
-def not_passed(tests: list[catalog.Test], document: Path) -> list[catalog.Test]:
-    lines = report.read(document)
-    passed = {name for name, line in lines.items() if line.outcome == PASSED}
+def not_passed(tests: list[catalog.Test], *documents: Path) -> list[catalog.Test]:
+    lines = [line for document in documents for line in report.read(document).items()]
+    passed = {name for name, line in lines if line.outcome == PASSED}
     return [test for test in tests if test.name not in passed]
 
 
@@ -111,7 +113,7 @@ def run(args: argparse.Namespace, tests: list[catalog.Test]) -> list[Result]:
 def write_document(args: argparse.Namespace, results: list[Result]) -> None:
     date = datetime.now(UTC).date().isoformat()
     if args.suite == "e2e":
-        beyond_report.write(BEYOND_DOCUMENT, beyond.names(), results, date=date)
+        write_beyond(results, date)
         return
     report.write(
         DOCUMENT,
@@ -121,6 +123,17 @@ def write_document(args: argparse.Namespace, results: list[Result]) -> None:
         command=shlex.join(["hack/conformance/run.sh", *sys.argv[1:]]),
         runtime=args.runtime,
     )
+
+
+def write_beyond(results: list[Result], date: str) -> None:
+    """Each of the two documents gets the results of its SIGs, and only those that have any."""
+    more = [result for result in results if more_report.belongs(result.test.name)]
+    rest = [result for result in results if result not in more]
+    names = beyond.names()
+    if more:
+        more_report.write(MORE_DOCUMENT, names, more, date=date)
+    if rest:
+        beyond_report.write(BEYOND_DOCUMENT, names, rest, date=date)
 
 
 def main() -> int:
