@@ -7,16 +7,15 @@ read off the server (inflight requests, caches, watches, /proc) is collected whe
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from typing import TYPE_CHECKING, Any
 
+from pilothouse.componentbase.histograms import FOLD, Series
 from pilothouse.componentbase.metrics import (
     Collected,
     CollectedHistogram,
     Counter,
     Histogram,
     Registry,
-    Series,
     build_info,
     exponential_buckets,
     process_metrics,
@@ -51,26 +50,27 @@ class RequestSeries:
     """All numbers of one kind of request: (verb, dry run, group, version, resource, …)."""
 
     __slots__ = (
+        "_pending",
+        "_pending_sizes",
         "codes",
-        "counts",
+        "durations",
         "labels",
         "long_running",
         "sizes",
-        "sizes_total",
         "streams",
-        "total",
     )
 
     def __init__(self, labels: Labels) -> None:
         self.labels = labels
         """verb, dry_run, group, version, resource, subresource, scope"""
         self.codes: dict[int, int] = {}
-        self.counts = [0] * (len(REQUEST_BUCKETS) + 1)
-        self.total = 0.0
-        self.sizes: list[int] | None = None
-        self.sizes_total = 0
+        self.durations = Series(REQUEST_BUCKETS)
+        self._pending = self.durations.pending
+        self.sizes: Series | None = None
+        self._pending_sizes: list[float] | None = None
         if labels[0] in ("GET", "LIST"):
-            self.sizes = [0] * (len(SIZE_BUCKETS) + 1)
+            self.sizes = Series(SIZE_BUCKETS)
+            self._pending_sizes = self.sizes.pending
         self.long_running = 0
         """Being answered now by a handler that takes its time."""
         self.streams = 0
@@ -82,14 +82,14 @@ class RequestSeries:
             self.codes[code] += 1
         except KeyError:
             self.codes[code] = 1
-        if seconds <= 0.005:
-            self.counts[0] += 1
-        else:
-            self.counts[bisect_left(REQUEST_BUCKETS, seconds)] += 1
-        self.total += seconds
-        if self.sizes is not None:
-            self.sizes[0 if size <= 1000 else bisect_left(SIZE_BUCKETS, size)] += 1
-            self.sizes_total += size
+        pending = self._pending
+        pending.append(seconds)
+        if self._pending_sizes is not None:
+            self._pending_sizes.append(size)
+        if len(pending) >= FOLD:
+            self.durations.fold()
+            if self.sizes is not None:
+                self.sizes.fold()
 
 
 def scope_of(info: RequestInfo) -> str:
@@ -236,24 +236,19 @@ class APIServerMetrics:
 
     def _durations(self) -> Iterator[tuple[Labels, Series]]:
         for series in self.all():
-            yield (*series.labels, COMPONENT), _series(REQUEST_BUCKETS, series.counts, series.total)
+            yield (*series.labels, COMPONENT), series.durations
 
     def _sli_durations(self) -> Iterator[tuple[Labels, Series]]:
         for series in self.all():
             labels = series.labels
             if labels[1]:  # dry runs are no part of the indicator
                 continue
-            counts = [sum(series.counts[:3]), *series.counts[3:]]
-            yield (
-                (labels[0], *labels[2:], COMPONENT),
-                _series(SLI_BUCKETS, counts, series.total),
-            )
+            yield (labels[0], *labels[2:], COMPONENT), series.durations.rebucketed(SLI_BUCKETS)
 
     def _sizes(self) -> Iterator[tuple[Labels, Series]]:
         for series in self.all():
             if series.sizes is not None and not series.labels[1]:
-                labels = (series.labels[0], *series.labels[2:], COMPONENT)
-                yield labels, _series(SIZE_BUCKETS, series.sizes, float(series.sizes_total))
+                yield (series.labels[0], *series.labels[2:], COMPONENT), series.sizes
 
     def _add_filter_metrics(self) -> None:
         self.registry.add(
@@ -320,13 +315,6 @@ def compress_user_name(name: str) -> str:
     if name in _OWN_NAMES:
         return name
     return "email_id" if "@" in name else "other"
-
-
-def _series(buckets: tuple[float, ...], counts: list[int], total: float) -> Series:
-    series = Series(buckets)
-    series.counts = counts
-    series.total = total
-    return series
 
 
 def _is_served(info: RequestInfo, resources: ResourceRegistry, api: APIHandler) -> bool:

@@ -1,5 +1,7 @@
 """Counters, gauges and histograms with Prometheus' text exposition and OpenMetrics'.
 
+Scrapers that ask for protobuf get native histograms, too (``metrics_protobuf.py``).
+
 One :class:`Registry` per component of a cluster, never a global one. Updating a metric is a
 dict access and an addition; text is only made when somebody asks for ``/metrics``. What can be
 read off somewhere when asked for (sizes, depths, /proc) is a :class:`Collected` metric, which
@@ -8,13 +10,14 @@ costs nothing in between.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from typing import TYPE_CHECKING
+
+from pilothouse.componentbase.histograms import Series
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores"
 OPENMETRICS_CONTENT_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 Labels = tuple[str, ...]
 
@@ -29,9 +32,14 @@ class Metric:
         self.help = help
         self.names = tuple(names)
 
+    def points(self) -> Iterable[tuple[Labels, float]]:
+        """The values of a counter or gauge now."""
+        return ()
+
     def samples(self, name: str) -> Iterator[str]:
-        """Lines of the exposition under the sample name ``name``; subclasses have some."""
-        return iter(())
+        """Lines of the exposition under the sample name ``name``."""
+        for labels, value in sorted(self.points()):
+            yield f"{name}{self._labels(labels)} {_number(value)}"
 
     def text(self, *, openmetrics: bool = False) -> str:
         """HELP, TYPE and samples; OpenMetrics names a counter's family without ``_total``, and
@@ -64,9 +72,8 @@ class Counter(Metric):
     def inc(self, *labels: str, by: float = 1.0) -> None:
         self.values[labels] = self.values.get(labels, 0.0) + by
 
-    def samples(self, name: str) -> Iterator[str]:
-        for labels, value in sorted(self.values.items()):
-            yield f"{name}{self._labels(labels)} {_number(value)}"
+    def points(self) -> Iterable[tuple[Labels, float]]:
+        return self.values.items()
 
 
 class Gauge(Counter):
@@ -87,10 +94,10 @@ class Gauge(Counter):
     def set(self, value: float, *labels: str) -> None:
         self.values[labels] = value
 
-    def samples(self, name: str) -> Iterator[str]:
+    def points(self) -> Iterable[tuple[Labels, float]]:
         if self._function is not None:
             self.values[()] = self._function()
-        return super().samples(name)
+        return super().points()
 
 
 class Collected(Metric):
@@ -108,24 +115,8 @@ class Collected(Metric):
         self.kind = kind
         self._collect = collect
 
-    def samples(self, name: str) -> Iterator[str]:
-        for labels, value in sorted(self._collect()):
-            yield f"{name}{self._labels(labels)} {_number(value)}"
-
-
-class Series:
-    """One histogram series: counts by bucket (the last is +Inf) and the sum."""
-
-    __slots__ = ("buckets", "counts", "total")
-
-    def __init__(self, buckets: Labels | tuple[float, ...]) -> None:
-        self.buckets: tuple[float, ...] = buckets  # type: ignore[assignment]
-        self.counts = [0] * (len(buckets) + 1)
-        self.total = 0.0
-
-    def observe(self, value: float) -> None:
-        self.counts[bisect_left(self.buckets, value)] += 1
-        self.total += value
+    def points(self) -> Iterable[tuple[Labels, float]]:
+        return self._collect()
 
 
 class Histogram(Metric):
@@ -142,8 +133,7 @@ class Histogram(Metric):
         series = self._series.get(labels)
         if series is None:
             series = self._series[labels] = Series(self.buckets)
-        series.counts[bisect_left(self.buckets, value)] += 1
-        series.total += value
+        series.observe(value)
 
     def series(self) -> Iterable[tuple[Labels, Series]]:
         return self._series.items()
@@ -195,12 +185,14 @@ class Registry:
     def get(self, name: str) -> Metric | None:
         return self._metrics.get(name)
 
+    def all(self) -> list[Metric]:
+        if self._by_name:
+            return [self._metrics[name] for name in sorted(self._metrics)]
+        return list(self._metrics.values())
+
     def text(self, *, openmetrics: bool = False) -> str:
-        if not self._by_name:
-            texts = [metric.text(openmetrics=openmetrics) for metric in self._metrics.values()]
-        else:
-            found = [self._metrics[name] for name in sorted(self._metrics)]
-            texts = [metric.text(openmetrics=openmetrics) for metric in found]
+        texts = [metric.text(openmetrics=openmetrics) for metric in self.all()]
+        if self._by_name:
             # As client_golang: what has no series yet is not there.
             texts = [text for text in texts if text.count("\n") > 2]
         if openmetrics:
@@ -210,9 +202,42 @@ class Registry:
 
 def exposition(registry: Registry, accept: str) -> tuple[bytes, str]:
     """The body and content type that a scraper with this Accept header gets."""
-    if "application/openmetrics-text" in accept:
+    form = _preferred(accept) if accept else "text"
+    if form == "protobuf":
+        from pilothouse.componentbase import metrics_protobuf
+
+        return metrics_protobuf.encode(registry), metrics_protobuf.CONTENT_TYPE
+    if form == "openmetrics":
         return registry.text(openmetrics=True).encode(), OPENMETRICS_CONTENT_TYPE
     return registry.text().encode(), CONTENT_TYPE
+
+
+def _preferred(accept: str) -> str:
+    """As expfmt.Negotiate: the first form in the order of their weights that is known here."""
+    found: list[tuple[float, str]] = []
+    for clause in accept.split(","):
+        kind, *parts = (part.strip() for part in clause.split(";"))
+        parameters = dict(part.partition("=")[::2] for part in parts)
+        form = ""
+        if kind == "text/plain" and parameters.get("version", "0.0.4") == "0.0.4":
+            form = "text"
+        elif kind == "application/openmetrics-text":
+            form = "openmetrics"
+        elif kind == "application/vnd.google.protobuf" and (
+            parameters.get("proto") == "io.prometheus.client.MetricFamily"
+            and parameters.get("encoding") == "delimited"
+        ):
+            form = "protobuf"
+        if form:
+            found.append((_weight(parameters.get("q", "1")), form))
+    return max(found, key=lambda pair: pair[0])[1] if found else "text"
+
+
+def _weight(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return 1.0
 
 
 def exponential_buckets(start: float, factor: float, count: int) -> tuple[float, ...]:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from pilothouse.apiserver.storage.errors import StorageError, TooLarge
 from pilothouse.apiserver.storage.keys import REGISTRY
 from pilothouse.apiserver.trace_context import CURRENT, span
-from pilothouse.componentbase.metrics import Collected, CollectedHistogram, Series
+from pilothouse.componentbase.histograms import Series
+from pilothouse.componentbase.metrics import Collected, CollectedHistogram
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -97,7 +97,8 @@ async def test_openmetrics(http: aiohttp.ClientSession) -> None:
     assert "# TYPE apiserver_request counter" in text
     assert "authentication_attempts_total{" in text
     async with http.get("/metrics") as plain:
-        assert plain.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+        expected = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores"
+        assert plain.headers["Content-Type"] == expected
 
 
 async def test_indicators(http: aiohttp.ClientSession) -> None:

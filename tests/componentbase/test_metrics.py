@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pilothouse.componentbase.metrics import Counter, Gauge, Histogram, Registry
+from pilothouse.componentbase.metrics import Counter, Gauge, Histogram, Registry, exposition
 
 
 def test_exposition() -> None:
@@ -32,3 +32,24 @@ def test_exposition() -> None:
         'seconds_sum{verb="get"} 3.6\n'
         'seconds_count{verb="get"} 3\n'
     )
+
+
+def test_negotiation() -> None:
+    registry = Registry()
+    registry.add(Gauge("depth", "How deep.", function=lambda: 1))
+    protobuf = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily"
+    accepted = {
+        "": "text/plain",
+        "*/*": "text/plain",
+        f"{protobuf};encoding=delimited": "application/vnd.google.protobuf",
+        f"{protobuf};encoding=delimited;q=0.3,text/plain;q=0.9": "text/plain",
+        f"{protobuf};encoding=delimited;q=0.6,application/openmetrics-text;version=1.0.0;q=0.5,"
+        "*/*;q=0.2": "application/vnd.google.protobuf",
+        "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3": (
+            "application/openmetrics-text"
+        ),
+        f"{protobuf};encoding=compact-text": "text/plain",
+        f"text/plain;q=bad,{protobuf};encoding=delimited;q=0.5": "text/plain",
+    }
+    for accept, expected in accepted.items():
+        assert exposition(registry, accept)[1].startswith(expected + ";"), accept
