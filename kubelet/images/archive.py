@@ -117,7 +117,8 @@ def _opened(store: ImageStore, source: str | IO[bytes]) -> Iterator[_Files]:
         try:
             archive = stack.enter_context(tarfile.open(fileobj=stream, mode="r:*"))
         except tarfile.ReadError as error:
-            raise ImportFailed(f"not an image archive: {error}") from error
+            reason = str(error).partition("\n")[0].rstrip(":")
+            raise ImportFailed(f"not an image archive: {reason}") from error
         yield _TarFiles(archive)
 
 

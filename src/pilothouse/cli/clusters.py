@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from pilothouse.cli import CommandError
+from pilothouse.cluster.config import ConfigError, check_name
 from pilothouse.cluster.state import ClusterState, clusters_directory, known_clusters
 
 DEFAULT_NAME = "pilothouse"
@@ -21,6 +22,11 @@ def add_name(parser: argparse.ArgumentParser) -> None:
 
 
 def directory_of(args: argparse.Namespace) -> Path:
+    """:raises CommandError: the name leads elsewhere than to a cluster's directory."""
+    try:
+        check_name(args.name)
+    except ConfigError as error:
+        raise CommandError(str(error)) from error
     return Path(args.data_dir).absolute() if args.data_dir else clusters_directory() / args.name
 
 

@@ -15,6 +15,9 @@ from pilothouse.cli import CommandError
 from pilothouse.cli.clusters import add_name, directory_of
 from pilothouse.cluster.state import ClusterState, ProcessId
 
+OF_A_CLUSTER = ("cluster.json", "config.json", "lock")
+"""Files that `up` makes first: what has none of them is not ours to remove."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_name(parser)
@@ -31,6 +34,8 @@ def run(args: argparse.Namespace) -> int:
     directory = directory_of(args)
     if not directory.exists():
         raise CommandError(f"there is no cluster {args.name!r}; nothing to do")
+    if not any((directory / name).is_file() for name in OF_A_CLUSTER):
+        raise CommandError(f"{directory} is no cluster's directory: left as it is")
     try:
         state = ClusterState.load(directory)
     except ValueError:

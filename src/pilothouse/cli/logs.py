@@ -8,8 +8,10 @@ import argparse
 import os
 import select
 import sys
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 from pilothouse.cli import CommandError
 from pilothouse.cli.clusters import add_name, directory_of
@@ -29,14 +31,16 @@ def run(args: argparse.Namespace) -> int:
     if not path.exists():
         raise CommandError(f"{path} is missing: cluster {args.name!r} was never started")
     wanted = LOGGERS.get(args.component, args.component)
-    lines = [line for line in path.read_text(errors="replace").splitlines() if of(line, wanted)]
-    for line in lines[-args.tail :] if args.tail >= 0 else lines:
-        print(line)
-    if args.follow:
-        sys.stdout.flush()
-        for line in follow(path):
-            if of(line, wanted):
-                print(line, flush=True)
+    last: deque[str] = deque(maxlen=args.tail if args.tail >= 0 else None)
+    with path.open(errors="replace") as file:
+        last.extend(line.rstrip("\n") for line in file if of(line, wanted))
+        for line in last:
+            print(line)
+        if args.follow:
+            sys.stdout.flush()
+            for line in follow(path, file):
+                if of(line, wanted):
+                    print(line, flush=True)
     return 0
 
 
@@ -45,20 +49,18 @@ def of(line: str, component: str) -> bool:
     return not component or f" {component}/" in line.partition("]")[0]
 
 
-def follow(path: Path) -> Iterator[str]:
-    """Lines appended to the file from now on; woken by inotify, not by a timer."""
+def follow(path: Path, file: TextIO) -> Iterator[str]:
+    """Lines that come after what was read of ``file``; woken by inotify, not by a timer."""
     import ctypes
 
     libc = ctypes.CDLL(None, use_errno=True)
     descriptor = libc.inotify_init1(os.O_CLOEXEC)
     modified = 0x00000002
     libc.inotify_add_watch(descriptor, os.fsencode(path), modified)
-    with path.open(errors="replace") as file:
-        file.seek(0, os.SEEK_END)
-        rest = ""
-        while True:
-            rest += file.read()
-            *lines, rest = rest.split("\n")
-            yield from lines
-            select.select([descriptor], [], [])
-            os.read(descriptor, 65536)
+    rest = ""
+    while True:
+        rest += file.read()
+        *lines, rest = rest.split("\n")
+        yield from lines
+        select.select([descriptor], [], [])
+        os.read(descriptor, 65536)

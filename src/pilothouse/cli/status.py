@@ -41,7 +41,7 @@ def describe(state: ClusterState, own_kubeconfig: Any) -> dict[str, Any]:
     return {
         "name": state.name,
         "running": state.running,
-        "ready": state.ready and not problem,
+        "ready": state.running and state.ready and not problem,
         "server": state.server,
         "kubeconfig": state.kubeconfig,
         "storage": state.storage,

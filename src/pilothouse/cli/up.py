@@ -169,11 +169,19 @@ def run(args: argparse.Namespace) -> int:
             start_new_session=True,
             cwd="/",
         )
-    os.close(writing)
-    assert process.stdin is not None
-    process.stdin.write(config.to_json().encode())
-    process.stdin.close()
-    return wait_ready(config, process, reading, args.wait, log)
+    try:
+        os.close(writing)
+        assert process.stdin is not None
+        process.stdin.write(config.to_json().encode())
+        process.stdin.close()
+        return wait_ready(config, process, reading, args.wait, log)
+    except KeyboardInterrupt:
+        sys.stderr.write("\nstopping the cluster that was starting\n")
+        process.terminate()
+        process.wait()
+        raise
+    finally:
+        os.close(reading)
 
 
 def refuse_second(config: ClusterConfig) -> None:
@@ -205,6 +213,7 @@ def wait_ready(
         if left <= 0 or not select.select([reading], [], [], left)[0]:
             progress.clear()
             process.terminate()
+            process.wait()
             raise CommandError(f"not Ready after {seconds:.0f} s ({progress.last}); see {log}")
         data = os.read(reading, 65536)
         if not data:
@@ -249,7 +258,7 @@ def print_event(event: dict[str, Any]) -> None:
     if event["event"] != "ready":
         print(event["message"], file=sys.stderr)
         return
-    name, context = event["name"], event["context"]
+    name = event["name"]
     tick = colour("✓", "32")
     print(f"{tick} cluster {name!r} is Ready at {event['server']} ({event['seconds']:.1f} s)")
     print(f"  {event['summary']}")
@@ -258,5 +267,3 @@ def print_event(event: dict[str, Any]) -> None:
     print("Try next:")
     for command in event["try"]:
         print(f"  {command}")
-    if event.get("not_current"):
-        print(f"(the context is {context!r} in {event['kubeconfig']})")

@@ -67,11 +67,7 @@ class ClusterConfig:
 
     def validate(self) -> None:
         """:raises ConfigError: with one line that names the setting."""
-        if not _NAME.fullmatch(self.name):
-            raise ConfigError(
-                f"--name {self.name!r}: use at most 32 lower-case letters, digits and '-', "
-                "starting and ending with a letter or digit"
-            )
+        check_name(self.name)
         if self.nodes < 0 or self.nodes > 5000:
             raise ConfigError(f"--nodes {self.nodes}: use 0 to 5000")
         _one_of("--runtime", self.runtime, RUNTIMES)
@@ -119,6 +115,15 @@ class ClusterConfig:
         from pilothouse.cluster.state import clusters_directory
 
         return Path(self.data_dir) if self.data_dir else clusters_directory() / self.name
+
+
+def check_name(name: str) -> None:
+    """:raises ConfigError: no name for a cluster (it is part of paths, too)."""
+    if not _NAME.fullmatch(name):
+        raise ConfigError(
+            f"--name {name!r}: use at most 32 lower-case letters, digits and '-', "
+            "starting and ending with a letter or digit"
+        )
 
 
 def _one_of(flag: str, value: str, allowed: tuple[str, ...]) -> None:

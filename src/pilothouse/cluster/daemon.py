@@ -135,34 +135,33 @@ def describe(core: Any, state: ClusterState) -> None:
     state.ready = True
     state.server = core.server_url
     state.runtime = core.runtime_name
-    state.kubeconfig = str(core.user_kubeconfig)
+    merged = core.context_is_current
+    state.kubeconfig = str(core.user_kubeconfig if merged else core.own_kubeconfig)
     state.helpers = core.helper_processes()
 
 
 def ready_event(core: Any, state: ClusterState, seconds: float) -> dict[str, Any]:
     """What ``up`` prints."""
-    context = core.config.name
-    kubectl = "kubectl" if core.context_is_current else f"kubectl --context {context}"
+    kubectl = "kubectl" if core.context_is_current else f"kubectl --kubeconfig {state.kubeconfig}"
     return {
         "event": "ready",
         "name": core.config.name,
         "server": state.server,
         "seconds": seconds,
-        "context": context,
+        "context": core.config.name,
         "kubeconfig": state.kubeconfig,
         "notes": core.notes,
-        "not_current": not core.context_is_current,
         "summary": core.summary(),
         "try": [
             f"{kubectl} {command}"
-            for command in next_commands(state.runtime, core.config.components)
+            for command in next_commands(state.runtime, core.config.components, core.config.nodes)
         ],
     }
 
 
-def next_commands(runtime: str, components: Collection[str]) -> list[str]:
+def next_commands(runtime: str, components: Collection[str], nodes: int = 1) -> list[str]:
     """Three that work: processes share the machine's ports, and no Service leads to them."""
-    if not {"scheduler", "controller-manager", "kubelet"} <= set(components):
+    if not nodes or not {"scheduler", "controller-manager", "kubelet"} <= set(components):
         return ["api-resources", "create configmap hello --from-literal=a=b", "get all -A"]
     if runtime == "process":
         return [
