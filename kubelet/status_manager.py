@@ -17,10 +17,11 @@ from pilothouse.componentbase.activity import ActivityTracker
 from pilothouse.componentbase.tasks import TaskOwner
 from pilothouse.kubeclient.interfaces import Client, DeleteOptions
 from pilothouse.kubeclient.resources import PODS
+from pilothouse.kubelet import terminations
 
 log = logging.getLogger(__name__)
 OWN_CONDITIONS = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady")
-PASSING_CONDITIONS = ("PodResizePending",)
+PASSING_CONDITIONS = ("PodResizePending", "PodResizeInProgress")
 """Ours too, but only there while they are true."""
 RETRY_SECONDS = 1.0
 
@@ -55,6 +56,7 @@ class StatusManager:
         self._writing: set[str] = set()
         self._slots = concurrency
         self._tasks = TaskOwner("status-manager")
+        self.terminations = terminations.counter()
 
     async def stop(self) -> None:
         await self._tasks.close()
@@ -89,12 +91,15 @@ class StatusManager:
         """``status`` is what the pod's should be; ``delete``: then delete the pod, it has ended."""
         uid = pod["metadata"]["uid"]
         if uid not in self._due:
-            if not delete and status_patch(self.last(pod).get("status") or {}, status) is None:
+            last = self.last(pod).get("status") or {}
+            if not delete and status_patch(last, status) is None:
                 return
+            terminations.count(self.terminations, last, status)
             self._activity.begin("pod status")
             self._due[uid] = _Due(pod, status, delete)
         else:
             due = self._due[uid]
+            terminations.count(self.terminations, due.status, status)
             due.pod, due.status, due.delete = pod, status, due.delete or delete
         self._start_writers()
 
@@ -209,7 +214,10 @@ def _changed_conditions(old: object, new: list[Obj]) -> list[Obj]:
 
 
 def _with_replaced_ips(key: str, old: object, value: object) -> object:
-    """podIPs and hostIPs are merged by address: old addresses must be removed by name."""
+    """podIPs and hostIPs are merged by address: old addresses must be removed by name. What a
+    pod has of resources counts as a whole, too."""
+    if key in ("resources", "allocatedResources") and old:
+        return {"$patch": "replace", **value}  # type: ignore[dict-item]
     if key not in ("podIPs", "hostIPs") or not old:
         return value
     return [{"$patch": "replace"}, *value]  # type: ignore[misc]

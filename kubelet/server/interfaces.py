@@ -14,6 +14,7 @@ from typing import Protocol
 
 from pilothouse.apimachinery.clock import Clock
 from pilothouse.apimachinery.object import Obj
+from pilothouse.componentbase.metrics import Counter
 from pilothouse.kubelet.config import KubeletConfig
 from pilothouse.kubelet.pod_cache import PodCache
 from pilothouse.kubelet.runtime.interfaces import RuntimeService
@@ -53,6 +54,7 @@ class KubeletHost(Protocol):
     runtime: RuntimeService
     cache: PodCache
     clock: Clock
+    terminations: Counter
 
     def find_pod(self, namespace: str, name: str) -> Obj | None: ...
 

@@ -217,7 +217,7 @@ def own_metrics(host: KubeletHost) -> Registry:
     cpu.inc(by=usage.ru_utime + usage.ru_stime)
     memory = Gauge("process_resident_memory_bytes", "Resident memory size in bytes.")
     memory.set(_resident_bytes())
-    registry.add(name, pods, containers, cpu, memory)
+    registry.add(name, pods, containers, cpu, memory, host.terminations)
     return registry
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from pilothouse.apimachinery.testing import FakeClock
+from pilothouse.kubelet import terminations
 from pilothouse.kubelet.config import KubeletConfig
 from pilothouse.kubelet.pod_cache import UID_LABEL, PodCache
 from pilothouse.kubelet.runtime.fake import FakeRuntime
@@ -34,6 +35,7 @@ class Host:
         self.runtime = FakeRuntime(self.clock, Random(1))
         self.cache = PodCache(self.runtime)
         self.problem: str | None = None
+        self.terminations = terminations.counter()
         self.pod: dict[str, Any] = {
             "apiVersion": "v1", "kind": "Pod",
             "metadata": {"name": "p", "namespace": "default", "uid": "u"},
@@ -148,6 +150,7 @@ async def test_stats_and_metrics(host: Host) -> None:
     own = (await get(host, "/metrics")).body.decode()
     assert 'kubelet_node_name{node="n"} 1\n' in own
     assert "kubelet_running_pods 1\n" in own
+    assert "# TYPE kubelet_terminated_containers_total counter\n" in own
     assert 'kubelet_running_containers{container_state="running"} 1\n' in own
     resource = await get(host, "/metrics/resource")
     labels = 'container="c",pod="p",namespace="default"'
