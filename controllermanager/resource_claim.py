@@ -23,6 +23,7 @@ from pilothouse.apimachinery.object import (
 )
 from pilothouse.apis.core.resource_claims import (
     POD_CLAIM_ANNOTATION,
+    all_claim_keys,
     claim_name_of,
     is_for_pod,
     is_reserved_for,
@@ -97,7 +98,7 @@ class ResourceClaimController(Controller):
         self._pods = self.watch(
             PODS, self._pod_changed, lambda _, new: self._pod_changed(new), self._pod_changed
         )
-        self._pods.add_index(BY_CLAIM, pod_claim_keys)
+        self._pods.add_index(BY_CLAIM, all_claim_keys)
         self._claims = self.watch(
             RESOURCE_CLAIMS, self._claim_changed, lambda _, new: self._claim_changed(new),
             self._claim_changed,
@@ -107,10 +108,9 @@ class ResourceClaimController(Controller):
         """Claims just made, by pod uid and entry, until the informer shows them."""
 
     def _pod_changed(self, pod: Obj) -> None:
-        if not get_nested(pod, "spec", "resourceClaims"):
-            return
-        self.queue.add(_POD + object_key(pod))
-        for key in pod_claim_keys(pod):
+        if get_nested(pod, "spec", "resourceClaims"):
+            self.queue.add(_POD + object_key(pod))
+        for key in all_claim_keys(pod):
             self.queue.add(_CLAIM + key)
 
     def _claim_changed(self, claim: Obj) -> None:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from pilothouse.apimachinery.object import Obj
+from pilothouse.apis.core.declared_features import DECLARED, needed_for_scheduling
 
 OS_LABEL = "kubernetes.io/os"
 OS = "linux"
@@ -43,6 +44,12 @@ def unsuitable(pod: Obj) -> tuple[str, str] | None:
         )
     if (spec.get("os") or {}).get("name", OS) != OS:
         return "PodOSNotSupported", "Failed to admit pod as the OS field doesn't match node OS"
+    lacking = needed_for_scheduling(spec).difference(DECLARED)
+    if lacking:
+        features = ", ".join(sorted(lacking))
+        return (
+            "PodFeatureUnsupported", f"Pod requires node features that are not available: {features}"
+        )  # fmt: skip
     return None
 
 

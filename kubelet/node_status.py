@@ -10,6 +10,7 @@ from datetime import datetime
 from pilothouse.apimachinery.object import Obj, condition_of
 from pilothouse.apimachinery.quantity import canonical
 from pilothouse.apimachinery.timefmt import format_time
+from pilothouse.apis.core.declared_features import DECLARED
 from pilothouse.componentbase.version import GIT_VERSION
 from pilothouse.kubelet.config import KubeletConfig
 from pilothouse.kubelet.runtime.interfaces import Image, RuntimeInfo
@@ -139,6 +140,7 @@ def node_status(
             "architecture": machine.architecture,
         },
         "features": {"supplementalGroupsPolicy": _runs_as_users(runtime)},
+        "declaredFeatures": list(DECLARED),
         "images": [
             {"names": [*image.repo_digests, *image.repo_tags], "sizeBytes": image.size}
             for image in sorted(images, key=lambda i: -i.size)[:MAX_IMAGES]

@@ -82,6 +82,7 @@ class Scheduler:
             name: SeriesRecorder(env.client, name, clock=env.clock, activity=env.activity)
             for name in self.frameworks
         }
+        self._handle.tell = self._tell
         for framework in self.frameworks.values():
             self._arm_preemption(framework)
         self.metrics = SchedulerMetrics(self.queue.counts, lambda: len(self.cache.nodes()))
@@ -336,13 +337,15 @@ class Scheduler:
         diagnosis = decision.diagnosis
         nominated = ""
         if diagnosis.all_nodes:
+            messages = []
             for plugin in framework.post_filters:
                 nominated, message = await plugin.post_filter(
                     decision.state, queued.pod, diagnosis.statuses
                 )
-                diagnosis.post_filter_message = message
+                messages += [message] if message else []
                 if nominated:
                     break
+            diagnosis.post_filter_message = ", ".join(messages)
             message = diagnosis.message()
         else:
             message = "no nodes available to schedule pods"

@@ -33,6 +33,12 @@ def pod_claim_keys(pod: Obj) -> list[str]:
     return [f"{namespace_of(pod)}/{name}" for name in names if name]
 
 
+def all_claim_keys(pod: Obj) -> list[str]:
+    """With the one that the scheduler wrote for the pod's extended resources."""
+    extended = get_nested(pod, "status", "extendedResourceClaimStatus", "resourceClaimName")
+    return pod_claim_keys(pod) + ([f"{namespace_of(pod)}/{extended}"] if extended else [])
+
+
 def is_for_pod(pod: Obj, claim: Obj) -> bool:
     """Whether the claim was made for just this pod."""
     owner = controller_of(claim)

@@ -144,7 +144,13 @@ ORDER: tuple[Row, ...] = (
     ),
     _off("DenyServiceExternalIPs", "deny_service_external_ips", "CREATE UPDATE", "services"),
     _on("PodTopologyLabels", "pod_topology_labels", "CREATE", "pods", ("", "binding")),
-    _on("NodeDeclaredFeatureValidator", "", ""),
+    _on(
+        "NodeDeclaredFeatureValidator",
+        "node_declared_features",
+        "UPDATE",
+        "pods",
+        ("", "resize"),
+    ),
     _on("PodResizeValidator", "pod_resize", "UPDATE", "pods", ("resize",)),
     # Webhooks, policies, quota and deny stand last, so that they see what the others did.
     _on(

@@ -18,6 +18,7 @@ class Action(Flag):
     UPDATE_NODE_LABEL = auto()
     UPDATE_NODE_TAINT = auto()
     UPDATE_NODE_CONDITION = auto()
+    UPDATE_NODE_DECLARED_FEATURE = auto()
     UPDATE_POD_LABEL = auto()
     UPDATE_POD_SCALE_DOWN = auto()
     UPDATE_POD_TOLERATION = auto()
@@ -31,6 +32,7 @@ ANY_NODE_UPDATE = (
     | Action.UPDATE_NODE_LABEL
     | Action.UPDATE_NODE_TAINT
     | Action.UPDATE_NODE_CONDITION
+    | Action.UPDATE_NODE_DECLARED_FEATURE
     | Action.UPDATE
 )
 
@@ -77,6 +79,8 @@ def node_update_action(old: dict[str, Any], new: dict[str, Any]) -> Action:
         action |= Action.UPDATE_NODE_TAINT
     if _conditions(old_status) != _conditions(new_status):
         action |= Action.UPDATE_NODE_CONDITION
+    if old_status.get("declaredFeatures") != new_status.get("declaredFeatures"):
+        action |= Action.UPDATE_NODE_DECLARED_FEATURE
     return action
 
 

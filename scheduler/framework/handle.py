@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pilothouse.kubeclient.cache.informer import SharedInformer
     from pilothouse.kubeclient.interfaces import Client
     from pilothouse.scheduler.cache.node_info import NodeInfo
+    from pilothouse.scheduler.framework.pod_info import PodInfo
 
 
 @dataclass(slots=True)
@@ -37,6 +38,10 @@ class Handle:
     """Grows when a namespace's labels may have changed."""
     volumes: Any = None
     """The volume plugins share one ``volume_lister.VolumeLister``."""
+    device_classes: Any = None
+    """Plugins share one ``extended_resources.ExtendedClasses``."""
+    tell: Callable[[PodInfo, str, str, str, str], None] | None = None
+    """Writes an event: (pod, type, reason, action, note)."""
 
     def informer(self, resource: GroupVersionResource) -> SharedInformer:
         informer = self.informers.informer(resource)

@@ -36,6 +36,7 @@ _MODULES = {
     "NodeResourcesBalancedAllocation": "balanced_allocation",
     "ImageLocality": "image_locality",
     "DefaultBinder": "default_binder",
+    "NodeDeclaredFeatures": "node_declared_features",
 }
 _CLASSES = {
     "NodeResourcesFit": "ResourcesFit",
@@ -47,12 +48,12 @@ def _factories(handle: Handle, args: Mapping[str, Any]) -> dict[str, Callable[[A
     """Those that need more than nothing: class -> instance."""
     return {
         "NodeAffinity": lambda cls: cls(args.get("addedAffinity")),
-        "NodeResourcesFit": lambda cls: cls.from_args(args),
+        "NodeResourcesFit": lambda cls: cls.from_args(args, handle),
         "NodeResourcesBalancedAllocation": lambda cls: cls.from_args(args),
         "VolumeRestrictions": lambda cls: cls(handle),
         "NodeVolumeLimits": lambda cls: cls(handle),
         "VolumeZone": lambda cls: cls(handle),
-        "DynamicResources": lambda cls: cls(handle),
+        "DynamicResources": lambda cls: cls(handle, _seconds(args.get("bindingTimeout"), 600)),
         "VolumeBinding": lambda cls: cls(
             handle, args.get("bindTimeoutSeconds", 600), _shape(args.get("shape"))
         ),
@@ -70,6 +71,12 @@ def _factories(handle: Handle, args: Mapping[str, Any]) -> dict[str, Callable[[A
         ),
         "DefaultBinder": lambda cls: cls(handle.client),
     }
+
+
+def _seconds(text: str | None, default: float) -> float:
+    from pilothouse.apimachinery.timefmt import parse_duration
+
+    return default if text is None else parse_duration(text)
 
 
 def _shape(points: Sequence[Any] | None) -> Sequence[tuple[int, int]]:

@@ -3,14 +3,23 @@ strategies (``LeastAllocated``, ``MostAllocated``, ``RequestedToCapacityRatio``)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from pilothouse.apimachinery.object import name_of
 from pilothouse.scheduler.cache.node_info import NodeInfo
 from pilothouse.scheduler.framework.events import Action, EventRegistration
 from pilothouse.scheduler.framework.interfaces import MAX_NODE_SCORE, Code, CycleState, Status
 from pilothouse.scheduler.framework.pod_info import PodInfo, Requests, integer_requests
+from pilothouse.scheduler.plugins.extended_resources import (
+    IMPLICIT,
+    ExtendedClasses,
+    shared_classes,
+)
+
+if TYPE_CHECKING:
+    from pilothouse.scheduler.framework.handle import Handle
 
 Score = Callable[[int, int], int]
 """(requested, capacity) -> 0..100"""
@@ -28,17 +37,21 @@ class ResourcesFit:
         strategy: Score | None = None,
         ignored: frozenset[str] = frozenset(),
         ignored_groups: frozenset[str] = frozenset(),
+        devices: ExtendedClasses | None = None,
     ) -> None:
-        """``resources``: what is scored, with weights. ``ignored``: extended resources (by name,
-        or by the group before the slash) that don't have to be there."""
+        """``devices``: what extended resources devices may stand behind (those that a node does
+        not have itself are for DynamicResources to find). ``resources``: what is scored, with
+        weights. ``ignored``: extended resources (by name, or by the group before the slash) that
+        don't have to be there."""
         self._resources = tuple(resources)
         self._strategy = strategy or least_allocated
         self._plain = strategy is None and self._resources == (("cpu", 1), ("memory", 1))
         self._ignored = ignored
         self._ignored_groups = ignored_groups
+        self._devices = devices
 
     @classmethod
-    def from_args(cls, args: Mapping[str, Any]) -> ResourcesFit:
+    def from_args(cls, args: Mapping[str, Any], handle: Handle | None = None) -> ResourcesFit:
         """From NodeResourcesFitArgs. :raises ValueError: an unknown strategy."""
         chosen = args.get("scoringStrategy") or {}
         resources = [(r["name"], r.get("weight") or 1) for r in chosen.get("resources") or ()]
@@ -47,7 +60,11 @@ class ResourcesFit:
             _strategy(chosen),
             frozenset(args.get("ignoredResources") or ()),
             frozenset(args.get("ignoredResourceGroups") or ()),
+            None if handle is None else shared_classes(handle),
         )
+
+    def _as_devices(self, pod: PodInfo) -> tuple[str, ...]:
+        return () if self._devices is None else self._devices.behind(pod.requests)
 
     def _is_ignored(self, resource: str) -> bool:
         if not self._ignored and not self._ignored_groups:
@@ -65,6 +82,8 @@ class ResourcesFit:
             if amount == 0 or self._is_ignored(resource):
                 continue
             capacity = allocatable.get(resource, 0)
+            if not capacity and resource in self._as_devices(pod):
+                continue
             if amount > capacity - requested.get(resource, 0):
                 reasons.append(f"Insufficient {resource}")
                 resolvable = resolvable and amount <= capacity
@@ -106,7 +125,10 @@ class ResourcesFit:
         return total // weights if weights else 0
 
     def fingerprint(self, pod: PodInfo) -> Hashable:
-        return (tuple(pod.requests.items()), pod.non_zero_cpu, pod.non_zero_memory)
+        return (
+            tuple(pod.requests.items()), pod.non_zero_cpu, pod.non_zero_memory,
+            self._as_devices(pod),
+        )  # fmt: skip
 
     def events_to_register(self) -> Iterable[EventRegistration]:
         return (
@@ -114,8 +136,24 @@ class ResourcesFit:
                 "AssignedPod", Action.DELETE | Action.UPDATE_POD_SCALE_DOWN, _pod_freed
             ),
             EventRegistration("Pod", Action.UPDATE_POD_SCALE_DOWN),
-            EventRegistration("Node", Action.ADD | Action.UPDATE_NODE_ALLOCATABLE, _node_changed),
+            EventRegistration(
+                "Node", Action.ADD | Action.UPDATE_NODE_ALLOCATABLE, self._node_changed
+            ),
+            EventRegistration("DeviceClass", Action.ADD | Action.UPDATE, _class_changed),
         )
+
+    def _node_changed(self, pod: PodInfo, old: Any, new: Any) -> bool:
+        node = NodeInfo("")
+        node.set_node(new)
+        as_devices = self._as_devices(pod)
+        if not _fits_empty(pod.requests, node, as_devices):
+            return False
+        if old is None:
+            return True
+        before = NodeInfo("")
+        before.set_node(old)
+        grown = [r for r, n in node.allocatable.items() if n > before.allocatable.get(r, 0)]
+        return "pods" in grown or any(pod.requests.get(r) for r in (*grown, *as_devices))
 
 
 def least_allocated(requested: int, capacity: int) -> int:
@@ -168,22 +206,20 @@ def _pod_freed(pod: PodInfo, old: Any, new: Any) -> bool:
     return any(before.get(r, 0) > after.get(r, 0) for r, amount in pod.requests.items() if amount)
 
 
-def _node_changed(pod: PodInfo, old: Any, new: Any) -> bool:
-    node = NodeInfo("")
-    node.set_node(new)
-    if not _fits_empty(pod.requests, node):
-        return False
-    if old is None:
+def _class_changed(pod: PodInfo, old: Any, new: Any) -> bool:
+    name = (new.get("spec") or {}).get("extendedResourceName")
+    if old is None and IMPLICIT + name_of(new) in pod.requests:
         return True
-    before = NodeInfo("")
-    before.set_node(old)
-    grown = [r for r, n in node.allocatable.items() if n > before.allocatable.get(r, 0)]
-    return "pods" in grown or any(pod.requests.get(r) for r in grown)
+    same = old is not None and (old.get("spec") or {}).get("extendedResourceName") == name
+    return not same and name in pod.requests
 
 
-def _fits_empty(requests: Requests, node: NodeInfo) -> bool:
-    return node.allocatable.get("pods", 0) >= 1 and all(
-        amount <= node.allocatable.get(resource, 0) for resource, amount in requests.items()
+def _fits_empty(requests: Requests, node: NodeInfo, as_devices: Collection[str]) -> bool:
+    allocatable = node.allocatable
+    return allocatable.get("pods", 0) >= 1 and all(
+        amount <= allocatable.get(resource, 0)
+        for resource, amount in requests.items()
+        if allocatable.get(resource) or resource not in as_devices
     )
 
 

@@ -7,7 +7,6 @@ that one will be provisioned on the node; PreBind writes that (claimRef, the ann
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -39,6 +38,7 @@ from pilothouse.scheduler.framework.events import Action, EventRegistration
 from pilothouse.scheduler.framework.handle import Handle
 from pilothouse.scheduler.framework.interfaces import SKIP, Code, CycleState, Status
 from pilothouse.scheduler.framework.pod_info import PodInfo
+from pilothouse.scheduler.framework.waiter import Waiter
 from pilothouse.scheduler.plugins.resources_fit import capacity_ratio
 from pilothouse.scheduler.plugins.volume_binder import (
     PodClaims,
@@ -52,8 +52,6 @@ from pilothouse.scheduler.plugins.volume_lister import shared_lister
 
 BIND_TIMEOUT_SECONDS = 600
 EMPTIER = ((0, 100), (100, 0))
-ACTIVITY = "binding"
-"""Held by the scheduler while it binds; let go while only others can go on."""
 IMMEDIATE = Status(Code.UNRESOLVABLE, ("pod has unbound immediate PersistentVolumeClaims",))
 
 
@@ -78,7 +76,7 @@ class VolumeBinding:
         self._shape = capacity_ratio(shape)
         self._lister = shared_lister(handle)
         self._timeout = bind_timeout
-        self._waiting: list[_Waiter] = []
+        self._waiting: list[Waiter] = []
         for informer in (self._lister.claims.informer, self._lister.volumes.informer):
             informer.add_handler(self._changed, lambda _, new: self._changed(new), self._changed)
         self._lister.pods.add_handler(on_delete=self._changed)
@@ -229,7 +227,7 @@ class VolumeBinding:
         node = next((n.obj for n in self._handle.nodes() if n.name == node_name), None)
         if node is None:
             raise ValueError(f'failed to get node "{node_name}"')
-        waiter = _Waiter(self._handle)
+        waiter = Waiter(self._handle)
         deadline = self._handle.clock.monotonic() + self._timeout
         timer = self._handle.clock.call_later(self._timeout, waiter.wake)
         self._waiting.append(waiter)
@@ -260,35 +258,6 @@ class VolumeBinding:
             EventRegistration("CSINode", Action.ADD),
             EventRegistration("CSIStorageCapacity", changed),
         )
-
-
-class _Waiter:
-    """One binding that waits for others; meanwhile it counts as idle."""
-
-    def __init__(self, handle: Handle) -> None:
-        self._activity = handle.activity
-        self._event = asyncio.Event()
-        self._idle = False
-
-    async def wait(self) -> None:
-        if not self._event.is_set():
-            self._idle = True
-            self._activity.end(ACTIVITY)
-            try:
-                await self._event.wait()
-            finally:
-                self._busy()
-        self._event.clear()
-
-    def wake(self) -> None:
-        """Busy from now on, not from when the task runs: nobody must see a gap."""
-        self._busy()
-        self._event.set()
-
-    def _busy(self) -> None:
-        if self._idle:
-            self._idle = False
-            self._activity.begin(ACTIVITY)
 
 
 def claim_is_used(pod: PodInfo, old: Any, new: Any) -> bool:

@@ -21,11 +21,12 @@ from pilothouse.kubeclient.testing import FakeClient
 from pilothouse.scheduler.plugins.device_allocator import (
     AllocationError,
     Allocator,
-    Selectors,
-    devices_of,
-    gather,
+    Taken,
     requests_of,
 )
+from pilothouse.scheduler.plugins.device_pools import gather
+from pilothouse.scheduler.plugins.device_results import allocation_of, devices_of
+from pilothouse.scheduler.plugins.device_selectors import Selectors
 from pilothouse.scheduler.scheduler import Scheduler
 
 API = "resource.k8s.io/v1"
@@ -72,7 +73,12 @@ def allocate(claims: Any, slices: Any, taken: Any = (), rules: Any = ()) -> Any:
     claims = claims if isinstance(claims, list) else [claims]
     pools = gather(slices, "n", {"zone": "z"}, rules)
     wanted = [requests_of(c, lambda name: CLASS if name == "gpu" else None) for c in claims]
-    return Allocator(pools, set(taken), MATCHES).allocate(claims, wanted)
+    if not isinstance(taken, Taken):
+        taken = Taken(set(taken))
+    chosen = Allocator(pools, taken, MATCHES).allocate(claims, wanted)
+    if chosen is None:
+        return None
+    return [allocation_of(c, own, "n", lambda: "id") for c, own in zip(claims, chosen, strict=True)]
 
 
 def names(result: Any) -> Any:
@@ -93,7 +99,6 @@ TAINT = {"key": "broken", "effect": "NoSchedule"}
         (claim(ask("x"), ask("y")), [piece("s", "a", "b")], ["a", "b"]),
         (claim(ask(allocationMode="All")), [piece("s", "a", "b")], ["a", "b"]),
         (claim(ask(allocationMode="All")), [], None),
-        (claim(ask(allocationMode="All")), [piece("s", "a"), piece("t", pool="q", of=2)], None),
         (claim(ask()), [piece("s", "a", of=2)], None),
         (claim(ask()), [piece("s", "a", nodeName="other")], None),
         (claim(ask()), [piece("s", "a", driver="e")], None),
@@ -164,6 +169,7 @@ def test_where_an_allocation_can_be_used(spec: Any, selector: Any) -> None:
         (claim({"name": "r"}), "unknown request type"),
         (claim(ask("r", "device.nope")), "CEL compile error"),
         (claim(ask("r", "device.attributes['d'].missing == 1")), "CEL runtime error"),
+        (claim(ask(count=33)), "adding 33 devices exceeds the claim limit of 32, with 0"),
     ],
 )  # fmt: skip
 def test_claims_that_never_work(wanted: Any, message: str) -> None:

@@ -257,3 +257,20 @@ async def test_resize_that_fits(memory: str) -> None:
     admission.put("nodes", {"metadata": {"name": "n"}, "status": {"allocatable": allocatable}})
     new = pod(nodeName="n", containers=[container(requests={"cpu": "2", "memory": memory})])
     await admission.run("UPDATE", "pods", new, pod(nodeName="n"), subresource="resize")
+
+
+async def test_pods_change_as_their_node_can_follow() -> None:
+    admission = Admission()
+    old, new = pod(nodeName="n"), pod(nodeName="n", resources={"limits": {"cpu": "1"}})
+    error = await admission.refusal("UPDATE", "pods", new, old, subresource="resize")
+    assert 'node "n" not found' in error.message
+    node: Obj = {"metadata": {"name": "n"}, "status": {"allocatable": {"cpu": "4"}}}
+    admission.put("nodes", node)
+    error = await admission.refusal("UPDATE", "pods", new, old, subresource="resize")
+    assert error.message == (
+        'pods "p" is forbidden: pod update requires features '
+        'InPlacePodLevelResourcesVerticalScaling which are not available on node "n"'
+    )
+    node["status"]["declaredFeatures"] = ["InPlacePodLevelResourcesVerticalScaling"]
+    admission.put("nodes", node)
+    await admission.run("UPDATE", "pods", new, old, subresource="resize")
