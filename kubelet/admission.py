@@ -15,6 +15,7 @@ from pilothouse.apimachinery.object import Obj, get_nested
 from pilothouse.apimachinery.quantity import Quantity
 from pilothouse.apis.core.resource_requests import parse_list, pod_requests
 from pilothouse.kubelet.admission_rules import unsuitable
+from pilothouse.kubelet.runtime.resizes import changed_resources
 
 if TYPE_CHECKING:
     from pilothouse.apis.core.resource_requests import ResourceList
@@ -32,7 +33,7 @@ class _Held:
     requests: ResourceList
     ports: frozenset[HostPort]
     resources: dict[str, Obj]
-    """By container, as the spec had them when they were admitted."""
+    """By container, as the spec had them when they were admitted; ``_POD``: the pod's own."""
 
 
 class PodAdmission:
@@ -55,19 +56,23 @@ class PodAdmission:
         reason, message = rejection
         return reason, f"Pod was rejected: {message}"
 
-    def resize(self, pod: Obj, node: Obj) -> tuple[Obj, Rejection | None]:
+    def resize(self, pod: Obj, node: Obj) -> tuple[Obj, Rejection | None, bool]:
         """An admitted pod with the resources that it may have now: its spec's, or those that it
-        had before when the node has no room, with the reason (Infeasible or Deferred)."""
+        had before when the node has no room, with the reason (Infeasible or Deferred). Last:
+        whether these are others than before."""
         uid = pod["metadata"]["uid"]
         held = self._held.get(uid)
         if held is None:
-            return pod, None
+            return pod, None, False
+        new = _resources(pod)
+        if not _differ(held.resources, new):
+            return pod, None, False
         wanted = pod_requests(pod)
         problem = self._no_room(uid, wanted, node)
         if problem is not None:
-            return _with_resources(pod, held.resources), problem
-        self._held[uid] = _Held(wanted, held.ports, _resources(pod))
-        return pod, None
+            return _with_resources(pod, held.resources), problem, False
+        self._held[uid] = _Held(wanted, held.ports, new)
+        return pod, None, True
 
     def _no_room(self, uid: str, wanted: ResourceList, node: Obj) -> Rejection | None:
         """Why the pod can't get more than it has."""
@@ -118,10 +123,19 @@ class PodAdmission:
 _ZERO = Quantity.of(0)
 
 
+_POD = ""
+
+
 def _resources(pod: Obj) -> dict[str, Obj]:
     spec = pod["spec"]
     containers = (*(spec.get("initContainers") or ()), *(spec.get("containers") or ()))
-    return {c["name"]: c.get("resources") or {} for c in containers}
+    return {c["name"]: c.get("resources") or {} for c in containers} | {
+        _POD: spec.get("resources") or {}
+    }
+
+
+def _differ(before: dict[str, Obj], after: dict[str, Obj]) -> bool:
+    return any(changed_resources(before.get(name) or {}, after[name]) for name in after)
 
 
 def _with_resources(pod: Obj, resources: dict[str, Obj]) -> Obj:
@@ -129,6 +143,8 @@ def _with_resources(pod: Obj, resources: dict[str, Obj]) -> Obj:
     for key in ("initContainers", "containers"):
         if spec.get(key):
             spec[key] = [{**c, "resources": resources.get(c["name"], {})} for c in spec[key]]
+    if resources.get(_POD):
+        spec["resources"] = resources[_POD]
     return {**pod, "spec": spec}
 
 

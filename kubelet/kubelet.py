@@ -38,6 +38,7 @@ from pilothouse.kubelet.pod_status import StatusInputs, generate_status
 from pilothouse.kubelet.pod_worker_state import PodWorkerState
 from pilothouse.kubelet.pod_workers import PodWorkers
 from pilothouse.kubelet.pull_secrets import load_pull_secrets
+from pilothouse.kubelet.resizing import Resizes
 from pilothouse.kubelet.runtime.errors import RuntimeFailure
 from pilothouse.kubelet.runtime.handlers import handler_check
 from pilothouse.kubelet.runtime.interfaces import ImageService, RuntimeEvent, RuntimeService
@@ -89,6 +90,7 @@ class Kubelet:
         self.volumes = volumes
         self.probes = probes
         self.admission = PodAdmission()
+        self.resizes = Resizes(self.admission, recorder)
         self.local_storage = LocalStorage(runtime, self.cache)
         self.manager = RuntimeManager(
             runtime, images, cache=self.cache, volumes=volumes, environments=environments,
@@ -107,7 +109,6 @@ class Kubelet:
         self._uids: dict[str, str] = {}
         """Object key by uid, for pods that the API has."""
         self._waiting: dict[str, dict[str, tuple[str, str]]] = {}
-        self._resize_pending: dict[str, tuple[str, str]] = {}
         self._ending: set[str] = set()
         """Uids of pods whose containers are being stopped."""
         self._scheme = "unknown"
@@ -176,7 +177,7 @@ class Kubelet:
     def _pod_deleted(self, pod: Obj) -> None:
         uid = pod["metadata"]["uid"]
         self._uids.pop(uid, None)
-        self.admission.release(uid)
+        self._release(uid)
         self.statuses.forget(uid)
         self.workers.object_gone(uid)
 
@@ -243,7 +244,7 @@ class Kubelet:
             return None
         status = self._status(pod, state)
         if status["phase"] in ("Succeeded", "Failed"):
-            self.admission.release(uid)
+            self._release(uid)
             self.statuses.set(pod, status)
             state.terminate(None, None)
             return None
@@ -273,9 +274,12 @@ class Kubelet:
             early.cancel()
         self._waiting[uid] = result.waiting
         pod = self._allowed(self.statuses.last(state.pod))
+        self.resizes.actuated(
+            pod, result.resize_error, unfinished=self.manager.resizer.in_progress(pod)
+        )
         status = self._status(pod, state)
         if status["phase"] in ("Succeeded", "Failed"):
-            self.admission.release(uid)
+            self._release(uid)
         self.statuses.set(pod, status)
         self.probes.update(self.statuses.last(pod), self.cache.get(uid))
         if status["phase"] in ("Succeeded", "Failed"):
@@ -291,14 +295,20 @@ class Kubelet:
 
     def _allowed(self, pod: Obj) -> Obj:
         """The pod with the resources that this node can give it (in-place resize)."""
-        uid = pod["metadata"]["uid"]
-        allowed, problem = self.admission.resize(pod, self.registration.node)
-        if problem is None:
-            self._resize_pending.pop(uid, None)
-        elif self._resize_pending.get(uid) != problem:
-            self._resize_pending[uid] = problem
-            self.recorder.event(pod, "Warning", f"Resize{problem[0]}", problem[1])
+        allowed, changed = self.resizes.allowed(pod, self.registration.node)
+        if changed:
+            self._room_appeared(pod["metadata"]["uid"])
         return allowed
+
+    def _release(self, uid: str) -> None:
+        """Nothing of the pod runs any more."""
+        self.admission.release(uid)
+        self._room_appeared(uid)
+
+    def _room_appeared(self, uid: str) -> None:
+        for other in self.resizes.waiting():
+            if other != uid:
+                self.workers.kick(other)
 
     def _next_look(self, pod: Obj, result: SyncResult, deadline: float | None) -> float | None:
         waits = []
@@ -308,7 +318,7 @@ class Kubelet:
             waits.append(FAILED_SYNC_SECONDS)
         if deadline is not None:
             waits.append(deadline)
-        if pod["metadata"]["uid"] in self._resize_pending:
+        if self.resizes.pending(pod["metadata"]["uid"]):
             waits.append(self.config.resync_seconds)
         volumes = pod["spec"].get("volumes") or ()
         if is_limited(pod):
@@ -368,7 +378,8 @@ class Kubelet:
                 started=self.probes.started(pod, runtime),
                 terminating=terminating,
                 failure=state.failure,
-                resize_pending=self._resize_pending.get(uid),
+                resize_pending=self.resizes.pending(uid),
+                resize_progress=self.resizes.progress(uid),
             ),
         )
 
@@ -388,7 +399,7 @@ class Kubelet:
             self._ending.discard(uid)
         self.probes.remove(uid)
         self._waiting.pop(uid, None)
-        self.admission.release(uid)
+        self._release(uid)
         if not state.deleted:
             self.statuses.set(pod, self._status(pod, state, terminating=True))
 
@@ -411,7 +422,7 @@ class Kubelet:
 
     def _pod_finished(self, uid: str) -> None:
         self._waiting.pop(uid, None)
-        self._resize_pending.pop(uid, None)
+        self.resizes.forget(uid)
         self.probes.remove(uid)
         self.statuses.forget(uid)
 

@@ -14,6 +14,7 @@ from pilothouse.apimachinery.timefmt import format_time
 from pilothouse.apis.core.pod_helpers import all_containers_could_restart
 from pilothouse.apis.core.qos import pod_qos
 from pilothouse.kubelet.pod_phase import pod_phase
+from pilothouse.kubelet.resource_status import pod_resources_status
 from pilothouse.kubelet.runtime import restart_all
 from pilothouse.kubelet.runtime.interfaces import ContainerStatus
 from pilothouse.kubelet.runtime.pod_actions import PodRuntimeStatus, is_sidecar
@@ -43,6 +44,8 @@ class StatusInputs:
     sandbox_ready_condition: bool = True
     resize_pending: Reason | None = None
     """Why the spec's resources are not (yet) given: Infeasible or Deferred."""
+    resize_progress: Reason | None = None
+    """They are being given; ("Error", why) when that does not work; else empty texts."""
 
 
 def generate_status(pod: Obj, inputs: StatusInputs) -> Obj:
@@ -81,6 +84,7 @@ def generate_status(pod: Obj, inputs: StatusInputs) -> Obj:
         status["initContainerStatuses"] = init
     if ephemeral:
         status["ephemeralContainerStatuses"] = ephemeral
+    status |= pod_resources_status(pod, phase)
     generation = pod["metadata"].get("generation")
     if generation:
         status["observedGeneration"] = generation
@@ -143,7 +147,7 @@ class _ContainerStatuses:
         running = newest.state == "running"
         status["started"] = running and newest.id in self._inputs.started
         status["ready"] = self._is_ready(spec, newest)
-        self._add_facts(spec, status, running)
+        self._add_facts(spec, status, True)
         return status
 
     def _is_ready(self, spec: Obj, newest: ContainerStatus) -> bool:
@@ -222,13 +226,13 @@ class _ContainerStatuses:
         return terminated
 
     @staticmethod
-    def _add_facts(spec: Obj, status: Obj, running: bool) -> None:
-        """Mounts and resources as they were given to the container."""
+    def _add_facts(spec: Obj, status: Obj, exists: bool) -> None:
+        """Mounts, and resources as they were given to a container that exists."""
         mounts = [_mount_status(mount) for mount in spec.get("volumeMounts") or ()]
         if mounts:
             status["volumeMounts"] = mounts
         resources = spec.get("resources") or {}
-        if running:
+        if exists:
             status["resources"] = resources
             if resources.get("requests"):
                 status["allocatedResources"] = resources["requests"]
@@ -289,6 +293,8 @@ def _conditions(
         wanted.append(_all_restarting(pod, status["phase"], inputs.runtime))
     if inputs.resize_pending and not done:
         wanted.append(_condition("PodResizePending", True, *inputs.resize_pending))
+    if inputs.resize_progress is not None and not done:
+        wanted.append(_condition("PodResizeInProgress", True, *inputs.resize_progress))
     now = format_time(inputs.now)
     generation = pod["metadata"].get("generation")
     for condition in wanted:

@@ -21,7 +21,7 @@ from pilothouse.kubelet import terminations
 
 log = logging.getLogger(__name__)
 OWN_CONDITIONS = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady")
-PASSING_CONDITIONS = ("PodResizePending",)
+PASSING_CONDITIONS = ("PodResizePending", "PodResizeInProgress")
 """Ours too, but only there while they are true."""
 RETRY_SECONDS = 1.0
 
@@ -214,7 +214,10 @@ def _changed_conditions(old: object, new: list[Obj]) -> list[Obj]:
 
 
 def _with_replaced_ips(key: str, old: object, value: object) -> object:
-    """podIPs and hostIPs are merged by address: old addresses must be removed by name."""
+    """podIPs and hostIPs are merged by address: old addresses must be removed by name. What a
+    pod has of resources counts as a whole, too."""
+    if key in ("resources", "allocatedResources") and old:
+        return {"$patch": "replace", **value}  # type: ignore[dict-item]
     if key not in ("podIPs", "hostIPs") or not old:
         return value
     return [{"$patch": "replace"}, *value]  # type: ignore[misc]

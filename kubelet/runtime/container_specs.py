@@ -7,6 +7,7 @@ from typing import Any
 from pilothouse.apimachinery.object import Obj
 from pilothouse.apimachinery.quantity import Quantity
 from pilothouse.apis.core.qos import pod_qos
+from pilothouse.apis.core.resource_requests import pod_limits, pod_requests
 from pilothouse.kubelet.runtime.interfaces import (
     ContainerConfig,
     Mount,
@@ -16,7 +17,11 @@ from pilothouse.kubelet.runtime.interfaces import (
     SecurityContext,
 )
 from pilothouse.kubelet.runtime.pod_actions import HASH_LABEL, Kind, container_hash
-from pilothouse.kubelet.runtime.resizes import RESOURCES_ANNOTATION, annotation
+from pilothouse.kubelet.runtime.resizes import (
+    RESOURCES_ANNOTATION,
+    annotation,
+    effective_resources,
+)
 
 CPU_PERIOD = 100_000
 MIN_SHARES, MAX_SHARES, SHARES_PER_CPU = 2, 262_144, 1024
@@ -24,7 +29,12 @@ MIN_QUOTA = 1000
 
 
 def sandbox_config(
-    pod: Obj, attempt: int, *, log_directory: str, cgroup_root: str = ""
+    pod: Obj,
+    attempt: int,
+    *,
+    log_directory: str,
+    cgroup_root: str = "",
+    resources: Resources | None = None,
 ) -> PodSandboxConfig:
     metadata, spec = pod["metadata"], pod["spec"]
     context = spec.get("securityContext") or {}
@@ -42,6 +52,7 @@ def sandbox_config(
         share_process_namespace=bool(spec.get("shareProcessNamespace")),
         port_mappings=port_mappings(spec),
         sysctls={s["name"]: s["value"] for s in context.get("sysctls") or ()},
+        resources=resources,
         labels={
             **(metadata.get("labels") or {}),
             "io.kubernetes.pod.name": metadata["name"],
@@ -125,7 +136,7 @@ def container_config(
             )
             or "File",
             "io.pilothouse.container.image": container.get("image") or "",
-            RESOURCES_ANNOTATION: annotation(container),
+            RESOURCES_ANNOTATION: annotation(pod, container),
             "io.pilothouse.container.restartPolicy": container.get("restartPolicy") or "",
         },
     )
@@ -135,8 +146,8 @@ def container_config(
 
 
 def container_resources(pod: Obj, container: Obj, node_memory: int) -> Resources:
-    resources = container.get("resources") or {}
-    limits, requests = resources.get("limits") or {}, resources.get("requests") or {}
+    resources = effective_resources(pod, container)
+    limits, requests = resources["limits"], resources["requests"]
     cpu_limit = _milli(limits.get("cpu"))
     cpu_request = _milli(requests.get("cpu")) if "cpu" in requests else cpu_limit
     quota = max(cpu_limit * CPU_PERIOD // 1000, MIN_QUOTA) if cpu_limit else 0
@@ -146,6 +157,31 @@ def container_resources(pod: Obj, container: Obj, node_memory: int) -> Resources
         cpu_period=CPU_PERIOD,
         memory_limit=_value(limits.get("memory")),
         oom_score_adj=oom_score_adj(pod, _value(requests.get("memory")), node_memory),
+    )
+
+
+def pod_resources(pod: Obj, pids_limit: int = 0) -> Resources:
+    """Of all containers together (ResourceConfigForPod): a limit only when each has one, or the
+    pod itself."""
+    requests, limits = pod_requests(pod), pod_limits(pod)
+    request, cpu = requests.get("cpu"), limits.get("cpu")
+    memory = limits.get("memory")
+    milli = cpu.milli_value() if cpu is not None and _limited(pod, "cpu") else 0
+    return Resources(
+        cpu_shares=cpu_shares(request.milli_value() if request is not None else 0),
+        cpu_quota=max(milli * CPU_PERIOD // 1000, MIN_QUOTA) if milli else 0,
+        cpu_period=CPU_PERIOD,
+        memory_limit=memory.value() if memory is not None and _limited(pod, "memory") else 0,
+        pids_limit=pids_limit,
+    )
+
+
+def _limited(pod: Obj, name: str) -> bool:
+    spec = pod["spec"]
+    containers = (*(spec.get("initContainers") or ()), *(spec.get("containers") or ()))
+    own = ((spec.get("resources") or {}).get("limits") or {}).get(name)
+    return own is not None or all(
+        _milli(((c.get("resources") or {}).get("limits") or {}).get(name)) for c in containers
     )
 
 

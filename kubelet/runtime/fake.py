@@ -92,6 +92,8 @@ class FakeRuntime:
         self._by_sandbox: dict[str, dict[str, None]] = {}
         self._images: dict[str, Image] = {}
         self._events = EventFanout()
+        self.pod_resources: dict[str, Resources] = {}
+        """By sandbox: what a resize gave it."""
 
     # --- RuntimeService: sandboxes
 
@@ -233,6 +235,9 @@ class FakeRuntime:
 
     async def update_container_resources(self, container_id: str, resources: Resources) -> None:
         self._container(container_id).resources = resources
+
+    async def update_pod_sandbox_resources(self, sandbox_id: str, resources: Resources) -> None:
+        self.pod_resources[sandbox_id] = resources
 
     async def reopen_container_log(self, container_id: str) -> None:
         self._container(container_id)

@@ -48,6 +48,18 @@ class PortMapping:
 
 
 @dataclass(frozen=True, slots=True)
+class Resources:
+    """cgroup limits; 0 means unlimited. ``cpu_quota`` and ``cpu_period`` are microseconds."""
+
+    cpu_shares: int = 0
+    cpu_quota: int = 0
+    cpu_period: int = 100_000
+    memory_limit: int = 0
+    pids_limit: int = 0
+    oom_score_adj: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class PodSandboxConfig:
     name: str
     namespace: str
@@ -62,6 +74,8 @@ class PodSandboxConfig:
     share_process_namespace: bool = False
     port_mappings: tuple[PortMapping, ...] = ()
     sysctls: dict[str, str] = field(default_factory=dict)
+    resources: Resources | None = None
+    """Of the pod as a whole; its containers share them."""
     labels: dict[str, str] = field(default_factory=dict)
     annotations: dict[str, str] = field(default_factory=dict)
 
@@ -75,18 +89,9 @@ class Mount:
     image: str = ""
     """An image (reference or id) whose files are mounted instead of ``host_path``."""
     image_sub_path: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Resources:
-    """cgroup limits; 0 means unlimited. ``cpu_quota`` and ``cpu_period`` are microseconds."""
-
-    cpu_shares: int = 0
-    cpu_quota: int = 0
-    cpu_period: int = 100_000
-    memory_limit: int = 0
-    pids_limit: int = 0
-    oom_score_adj: int = 0
+    within: str = ""
+    """The volume's directory when ``host_path`` is a subPath of it: containers write there, so the
+    way is gone again when it is mounted, and a link on it is refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +272,10 @@ class RuntimeService(Protocol):
     async def list_containers(self) -> list[ContainerStatus]: ...
 
     async def update_container_resources(self, container_id: str, resources: Resources) -> None: ...
+
+    async def update_pod_sandbox_resources(self, sandbox_id: str, resources: Resources) -> None:
+        """New limits for the pod as a whole. :raises Unsupported: there are none here."""
+        ...
 
     async def reopen_container_log(self, container_id: str) -> None: ...
 

@@ -28,11 +28,10 @@ from pilothouse.kubelet.interfaces import (
 from pilothouse.kubelet.pod_cache import PodCache
 from pilothouse.kubelet.runtime.container_specs import (
     container_config,
-    container_resources,
     non_root_problem,
     sandbox_config,
 )
-from pilothouse.kubelet.runtime.errors import NotFound, RuntimeFailure, StartError, Unsupported
+from pilothouse.kubelet.runtime.errors import NotFound, RuntimeFailure, StartError
 from pilothouse.kubelet.runtime.handlers import HandlerCheck
 from pilothouse.kubelet.runtime.interfaces import (
     ContainerConfig,
@@ -49,7 +48,7 @@ from pilothouse.kubelet.runtime.pod_actions import (
     ProbeResults,
     compute_pod_actions,
 )
-from pilothouse.kubelet.runtime.resizes import GivenResources, Resize, pending
+from pilothouse.kubelet.runtime.resizer import Resizer
 from pilothouse.kubelet.runtime.uninterrupted import uninterrupted
 
 log = logging.getLogger(__name__)
@@ -63,6 +62,7 @@ class SyncResult:
     """(reason, message) by container that is not running."""
     retry_at: float | None = None
     """Monotonic time when a back-off ends."""
+    resize_error: str = ""
     failed: bool = False
     """Something went wrong that a later try may mend (no back-off of its own)."""
 
@@ -86,6 +86,7 @@ class RuntimeManager:
         root_dir: str,
         cgroup_root: str = "",
         node_memory: int = 0,
+        pids_limit: int = 0,
         check_handler: HandlerCheck | None = None,
     ) -> None:
         self._runtime = runtime
@@ -103,7 +104,9 @@ class RuntimeManager:
         self._check_handler = check_handler
         self._killer = Killer(runtime, cache=cache, hooks=hooks, recorder=recorder, clock=clock)
         self._crash_backoff = KeyedBackoff(clock, initial=10.0, maximum=300.0)
-        self._given = GivenResources()
+        self.resizer = Resizer(
+            runtime, cache, self._killer, node_memory=node_memory, pids_limit=pids_limit
+        )
 
     def log_directory(self, pod: Obj) -> str:
         """``logs/<namespace>_<name>_<uid>``: one folder per container, one file per attempt."""
@@ -128,7 +131,7 @@ class RuntimeManager:
         actions = compute_pod_actions(pod, self._cache.get(uid), probes, restart_all=restart_all)
         for reset in actions.reset:
             await self._killer.reset(pod, reset)
-            self._given.forget(reset.id)
+            self.resizer.forget(reset.id)
         if actions.nothing:
             return await self._resized(pod, result)
         if actions.reset:
@@ -144,33 +147,16 @@ class RuntimeManager:
             sandbox_id = await self._create_sandbox(pod, actions, result)
             if not sandbox_id:
                 return result
+        if actions.start:
+            await self.resizer.widen(pod)
         for start in actions.start:
             await self._start(pod, sandbox_id, start, mounted, credentials, result)
         return await self._resized(pod, result)
 
     async def _resized(self, pod: Obj, result: SyncResult) -> SyncResult:
-        for resize in pending(pod, self._cache.get(pod["metadata"]["uid"]), self._given):
-            await self._resize(pod, resize, result)
+        result.resize_error = await self.resizer.resize(pod)
+        result.failed |= bool(result.resize_error)
         return result
-
-    async def _resize(self, pod: Obj, resize: Resize, result: SyncResult) -> None:
-        """New limits for a running container, or a restart that gives it these."""
-        container = resize.container
-        if resize.restart:
-            message = f"Container {container['name']} resize requires restart"
-            kill = ContainerToKill(resize.id, container["name"], message)
-            await self._killer.kill_container(pod, kill, None)
-            return
-        resources = container_resources(pod, container, self._node_memory)
-        try:
-            await self._runtime.update_container_resources(resize.id, resources)
-        except Unsupported:
-            pass  # this runtime has no limits: nothing to change
-        except RuntimeFailure as error:
-            log.warning("resize of %s failed: %s", container["name"], error)
-            result.failed = True
-            return
-        self._given.note(resize.id, container)
 
     async def _replace_sandbox(self, pod: Obj, actions: PodActions) -> None:
         if actions.create_sandbox and actions.sandbox_id:
@@ -187,6 +173,7 @@ class RuntimeManager:
             actions.attempt,
             log_directory=self.log_directory(pod),
             cgroup_root=self._cgroup_root,
+            resources=self.resizer.of_pod(pod),
         )
         try:
             if self._check_handler is not None:
@@ -201,6 +188,7 @@ class RuntimeManager:
 
     async def _run_sandbox(self, config: PodSandboxConfig) -> str:
         sandbox_id = await self._runtime.run_pod_sandbox(config)
+        self.resizer.note_sandbox(config.uid, config.resources)
         await self._cache.refresh_sandbox(config.uid, sandbox_id)
         return sandbox_id
 
@@ -257,7 +245,7 @@ class RuntimeManager:
     ) -> bool:
         """CrashLoopBackOff: a container that has ended waits 10 s, 20 s … 5 min before it runs
         again, counted from its end; ten minutes of running reset it."""
-        if newest is None or newest.state != "exited":
+        if newest is None or newest.state != "exited" or self.resizer.restarts(newest.id):
             return False
         name = container["name"]
         key = f"{pod['metadata']['uid']}/{name}"
@@ -400,7 +388,7 @@ class RuntimeManager:
         for old in (self._cache.get(uid).containers.get(name) or ())[1 + KEPT_DEAD :]:
             if old.state != "running":
                 await self._runtime.remove_container(old.id)
-                self._given.forget(old.id)
+                self.resizer.forget(old.id)
                 await self._cache.refresh_container(uid, old.id)
 
     # -- the end -------------------------------------------------------------------------
@@ -417,11 +405,12 @@ class RuntimeManager:
             (self._runtime.remove_pod_sandbox, sandboxes),
         ):
             for id_ in ids:
-                self._given.forget(id_)
+                self.resizer.forget(id_)
                 try:
                     await remove(id_)
                 except NotFound:
                     pass
+        self.resizer.forget_pod(uid)
         self._cache.forget(uid)
 
 

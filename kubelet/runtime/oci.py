@@ -175,6 +175,11 @@ class OCIRuntime:
             "update_container_resources", id=container_id, resources=asdict(resources)
         )
 
+    async def update_pod_sandbox_resources(self, sandbox_id: str, resources: Resources) -> None:
+        await self._client.call(
+            "update_pod_sandbox_resources", id=sandbox_id, resources=asdict(resources)
+        )
+
     async def reopen_container_log(self, container_id: str) -> None:
         await self._client.call("reopen_container_log", id=container_id)
 

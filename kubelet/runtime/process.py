@@ -341,6 +341,9 @@ class ProcessRuntime:
         self._container(container_id)
         raise errors.Unsupported("plain processes have no limits")
 
+    async def update_pod_sandbox_resources(self, sandbox_id: str, resources: Resources) -> None:
+        raise errors.Unsupported("plain processes have no limits")
+
     async def reopen_container_log(self, container_id: str) -> None:
         log = self._container(container_id).log
         if log is not None:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pilothouse.apimachinery.object import Obj
 from pilothouse.apimachinery.quantity import Quantity
-from pilothouse.kubelet.runtime.interfaces import ContainerStatus
-from pilothouse.kubelet.runtime.pod_actions import PodRuntimeStatus, is_sidecar
+from pilothouse.kubelet.runtime.interfaces import ContainerStatus, Resources
+from pilothouse.kubelet.runtime.pod_actions import PodRuntimeStatus
 
 RESOURCES_ANNOTATION = "io.pilothouse.container.resources"
 RESIZABLE = ("cpu", "memory")
@@ -26,13 +26,39 @@ class Resize:
 
     id: str
     container: Obj
+    have: Obj
+    want: Obj
+    """Its effective resources until and from now on."""
     restart: bool
     """A changed resource asks for a restart (``resizePolicy``)."""
 
 
-def annotation(container: Obj) -> str:
+def effective_resources(pod: Obj, container: Obj) -> Obj:
+    """Its requests and limits; a limit that it hasn't is its pod's."""
+    own = container.get("resources") or {}
+    limits = dict(own.get("limits") or {})
+    shared = (pod["spec"].get("resources") or {}).get("limits") or {}
+    for name in RESIZABLE:
+        if name in shared:
+            limits.setdefault(name, shared[name])
+    return {"requests": own.get("requests") or {}, "limits": limits}
+
+
+def annotation(pod: Obj, container: Obj) -> str:
     """What the runtime keeps of a container's resources."""
-    return json.dumps(container.get("resources") or {}, sort_keys=True)
+    return json.dumps(effective_resources(pod, container), sort_keys=True)
+
+
+def widest(have: Resources, want: Resources) -> Resources:
+    """The larger of each limit, for a pod in the middle of a resize; 0 is none."""
+
+    def larger(name: str) -> int:
+        before, after = getattr(have, name), getattr(want, name)
+        return max(before, after) if before and after else 0
+
+    names = ("cpu_quota", "memory_limit")
+    shares = max(have.cpu_shares, want.cpu_shares)
+    return replace(want, cpu_shares=shares, **{name: larger(name) for name in names})
 
 
 class GivenResources:
@@ -48,8 +74,8 @@ class GivenResources:
         given: Obj | None = json.loads(text) if text else None
         return given
 
-    def note(self, container_id: str, container: Obj) -> None:
-        self._later[container_id] = container.get("resources") or {}
+    def note(self, container_id: str, resources: Obj) -> None:
+        self._later[container_id] = resources
 
     def forget(self, container_id: str) -> None:
         self._later.pop(container_id, None)
@@ -65,15 +91,16 @@ def pending(pod: Obj, status: PodRuntimeStatus, given: GivenResources) -> list[R
         have = given.of(current)
         if have is None:
             continue
-        changed = changed_resources(have, container.get("resources") or {})
+        want = effective_resources(pod, container)
+        changed = changed_resources(have, want)
         if changed:
-            due.append(Resize(current.id, container, _restarts(container, changed)))
+            due.append(Resize(current.id, container, have, want, _restarts(container, changed)))
     return due
 
 
 def _resizable(pod: Obj) -> Iterator[Obj]:
     spec = pod["spec"]
-    yield from (c for c in spec.get("initContainers") or () if is_sidecar(c))
+    yield from spec.get("initContainers") or ()
     yield from spec.get("containers") or ()
 
 

@@ -99,6 +99,31 @@ async def an_image_can_be_mounted_readonly(env: ContractEnvironment) -> None:
         await env.running(mounts=(Mount("", "/x", image=env.image, image_sub_path="nope"),))
 
 
+@needs("image_filesystem", "pod_network")
+async def a_sub_path_is_what_it_was_when_it_was_looked_at(env: ContractEnvironment) -> None:
+    volume = os.path.join(env.directory, "sub-path-volume")
+    os.makedirs(f"{volume}/a/b")
+    write_text(f"{volume}/a/b/in", "inside")
+    write_text(f"{volume}/file", "a file")
+    mounts = (
+        Mount(f"{volume}/a/b", "/mnt/directory", within=volume),
+        Mount(f"{volume}/file", "/mnt/file", within=volume, readonly=True),
+    )
+    container_id = await env.running(mounts=mounts)
+    script = "cat /mnt/directory/in /mnt/file; echo back > /mnt/directory/out"
+    out, _, _ = await env.runtime.exec_sync(container_id, ["sh", "-c", script], 5)
+    assert out == b"insidea file"
+    assert read_text(f"{volume}/a/b/out") == "back\n"
+    # Another container of the pod puts a link there before this one starts.
+    os.rename(f"{volume}/a", f"{volume}/was-a")
+    os.symlink("/etc", f"{volume}/a")
+    with raises(errors.StartError, match="failed to prepare subPath"):
+        await env.running(mounts=mounts[:1])
+    await env.runtime.stop_container(container_id, 0)
+    await env.runtime.remove_container(container_id)
+    assert read_text(f"{volume}/was-a/b/in") == "inside"
+
+
 @needs("user_ids")
 async def users_groups_and_capabilities(env: ContractEnvironment) -> None:
     security = SecurityContext(
@@ -158,6 +183,23 @@ async def limits_and_their_change(env: ContractEnvironment) -> None:
     assert stats.memory_usage_bytes > 0
     assert 0 < stats.memory_rss_bytes <= stats.memory_usage_bytes
     assert stats.cpu_usage_core_nanoseconds > 0
+
+
+@needs("oom_detection")
+async def limits_of_a_pod_hold_for_its_containers(env: ContractEnvironment) -> None:
+    limits = Resources(cpu_shares=256, cpu_quota=20_000, memory_limit=20 << 20, pids_limit=50)
+    sandbox_id = await env.sandbox(resources=limits)
+    hungry = await env.container(sandbox_id, ("sh", "-c", "tail /dev/zero"))
+    async with env.ending(hungry) as status:
+        await env.runtime.start_container(hungry)
+    assert status[0].exit_code == 137
+    # More than its pod has is refused, until the pod has more.
+    wanted = {"name": "two", "log_path": "two/0.log", "resources": Resources(cpu_quota=40_000)}
+    await env.runtime.update_pod_sandbox_resources(sandbox_id, Resources(cpu_quota=50_000))
+    container_id = await env.container(sandbox_id, **wanted)
+    await env.runtime.start_container(container_id)
+    with raises(errors.NotFound):
+        await env.runtime.update_pod_sandbox_resources("nope", limits)
 
 
 async def _limits_are(env: ContractEnvironment, container_id: str, quota: int, memory: int) -> None:

@@ -77,7 +77,8 @@ def test_resize_is_given_deferred_or_refused():
     assert admission.admit(small, NODE, running=False) is None
     assert admission.admit(pod("b", cpu="1"), NODE, running=False) is None
     wanted = pod("a", cpu="1500m")
-    allowed, problem = admission.resize(wanted, NODE)
+    allowed, problem, changed = admission.resize(wanted, NODE)
+    assert not changed
     assert allowed["spec"]["containers"][0]["resources"]["requests"] == {"cpu": "500m"}
     assert problem == (
         "Deferred",
@@ -88,6 +89,6 @@ def test_resize_is_given_deferred_or_refused():
         "Node didn't have enough capacity: cpu, requested: 3000, capacity: 2000",
     )
     admission.release("b")
-    assert admission.resize(wanted, NODE) == (wanted, None)
-    assert admission.resize(small, NODE) == (small, None)
+    assert admission.resize(wanted, NODE) == (wanted, None, True)
+    assert admission.resize(small, NODE) == (small, None, True)
     assert admission.admit(pod("b", cpu="1500m"), NODE, running=False) is None

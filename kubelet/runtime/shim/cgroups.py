@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 import time
+from typing import Any
 
 from pilothouse.kubelet.network.namespaces import mount
 
@@ -115,6 +116,48 @@ class Cgroups:
         inactive = _field(stat, f"{prefix}inactive_file")
         return cpu, memory, max(0, memory - inactive), anonymous
 
+    def limit(self, path: str, resources: dict[str, Any]) -> None:
+        """Makes the cgroup if need be and limits it; ``resources`` as in ``linux_resources``.
+
+        :raises OSError: the kernel refuses, as for less memory than is in use.
+        """
+        if self.version == "disabled":
+            return
+        if self.version == "v2":
+            _delegate_down(path)
+        quota, period = resources["cpu_quota"], resources["cpu_period"]
+        memory, pids = resources["memory_limit"], resources["pids_limit"]
+        shares = resources["cpu_shares"] or 1024
+        if self.version == "v1":
+            wanted = [
+                ("cpu", "cpu.shares", str(shares)),
+                ("cpu", "cpu.cfs_period_us", str(period)),
+                ("cpu", "cpu.cfs_quota_us", str(quota or -1)),
+                ("memory", "memory.limit_in_bytes", str(memory or -1)),
+                ("pids", "pids.max", str(pids or "max")),
+            ]
+        else:
+            weight = 1 + (max(shares, 2) - 2) * 9999 // 262142
+            wanted = [
+                ("cpu", "cpu.weight", str(weight)),
+                ("cpu", "cpu.max", f"{quota or 'max'} {period}"),
+                ("memory", "memory.max", str(memory or "max")),
+                ("pids", "pids.max", str(pids or "max")),
+            ]
+        for controller, name, value in wanted:
+            self._write(self._file(controller, path, name), value)
+
+    @staticmethod
+    def _write(path: str, value: str) -> None:
+        """Only what differs: limits that nobody set cost nothing."""
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "r+", encoding="ascii") as file:
+            now = file.read().strip()
+            if now == value or (value in ("-1", "max") and _unlimited(now)):
+                return
+            file.seek(0)
+            file.write(value)
+
     def oom_kills(self, path: str) -> int:
         """How many processes of this cgroup the kernel has killed for memory."""
         if self.version == "v1":
@@ -153,6 +196,20 @@ class Cgroups:
                 if _remove_tree(top):
                     break
                 time.sleep(0.005 * (attempt + 1))
+
+
+def _unlimited(text: str) -> bool:
+    return text == "max" or (text.lstrip("-").isdigit() and not 0 <= int(text) < 1 << 62)
+
+
+def _delegate_down(path: str) -> None:
+    """Version 2: each cgroup above has the controllers for its children."""
+    parent = ROOT
+    for name in path.strip("/").split("/"):
+        _enable(parent)
+        parent = f"{parent}/{name}"
+        os.makedirs(parent, exist_ok=True)
+    _enable(parent)
 
 
 def _remove_tree(top: str) -> bool:

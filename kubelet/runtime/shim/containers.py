@@ -19,7 +19,7 @@ from pilothouse.kubelet.runtime.shim import stdio
 from pilothouse.kubelet.runtime.shim.crun import CrunError
 from pilothouse.kubelet.runtime.shim.logs import LogFile, Pump
 from pilothouse.kubelet.runtime.shim.node import ShimError, load_all, save, start_ticks
-from pilothouse.kubelet.runtime.shim.rootfs import ImageVolume, RootFilesystem
+from pilothouse.kubelet.runtime.shim.rootfs import ImageVolume, RootFilesystem, SubPath
 from pilothouse.kubelet.runtime.shim.spec import Place, build_spec, linux_resources
 from pilothouse.kubelet.runtime.shim.users import UnknownUser, resolve_user
 
@@ -51,6 +51,15 @@ class Container:
             )
             for number, mount in enumerate(record["config"]["mounts"])
             if mount.get("image")
+        }  # fmt: skip
+        # Not in the container's directory, which is removed with all that is below.
+        self.sub_paths = {
+            number: SubPath(
+                f"{node.directory('subpaths', record['id'])}-{number}",
+                mount["host_path"], mount["within"],
+            )
+            for number, mount in enumerate(record["config"]["mounts"])
+            if mount.get("within")
         }  # fmt: skip
         self.lock = threading.Lock()
         self.log: LogFile | None = None
@@ -202,6 +211,8 @@ class Containers:
         for number, volume in container.image_volumes.items():
             mount = config["mounts"][number]
             mount["host_path"] = volume.mount(mount["image_sub_path"])
+        for number, sub_path in container.sub_paths.items():
+            config["mounts"][number]["host_path"] = sub_path.mount()
         place = Place(
             rootfs=container.rootfs.path,
             cgroup_path=container.cgroup,
@@ -347,6 +358,8 @@ class Containers:
         container.rootfs.unmount()
         for volume in container.image_volumes.values():
             volume.unmount()
+        for sub_path in container.sub_paths.values():
+            sub_path.unmount()
         self._node.cgroups.remove(container.cgroup)
 
     def remove(self, container_id: str) -> None:

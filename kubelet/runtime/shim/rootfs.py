@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import stat
 
-from pilothouse.kubelet.network.namespaces import mount, umount
+from pilothouse.kubelet.network.namespaces import MS_BIND, MS_REC, mount, umount
 from pilothouse.kubelet.runtime.shim.node import ShimError
+from pilothouse.kubelet.runtime.shim.users import NO_LINKS, open_in_root
 
 
 class RootFilesystem:
@@ -78,6 +80,43 @@ class ImageVolume:
         """Missing is fine."""
         with contextlib.suppress(OSError):
             umount(self.path)
+
+
+class SubPath:
+    """A file or directory of a volume that containers write to, held fast at ``path``."""
+
+    def __init__(self, path: str, host_path: str, within: str) -> None:
+        self.path = path
+        self._within = within
+        self._below = os.path.relpath(host_path, within)
+
+    def mount(self) -> str:
+        """What is to be bound. :raises ShimError: a link is on the way, or nothing is there."""
+        try:
+            fd = open_in_root(self._within, self._below, os.O_PATH, NO_LINKS)
+        except OSError as error:
+            raise ShimError(
+                "StartError", f"failed to prepare subPath {self._below!r}: {error.strerror}"
+            ) from error
+        try:
+            os.makedirs(os.path.dirname(self.path), exist_ok=True)
+            if stat.S_ISDIR(os.fstat(fd).st_mode):
+                os.makedirs(self.path, exist_ok=True)
+            else:
+                os.close(os.open(self.path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+            mount(f"/proc/self/fd/{fd}", self.path, "", MS_BIND | MS_REC)
+        finally:
+            os.close(fd)
+        return self.path
+
+    def unmount(self) -> None:
+        """Missing is fine. Never removes what is below: it is the volume's."""
+        with contextlib.suppress(OSError):
+            umount(self.path)
+        with contextlib.suppress(OSError):
+            os.rmdir(self.path)
+        with contextlib.suppress(OSError):
+            os.unlink(self.path)
 
 
 def _mount_overlay(target: str, layers: list[str], options: str, *, rootless: bool) -> None:

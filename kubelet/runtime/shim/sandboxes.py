@@ -8,6 +8,7 @@ process: a tiny ``pause`` under crun.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
@@ -150,6 +151,9 @@ class Sandboxes:
         with open(f"{sandbox.directory}/hostname", "w", encoding="utf-8") as file:
             file.write(f"{hostname}\n")
         self._mount_shm(sandbox)
+        if config.get("resources"):
+            with contextlib.suppress(OSError):  # a limit that this machine can't set
+                node.cgroups.limit(sandbox.cgroup, config["resources"])
         if config["share_process_namespace"] and not config["host_pid"]:
             sandbox.pause = PauseProcess(node, sandbox.id, sandbox.cgroup)
             sandbox.pause.start(sandbox.namespaces())
@@ -160,6 +164,17 @@ class Sandboxes:
             os.makedirs(sandbox.shm, exist_ok=True)
             flags = ns.MS_NOSUID | ns.MS_NODEV | ns.MS_NOEXEC
             ns.mount("shm", sandbox.shm, "tmpfs", flags, f"mode=1777,size={SHM_SIZE}")
+
+    def update_resources(self, sandbox_id: str, resources: dict[str, Any]) -> None:
+        sandbox = self.get(sandbox_id)
+        if self._node.cgroups.version == "disabled":
+            raise ShimError("Unsupported", "there are no cgroups here")
+        try:
+            self._node.cgroups.limit(sandbox.cgroup, resources)
+        except OSError as error:
+            raise ShimError("RuntimeFailure", f"failed to update resources: {error}") from error
+        sandbox.config["resources"] = resources
+        sandbox.save()
 
     def stop(self, sandbox_id: str) -> None:
         """Its containers must have been stopped."""

@@ -145,6 +145,9 @@ class Server:
             "update_container_resources": lambda a: self.containers.update_resources(
                 a["id"], a["resources"]
             ),
+            "update_pod_sandbox_resources": lambda a: self.sandboxes.update_resources(
+                a["id"], a["resources"]
+            ),
             "container_stats": lambda a: self.containers.stats(a["id"]),
             "mount_tmpfs": self._mount_tmpfs,
             "unmount": self._unmount,

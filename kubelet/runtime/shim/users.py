@@ -10,6 +10,8 @@ from typing import Any
 
 SYS_OPENAT2 = 437
 RESOLVE_IN_ROOT = 0x10
+NO_LINKS = 0x08 | 0x04 | 0x02
+"""RESOLVE_BENEATH, _NO_SYMLINKS, _NO_MAGICLINKS: a path without any link, below its root."""
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -77,11 +79,14 @@ def _rows(root: str, path: str) -> list[list[str]]:
     return [line.split(":") for line in lines if line and not line.startswith("#")]
 
 
-def open_in_root(root: str, path: str, flags: int = os.O_RDONLY) -> int:
-    """Opens ``path`` as a process with root directory ``root`` would: links can't lead out."""
+def open_in_root(
+    root: str, path: str, flags: int = os.O_RDONLY, resolve: int = RESOLVE_IN_ROOT
+) -> int:
+    """Opens ``path`` as a process with root directory ``root`` would: links can't lead out, and
+    with :data:`NO_LINKS` there may be none (openat2's ``resolve``)."""
     directory = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        how = struct.pack("=QQQ", flags | os.O_CLOEXEC, 0, RESOLVE_IN_ROOT)
+        how = struct.pack("=QQQ", flags | os.O_CLOEXEC, 0, resolve)
         fd = int(_libc.syscall(SYS_OPENAT2, directory, os.fsencode(path), how, len(how)))
         if fd < 0:
             code = ctypes.get_errno()

@@ -115,6 +115,23 @@ def test_merging_layers(tmp_path: Path) -> None:
     assert (target / "f/inside").read_text() == "x"
 
 
+@pytest.mark.parametrize("entry", ["a/etc/.wh.passwd", "a/etc/.wh..wh..opq"])
+def test_merging_never_clears_what_a_link_of_a_lower_layer_leads_to(
+    tmp_path: Path, entry: str
+) -> None:
+    machine = tmp_path / "machine"
+    (machine / "etc").mkdir(parents=True)
+    (machine / "etc/passwd").write_text("root")
+    lower = unpack(tmp_path / "1", link("a", str(machine)))
+    upper = unpack(tmp_path / "2", file(entry), file("a/etc/new", "x"))
+    target = tmp_path / "m"
+    target.mkdir()
+    merge([(str(tmp_path / "1"), lower), (str(tmp_path / "2"), upper)], str(target))
+    assert (machine / "etc/passwd").read_text() == "root"
+    assert os.listdir(machine / "etc") == ["passwd"]
+    assert (target / "a/etc/new").read_text() == "x"
+
+
 def test_a_later_entry_wins(tmp_path: Path) -> None:
     unpack(
         tmp_path / "l", folder("a"), file("a/x"), file("a", "now a file"), folder("a2"),

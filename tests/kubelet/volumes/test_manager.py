@@ -11,6 +11,9 @@ import pytest
 
 from pilothouse.apimachinery.testing import FakeClock
 from pilothouse.kubeclient.testing import FakeClient
+from pilothouse.kubelet.interfaces import MountedVolume
+from pilothouse.kubelet.runtime.errors import ContainerConfigError
+from pilothouse.kubelet.runtime.interfaces import Mount
 from pilothouse.kubelet.volumes.manager import VolumeManager
 from pilothouse.kubelet.volumes.projected import ObjectVolumes
 
@@ -21,9 +24,7 @@ from pilothouse.kubelet.volumes.projected import ObjectVolumes
      ("Memory", os.getgid(), 0o3777)],
 )  # fmt: skip
 async def test_modes(tmp_path: Path, medium: str, group: int | None, mode: int) -> None:
-    clock = FakeClock()
-    objects = ObjectVolumes(FakeClient(clock=clock), clock, allocatable=dict, host_ip="10.0.0.1")
-    manager = VolumeManager(str(tmp_path / "root"), objects, memory_dir=str(tmp_path / "memory"))
+    manager = a_manager(tmp_path)
     context = {} if group is None else {"fsGroup": group}
     pod: dict[str, Any] = {
         "metadata": {"uid": "u", "name": "p"},
@@ -36,3 +37,40 @@ async def test_modes(tmp_path: Path, medium: str, group: int | None, mode: int) 
     assert not list((tmp_path / "root").glob("pods/u*")) and not list(
         (tmp_path / "memory").glob("*/u")
     )
+
+
+def a_manager(tmp_path: Path) -> VolumeManager:
+    clock = FakeClock()
+    objects = ObjectVolumes(FakeClient(clock=clock), clock, allocatable=dict, host_ip="10.0.0.1")
+    return VolumeManager(str(tmp_path / "root"), objects, memory_dir=str(tmp_path / "memory"))
+
+
+async def mounts_of(manager: VolumeManager, volume: Path, sub_path: str) -> Mount:
+    container = {"name": "c", "volumeMounts": [
+        {"name": "v", "mountPath": "/v", "subPath": sub_path}]}  # fmt: skip
+    pod = {"metadata": {"uid": "u", "name": "p", "namespace": "n"}, "spec": {}}
+    volumes = {"v": MountedVolume(str(volume))}
+    mounts = await manager.container_mounts(pod, container, volumes, "", 0)
+    return next(mount for mount in mounts if mount.container_path == "/v")
+
+
+async def test_a_sub_path_is_made_and_told_with_its_volume(tmp_path: Path) -> None:
+    volume = tmp_path / "data"
+    volume.mkdir(mode=0o750)
+    mount = await mounts_of(a_manager(tmp_path), volume, "a/b")
+    assert (mount.host_path, mount.within) == (str(volume / "a/b"), str(volume))
+    assert stat.S_IMODE((volume / "a/b").stat().st_mode) == 0o750
+
+
+@pytest.mark.parametrize("target", ["../data-of-others", "/etc", ".."])
+@pytest.mark.parametrize("sub_path", ["link", "link/made/here"])
+async def test_a_link_out_of_the_volume_is_refused_and_nothing_made_there(
+    tmp_path: Path, target: str, sub_path: str
+) -> None:
+    volume, other = tmp_path / "data", tmp_path / "data-of-others"
+    volume.mkdir()
+    other.mkdir()
+    (volume / "link").symlink_to(target)
+    with pytest.raises(ContainerConfigError, match="leads out of the volume"):
+        await mounts_of(a_manager(tmp_path), volume, sub_path)
+    assert not list(other.iterdir())
