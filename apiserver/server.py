@@ -101,7 +101,9 @@ class APIServer:
         self.registry = ResourceRegistry()
         self.storage = storage or open_storage(_storage_config(config), clock)
         self.listers = CacheListers(self.registry, self.tasks)
-        self.context = RegistryContext(clock, self.random, self.listers, config=config)
+        self.context = RegistryContext(
+            clock, self.random, self.listers, config=config, metrics=self.metrics
+        )
         self.local_nodes = LocalNodes(HTTPSNodes(config, self.listers))
         """Kubelets of this process register here."""
         self.post_start_hooks: list[tuple[str, Hook]] = [("bootstrap", _bootstrap)]
@@ -176,7 +178,12 @@ class APIServer:
             config, listers, clock=self.clock, random=self.random, tasks=self.tasks
         )
         authenticator = build_authenticator(
-            config, listers, self.clock, random=self.random, tasks=self.tasks
+            config,
+            listers,
+            self.clock,
+            random=self.random,
+            tasks=self.tasks,
+            metrics=self.metrics,
         )
         self.admission = build_admission(config, context, authorizer=self.authorizer)
         self.admission.hooks.registry = self.registry

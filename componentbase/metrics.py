@@ -10,7 +10,7 @@ costs nothing in between.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pilothouse.componentbase.histograms import Series
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores"
 OPENMETRICS_CONTENT_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 Labels = tuple[str, ...]
+T = TypeVar("T")
 
 
 class Metric:
@@ -176,6 +177,7 @@ class Registry:
 
     def __init__(self, *, by_name: bool = False) -> None:
         self._metrics: dict[str, Metric] = {}
+        self._shared: dict[type, Any] = {}
         self._by_name = by_name
 
     def add(self, *metrics: Metric) -> None:
@@ -184,6 +186,14 @@ class Registry:
 
     def get(self, name: str) -> Metric | None:
         return self._metrics.get(name)
+
+    def shared(self, kind: type[T]) -> T:
+        """The registry's one ``kind()``, an object whose attributes are metrics."""
+        made: T | None = self._shared.get(kind)
+        if made is None:
+            made = self._shared[kind] = kind()
+            self.add(*(each for each in vars(made).values() if isinstance(each, Metric)))
+        return made
 
     def all(self) -> list[Metric]:
         if self._by_name:

@@ -21,6 +21,7 @@ from pilothouse.kubeclient.workqueue import WorkQueue
 
 if TYPE_CHECKING:
     from pilothouse.apimachinery.schema import GroupVersionResource
+    from pilothouse.componentbase.metrics import Metric
     from pilothouse.kubeclient.cache.informer import (
         AddHandler,
         Registration,
@@ -48,6 +49,8 @@ class Controller:
     name = ""
     """As in ``--controllers``: ``deployment-controller``."""
     max_retries: int | None = MAX_RETRIES
+    own_metrics: tuple[Metric, ...] = ()
+    """What /metrics shows of it beside its queue."""
 
     def __init__(self, env: Environment, *, workers: int = 1, component: str = "") -> None:
         self.env = env

@@ -15,6 +15,7 @@ from pilothouse.controllermanager.entry import Entry
 from pilothouse.controllermanager.more_controllers import STORAGE_AND_MORE, WITHOUT_WORK
 
 if TYPE_CHECKING:
+    from pilothouse.componentbase.metrics import Registry
     from pilothouse.controllermanager.config import ControllerManagerConfig
     from pilothouse.controllermanager.controller import Controller
     from pilothouse.kubeclient.interfaces import Environment
@@ -355,11 +356,14 @@ class ControllerManager:
         await self._tasks.close()
         await self._stop_controllers()
 
-    def metrics_text(self) -> str:
+    def metrics_registry(self) -> Registry:
         """/metrics of the health port."""
         from pilothouse.controllermanager.metrics import queue_metrics
 
-        return queue_metrics(lambda: (c.queue for c in self.controllers)).text()
+        registry = queue_metrics(lambda: (c.queue for c in self.controllers))
+        for controller in self.controllers:
+            registry.add(*controller.own_metrics)
+        return registry
 
     def health(self) -> str | None:
         if self._problem:

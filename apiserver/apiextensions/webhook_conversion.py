@@ -6,6 +6,7 @@ A webhook converts fields; of metadata only labels and annotations are taken fro
 
 from __future__ import annotations
 
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from pilothouse.apimachinery.errors import StatusError
@@ -13,6 +14,13 @@ from pilothouse.apimachinery.fieldpath import Path
 from pilothouse.apimachinery.metavalidation import validate_annotations, validate_labels
 from pilothouse.apimachinery.object import copy_object
 from pilothouse.apimachinery.schema import gvk_of
+from pilothouse.apiserver.apiextensions.conversion_metrics import (
+    CALL,
+    INVALID,
+    MALFORMED,
+    PARTIAL,
+    ConversionMetrics,
+)
 from pilothouse.apiserver.registry.before import new_uid
 from pilothouse.apiserver.storage.errors import Unconvertible
 from pilothouse.apiserver.webhook.client import DEFAULT_TIMEOUT, webhook_client
@@ -49,6 +57,11 @@ class WebhookConverter:
         self._review_versions: Sequence[str] = webhook.get("conversionReviewVersions") or ()
         group = crd["spec"]["group"]
         self._known = {f"{group}/{version['name']}" for version in crd["spec"]["versions"]}
+        self._name: str = crd["metadata"]["name"]
+        metrics = context.metrics
+        self._metrics = (
+            ConversionMetrics() if metrics is None else metrics.shared(ConversionMetrics)
+        )
 
     async def convert(self, obj: Obj, api_version: str) -> Obj:
         """:raises StatusError: 500."""
@@ -62,12 +75,21 @@ class WebhookConverter:
     async def convert_all(self, objs: Sequence[Obj], api_version: str) -> list[Obj]:
         """:raises Unconvertible: with upstream's text."""
         converted: list[Obj] = []
-        for start in range(0, len(objs), BATCH):
-            try:
-                converted += await self._review(objs[start : start + BATCH], api_version)
-            except Unconvertible as error:
-                error.index += start
-                raise
+        succeeded, begin = False, perf_counter()
+        try:
+            for start in range(0, len(objs), BATCH):
+                try:
+                    converted += await self._review(objs[start : start + BATCH], api_version)
+                except Unconvertible as error:
+                    error.index += start
+                    raise
+            succeeded = True
+        finally:
+            if objs:
+                versions = (_version(str(objs[0].get("apiVersion"))), _version(api_version))
+                outcome = "true" if succeeded else "false"
+                seconds = perf_counter() - begin
+                self._metrics.conversions.observe(seconds, self._name, *versions, outcome)
         return converted
 
     async def _review(self, objs: Sequence[Obj], api_version: str) -> list[Obj]:
@@ -79,29 +101,54 @@ class WebhookConverter:
         version = next((v for v in self._review_versions if v in ("v1", "v1beta1")), "")
         if not version:
             raise Unconvertible("no supported conversion review versions")
-        uid = new_uid(self._context.random)
-        review = make_review(version, uid, objs, api_version)
+        begin, failure = perf_counter(), CALL
         try:
+            uid = new_uid(self._context.random)
+            review = make_review(version, uid, objs, api_version)
             target = target_of(self._client_config)
             answer = await webhook_client(self._context).post(target, review, DEFAULT_TIMEOUT)
             check_kind(answer, _GROUP, "ConversionReview", version)
+            failure = MALFORMED
             found_objs = converted_objects(answer, version, uid)
+            failure = PARTIAL
+            if len(found_objs) != len(objs):
+                raise Unconvertible(
+                    f"conversion webhook for {kind} returned {len(found_objs)} objects, "
+                    f"expected {len(objs)}"
+                )
+            failure = INVALID
+            result = _checked_all(objs, found_objs, api_version)
+            failure = ""
         except (CallError, ConfigError, InvalidConversion) as error:
             raise Unconvertible(f"conversion webhook for {kind} failed: {error}") from error
-        if len(found_objs) != len(objs):
-            raise Unconvertible(
-                f"conversion webhook for {kind} returned {len(found_objs)} objects, "
-                f"expected {len(objs)}"
-            )
-        result = []
-        for index, (obj, new) in enumerate(zip(objs, found_objs, strict=True)):
-            try:
-                result.append(checked(obj, new, api_version))
-            except InvalidConversion as error:
-                failure = Unconvertible(f"conversion webhook for {kind} returned {error}")
-                failure.index = index
-                raise failure from error
+        except _Invalid as error:
+            unconvertible = Unconvertible(f"conversion webhook for {kind} returned {error}")
+            unconvertible.index = error.index
+            raise unconvertible from error
+        finally:
+            self._metrics.reviewed(perf_counter() - begin, failure)
         return result
+
+
+class _Invalid(Exception):
+    def __init__(self, problem: str, index: int) -> None:
+        super().__init__(problem)
+        self.index = index
+
+
+def _checked_all(objs: Sequence[Obj], converted: Sequence[Any], api_version: str) -> list[Obj]:
+    """:raises _Invalid: one of them."""
+    result = []
+    for index, (obj, new) in enumerate(zip(objs, converted, strict=True)):
+        try:
+            result.append(checked(obj, new, api_version))
+        except InvalidConversion as error:
+            raise _Invalid(str(error), index) from error
+    return result
+
+
+def _version(api_version: str) -> str:
+    return api_version.rpartition("/")[2]
 
 
 def make_review(version: str, uid: str, objs: Sequence[Obj], api_version: str) -> Obj:

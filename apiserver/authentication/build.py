@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pilothouse.apimachinery.clock import Clock
     from pilothouse.apiserver.admission.interfaces import Listers
     from pilothouse.apiserver.authentication.request_header import RequestHeaderAuthenticator
+    from pilothouse.componentbase.metrics import Registry
     from pilothouse.componentbase.tasks import TaskOwner
 
 DEFAULT_ISSUER = "https://kubernetes.default.svc.cluster.local"
@@ -61,6 +62,7 @@ def build_authenticator(
     *,
     random: Random | None = None,
     tasks: TaskOwner | None = None,
+    metrics: Registry | None = None,
 ) -> ClusterAuthenticator:
     """``tasks``: where keys are fetched and changed files read. :raises OSError, ValueError."""
     # Tokens are checked against these synchronously: their caches start now.
@@ -84,7 +86,7 @@ def build_authenticator(
     if getattr(config, "authentication_config", "") or getattr(config, "oidc_issuer_url", ""):
         from pilothouse.apiserver.authentication.jwt_build import build_jwt
 
-        jwt, settings = build_jwt(config, clock, tasks, issuers)
+        jwt, settings = build_jwt(config, clock, tasks, issuers, metrics)
         if jwt is not None:
             tokens.append(jwt)
     if getattr(config, "authentication_token_webhook_config_file", ""):

@@ -15,6 +15,8 @@ import orjson
 from pilothouse.apiserver.authentication.jwk import PublicKey, read_keys, verifies
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pilothouse.apimachinery.clock import Clock
 
 log = logging.getLogger(__name__)
@@ -31,8 +33,18 @@ class KeysUnavailable(Exception):
 class IssuerKeys:
     """``run`` looks for the issuer until it is found; then ``verify`` works."""
 
-    def __init__(self, issuer: str, clock: Clock, *, discovery_url: str = "", ca: str = "") -> None:
-        """``ca``: PEM; empty: the machine's own trust. :raises ssl.SSLError: it is none."""
+    def __init__(
+        self,
+        issuer: str,
+        clock: Clock,
+        *,
+        discovery_url: str = "",
+        ca: str = "",
+        on_fetch: Callable[[bytes | None], None] | None = None,
+    ) -> None:
+        """``ca``: PEM; empty: the machine's own trust. ``on_fetch`` is told of each key set, or of
+        None when there was none to be had. :raises ssl.SSLError: ``ca`` is none."""
+        self._on_fetch = on_fetch
         self._issuer = issuer
         self._clock = clock
         self._discovery_url = discovery_url or issuer.rstrip("/") + _WELL_KNOWN
@@ -91,11 +103,16 @@ class IssuerKeys:
             task.exception()  # whoever waits has seen it
 
     async def _fetch(self) -> None:
-        document = await self._get(self._jwks_uri)
+        body: bytes | None = None
         try:
+            document = await self._get(self._jwks_uri)
             self._keys = read_keys(document)
+            body = orjson.dumps(document)
         except ValueError as error:
             raise KeysUnavailable(str(error)) from error
+        finally:
+            if self._on_fetch is not None:
+                self._on_fetch(body)
 
     async def _get(self, url: str) -> Any:
         import aiohttp

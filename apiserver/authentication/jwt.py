@@ -7,7 +7,8 @@ seconds (``token_cache.py``), as upstream does.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -39,8 +40,18 @@ Claims = dict[str, Any]
 class JWTAuthenticator:
     """One issuer."""
 
-    def __init__(self, settings: JWTSettings, keys: IssuerKeys, clock: Clock) -> None:
-        """:raises ValueError: an expression that does not compile."""
+    def __init__(
+        self,
+        settings: JWTSettings,
+        keys: IssuerKeys,
+        clock: Clock,
+        on_result: Callable[..., None] | None = None,
+    ) -> None:
+        """``on_result(seconds, succeeded=…)`` is told of each token.
+
+        :raises ValueError: an expression that does not compile.
+        """
+        self._on_result = on_result
         self.settings = settings
         self.keys = keys
         self._clock = clock
@@ -73,8 +84,15 @@ class JWTAuthenticator:
             return None
         if self.keys.problem:
             raise TransientError("oidc: authenticator not initialized")
-        await self._verify(parts, claims)
-        return TokenInfo(self._user(claims))
+        start, succeeded = perf_counter(), False
+        try:
+            await self._verify(parts, claims)
+            found = TokenInfo(self._user(claims))
+            succeeded = True
+        finally:
+            if self._on_result is not None:
+                self._on_result(perf_counter() - start, succeeded=succeeded)
+        return found
 
     async def _verify(self, parts: list[str], claims: Claims) -> None:
         self._check_claims(claims)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +16,13 @@ from pilothouse.apiserver.authentication.jwt_settings import (
     load_settings,
     settings_from_flags,
 )
+from pilothouse.apiserver.authentication.metrics import JWTMetrics
 from pilothouse.apiserver.authentication.token_cache import CachedTokenAuthenticator
 from pilothouse.apiserver.authentication.tokens import TokenInfo, UnionTokenAuthenticator
 
 if TYPE_CHECKING:
     from pilothouse.apimachinery.clock import Clock
+    from pilothouse.componentbase.metrics import Registry
     from pilothouse.componentbase.tasks import TaskOwner
 
 log = logging.getLogger(__name__)
@@ -29,7 +32,10 @@ _SUCCESS_SECONDS = 10.0
 class JWTTokens:
     """All issuers; ``replace`` exchanges them. Their discovery runs among ``tasks``."""
 
-    def __init__(self, clock: Clock, tasks: TaskOwner | None) -> None:
+    def __init__(
+        self, clock: Clock, tasks: TaskOwner | None, metrics: JWTMetrics | None = None
+    ) -> None:
+        self.metrics = metrics or JWTMetrics(clock, None)
         self._clock = clock
         self._tasks = tasks
         self._authenticators: list[JWTAuthenticator] = []
@@ -39,11 +45,19 @@ class JWTTokens:
 
     def replace(self, settings: AuthenticationSettings) -> None:
         """:raises ValueError: nothing changes then."""
+        metrics = self.metrics
         made = [
             JWTAuthenticator(
                 each,
-                IssuerKeys(each.url, self._clock, discovery_url=each.discovery_url, ca=each.ca),
+                IssuerKeys(
+                    each.url,
+                    self._clock,
+                    discovery_url=each.discovery_url,
+                    ca=each.ca,
+                    on_fetch=partial(metrics.keys_fetched, each.url),
+                ),
                 self._clock,
+                on_result=partial(metrics.authenticated, each.url),
             )
             for each in settings.jwt
         ]
@@ -52,6 +66,8 @@ class JWTTokens:
         self._generation += 1
         for old in self._authenticators:
             old.keys.close()
+            if all(old.settings.url != new.settings.url for new in made):
+                metrics.forget(old.settings.url)
         self._authenticators = made
         self._current = CachedTokenAuthenticator(
             UnionTokenAuthenticator(made),
@@ -82,7 +98,11 @@ class JWTTokens:
 
 
 def build_jwt(
-    config: Any, clock: Clock, tasks: TaskOwner | None, issuers: Sequence[str]
+    config: Any,
+    clock: Clock,
+    tasks: TaskOwner | None,
+    issuers: Sequence[str],
+    metrics: Registry | None = None,
 ) -> tuple[JWTTokens | None, AuthenticationSettings]:
     """``issuers``: of this server's own tokens, which no other may claim to be.
 
@@ -98,15 +118,16 @@ def build_jwt(
 
         if errors := validate(settings, issuers):
             raise ValueError(f"invalid authentication configuration: {aggregate(errors)}")
-        tokens = JWTTokens(clock, tasks)
+        tokens = JWTTokens(clock, tasks, JWTMetrics(clock, metrics))
         tokens.replace(settings)
         return tokens, settings
     if config.oidc_issuer_url or config.oidc_client_id:
         raise ValueError("authentication-config file and oidc-* flags are mutually exclusive")
     data = Path(file).read_bytes()
     settings = load_settings(data, issuers)
-    tokens = JWTTokens(clock, tasks)
+    tokens = JWTTokens(clock, tasks, JWTMetrics(clock, metrics))
     tokens.replace(settings)
+    tokens.metrics.applied(data)
     if tasks is not None:
         follow = _follow(file, data, tokens, settings, issuers, clock)
         tasks.start(follow, "authentication-config")
@@ -134,5 +155,7 @@ async def _follow(
             tokens.replace(settings)
         except ValueError as error:
             log.error("reloading authentication config: %s", error)
+            tokens.metrics.reload(None)
             continue
+        tokens.metrics.reload(new)
         log.info("reloaded authentication config")

@@ -25,5 +25,7 @@ class RegistryContext:
     """``apiserver/config.py`` ServerConfig."""
     webhooks: Any = None
     """``apiserver/webhook/client.py`` WebhookClient, once something has called a webhook."""
+    metrics: Any = None
+    """``componentbase/metrics.py`` Registry: what /metrics shows."""
     encryption: Any = None
     """``storage/encryption/storage.py`` Encryption, when kinds are encrypted at rest."""

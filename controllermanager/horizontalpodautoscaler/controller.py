@@ -8,6 +8,7 @@ scale, status, events.
 from __future__ import annotations
 
 import logging
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 from pilothouse.apimachinery.errors import StatusError, is_conflict
@@ -22,6 +23,13 @@ from pilothouse.controllermanager.horizontalpodautoscaler.metric_sources import 
     Target,
 )
 from pilothouse.controllermanager.horizontalpodautoscaler.metrics_client import MetricsClient
+from pilothouse.controllermanager.horizontalpodautoscaler.monitor import (
+    INTERNAL,
+    NONE,
+    SPEC,
+    Monitor,
+    action_of,
+)
 from pilothouse.controllermanager.horizontalpodautoscaler.normalization import (
     History,
     Request,
@@ -58,6 +66,12 @@ _CONFLICT_TRIES = 5
 class _Failed(Exception):
     """This look is over; status and events are to be written as they are."""
 
+    label = INTERNAL
+
+
+class _BadSpec(_Failed):
+    label = SPEC
+
 
 class HorizontalPodAutoscalerController(Controller):
     name = "horizontal-pod-autoscaler-controller"
@@ -87,6 +101,8 @@ class HorizontalPodAutoscalerController(Controller):
             HORIZONTAL_POD_AUTOSCALERS, self.enqueue, self._updated, self.enqueue
         )
         self._pods = self.watch(PODS)
+        self.monitor = Monitor(lambda: len(self._autoscalers.list()))
+        self.own_metrics = self.monitor.metrics
 
     def _updated(self, old: Obj, new: Obj) -> None:
         """Our own status writes wait for the next period."""
@@ -98,15 +114,19 @@ class HorizontalPodAutoscalerController(Controller):
         if autoscaler is None:
             self._histories.pop(key, None)
             self._selectors.pop(key, None)
+            self.monitor.forget(*key.split("/", 1))
             return
         look = _Look(self, key, autoscaler)
+        start, problem = perf_counter(), NONE
         try:
             await look.reconcile()
         except _Failed as error:
+            problem = error.label
             log.debug("%s: %s", key, error)
         finally:
             self.queue.add_after(key, self.sync_period)
         await look.write_status()
+        self.monitor.reconciled(look.action, problem, perf_counter() - start)
 
     # What looks share.
 
@@ -173,6 +193,8 @@ class _Look:
         self._maximum = int(spec["maxReplicas"])
         self._behavior: Obj | None = spec.get("behavior")
         self._resource: GroupVersionResource | None = None
+        self.action = NONE
+        """What has been done."""
 
     def _event(self, type_: str, reason: str, message: str) -> None:
         self._controller.recorder.event(self._autoscaler, type_, reason, message)
@@ -219,7 +241,10 @@ class _Look:
         rescales = desired != current
         if rescales:
             await self._rescale(scale, current, desired, reason, metrics)
+            self.action = action_of(current, desired)
         status.replicas(current, desired, metrics, rescaled=rescales)
+        names = namespace_of(self._autoscaler), name_of(self._autoscaler)
+        controller.monitor.desired.set(float(desired), *names)
 
     # -- the scale -----------------------------------------------------------------------
 
@@ -228,7 +253,7 @@ class _Look:
         try:
             group, _ = parse_api_version(target.get("apiVersion") or "v1")
         except ValueError as error:
-            raise self._no_scale(str(error)) from error
+            raise _BadSpec(str(self._no_scale(str(error)))) from error
         try:
             resources = await self._controller.resources_of(group, target["kind"])
             if not resources:
@@ -337,13 +362,18 @@ class _Look:
         failures: list[MetricFailure] = []
         specs = self._autoscaler["spec"].get("metrics") or []
         for spec in specs:
+            start, kind = perf_counter(), spec.get("type") or ""
             try:
                 proposal = await sources.propose(spec)
             except MetricFailure as failure:
+                error = SPEC if failure.reason == "InvalidMetricSourceType" else INTERNAL
+                self._computed(NONE, error, kind, start)
                 self._event("Warning", failure.reason, failure.cause)
                 failures.append(failure)
                 statuses.append({"type": ""})
                 continue
+            known = int((self._autoscaler.get("status") or {}).get("currentReplicas") or 0)
+            self._computed(action_of(known, proposal.replicas), NONE, kind, start)
             statuses.append(proposal.status)
             if replicas == 0 or proposal.replicas > replicas:
                 replicas, name = proposal.replicas, proposal.name
@@ -352,6 +382,9 @@ class _Look:
         message = f"the HPA was able to successfully calculate a replica count from {name}"
         self._status.set(ACTIVE, True, "ValidMetricFound", message)
         return replicas, name, statuses
+
+    def _computed(self, action: str, error: str, kind: str, start: float) -> None:
+        self._controller.monitor.computed(action, error, kind, perf_counter() - start)
 
     def _give_up(
         self, failures: list[MetricFailure], total: int, current: int, statuses: list[Obj]

@@ -24,7 +24,12 @@ class MutatingAdmissionPolicy(PolicyPlugin):
     async def admit(self, attributes: Attributes) -> None:
         from pilothouse.apiserver.admission.policy.mutating import Dispatch
 
-        dispatch = Dispatch(attributes, self.view, self.context.hooks.authorizer)
+        if self._metrics is None:
+            from pilothouse.apiserver.admission.policy.metrics import MutatingMetrics
+
+            self._metrics = MutatingMetrics(self.context.hooks.metrics)
+        hooks = self.context.hooks
+        dispatch = Dispatch(attributes, self.view, hooks.authorizer, self._metrics)
         await dispatch.run(self.source.hooks())
 
 

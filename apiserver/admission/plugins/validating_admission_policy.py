@@ -20,7 +20,12 @@ class ValidatingAdmissionPolicy(PolicyPlugin):
     async def validate(self, attributes: Attributes) -> None:
         from pilothouse.apiserver.admission.policy.validating import Dispatch
 
-        dispatch = Dispatch(attributes, self.view, self.context.hooks.authorizer)
+        if self._metrics is None:
+            from pilothouse.apiserver.admission.policy.metrics import ValidatingMetrics
+
+            self._metrics = ValidatingMetrics(self.context.hooks.metrics)
+        hooks = self.context.hooks
+        dispatch = Dispatch(attributes, self.view, hooks.authorizer, self._metrics)
         await dispatch.run(self.source.hooks())
 
 

@@ -7,6 +7,7 @@ used, once per request, and their cost counts for the expression that needed the
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pilothouse.cel.interfaces import Budget, CostLimitExceeded, EvaluationError
@@ -37,6 +38,7 @@ class Evaluation(NamedTuple):
 
     value: Any
     error: str = ""
+    seconds: float = 0.0
 
 
 @dataclass(slots=True)
@@ -158,10 +160,14 @@ class Scope:
         variables = self._variables
         if variables is not None:
             variables.spent = 0
+        start = perf_counter()
         value, error, cost = evaluated(expression.program, self._activation)
-        result = Evaluation(value)
+        seconds = perf_counter() - start
         if error:
-            result = Evaluation(None, f"expression '{expression.text}' resulted in error: {error}")
+            error = f"expression '{expression.text}' resulted in error: {error}"
+            result = Evaluation(None, error, seconds)
+        else:
+            result = Evaluation(value, "", seconds)
         return result, cost if variables is None else cost + variables.spent
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
+from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from pilothouse.apimachinery.errors import (
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from pilothouse.apiserver.admission.interfaces import Attributes, Reinvocation
     from pilothouse.apiserver.admission.policy.evaluation import MatchConditions
     from pilothouse.apiserver.admission.policy.matching import Match, Question
+    from pilothouse.apiserver.admission.policy.metrics import MutatingMetrics
     from pilothouse.apiserver.admission.policy.mutator import Mutation, Mutator
     from pilothouse.apiserver.admission.policy.served import ServedView
     from pilothouse.apiserver.admission.policy.source import Binding, Hook, Policy
@@ -95,8 +97,13 @@ class Dispatch:
     """All policies for one request."""
 
     def __init__(
-        self, attributes: Attributes, view: ServedView, authorizer: Authorizer | None
+        self,
+        attributes: Attributes,
+        view: ServedView,
+        authorizer: Authorizer | None,
+        metrics: MutatingMetrics,
     ) -> None:
+        self._metrics = metrics
         self._attributes = attributes
         self._view = view
         self._inputs = RequestInputs(attributes, view, authorizer)
@@ -190,10 +197,18 @@ class Dispatch:
         for mutation in mutator.mutations:
             if self._attributes.obj is None:
                 break
+            start, problem = perf_counter(), None
             try:
                 changed = await self._mutate(invocation, mutator, mutation) or changed
             except MutationError as error:
-                self._failed(invocation, str(error))
+                problem = str(error)
+                self._failed(invocation, problem)
+            except StatusError as error:
+                problem = error.message
+                raise
+            finally:
+                names = invocation.policy.name, invocation.binding.name
+                self._metrics.observe(*names, perf_counter() - start, problem)
         if changed:
             memory.require()
             reinvocation.again = True

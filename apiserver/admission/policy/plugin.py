@@ -50,6 +50,8 @@ class PolicyPlugin(Plugin):
         self._bindings = configuration[self.bindings]
         self._source: PolicySource[Any] | None = None
         self._view: ServedView | None = None
+        self._metrics: Any = None
+        """Made when there is something to count."""
 
     def interested(self, operation: Operation, resource: GroupResource, subresource: str) -> bool:
         if resource in _EXCLUDED or not self.row.matches(operation, resource, subresource):

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pilothouse.apimachinery.object import Obj
     from pilothouse.apiserver.admission.interfaces import Attributes
     from pilothouse.apiserver.admission.policy.matching import Match, Question
+    from pilothouse.apiserver.admission.policy.metrics import ValidatingMetrics
     from pilothouse.apiserver.admission.policy.served import ServedView
     from pilothouse.apiserver.admission.policy.source import Binding, Hook, Policy
     from pilothouse.apiserver.admission.policy.validator import Decision, Result, Validator
@@ -53,8 +54,13 @@ class Dispatch:
     """All policies for one request."""
 
     def __init__(
-        self, attributes: Attributes, view: ServedView, authorizer: Authorizer | None
+        self,
+        attributes: Attributes,
+        view: ServedView,
+        authorizer: Authorizer | None,
+        metrics: ValidatingMetrics,
     ) -> None:
+        self._metrics = metrics
         self._attributes = attributes
         self._view = view
         self._inputs = RequestInputs(attributes, view, authorizer)
@@ -123,6 +129,8 @@ class Dispatch:
             for i, decision in enumerate(result.decisions):
                 if decision.denied:
                     self._denied(policy, binding, i, decision)
+                elif decision.message:  # failed, and failures are ignored
+                    self._metrics.observe(policy.name, binding.name, decision, "allow")
             self._annotate(policy, binding, result, annotations)
         return None
 
@@ -136,6 +144,7 @@ class Dispatch:
         self, policy: Policy[Validator], binding: Binding, index: int, decision: Decision
     ) -> None:
         for action in binding.actions:
+            self._metrics.observe(policy.name, binding.name, decision, action.lower())
             if action == "Deny":
                 denial = Denial(policy.name, binding.name, decision.message, decision.reason)
                 self._denials.append(denial)
@@ -165,12 +174,13 @@ class Dispatch:
     ) -> None:
         for annotation in result.annotations:
             if annotation.action == "publish":
-                value = annotation.text.encode()[:_MAX_ANNOTATION].decode("utf-8", "ignore")
+                value = annotation.message.encode()[:_MAX_ANNOTATION].decode("utf-8", "ignore")
                 values = annotations.setdefault(annotation.key, [])
                 if value not in values:
                     values.append(value)
             elif annotation.action == "error":
-                self._denials.append(Denial(policy.name, binding.name, annotation.text))
+                self._denials.append(Denial(policy.name, binding.name, annotation.message))
+                self._metrics.observe(policy.name, binding.name, annotation, "deny")
 
     def _refusal(self, denial: Denial) -> StatusError:
         message = denial.text()

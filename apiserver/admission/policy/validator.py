@@ -28,12 +28,16 @@ class Decision(NamedTuple):
     message: str = ""
     reason: str = ""
     """Empty for errors: the response then says Invalid."""
+    seconds: float = 0.0
+    """What evaluating the validation took."""
 
 
 class Annotation(NamedTuple):
     key: str
     action: Literal["publish", "error", "exclude"]
-    text: str = ""
+    message: str = ""
+    """What is published, or the error."""
+    seconds: float = 0.0
 
 
 class Result(NamedTuple):
@@ -111,12 +115,15 @@ class Validator:
         decisions: list[Decision] = []
         for validation, verdict, message in zip(self._validations, verdicts, messages, strict=True):
             if verdict.error or problem:
-                decisions.append(Decision(not self._ignore_failures, verdict.error or problem))
+                text = verdict.error or problem
+                decision = Decision(not self._ignore_failures, text, "", verdict.seconds)
             elif verdict.value is True:
-                decisions.append(Decision(False))
+                decision = Decision(False)
             else:
                 reason = validation.get("reason") or "Invalid"
-                decisions.append(Decision(True, _message(validation, message), reason))
+                text = _message(validation, message)
+                decision = Decision(True, text, reason, verdict.seconds)
+            decisions.append(decision)
         return tuple(decisions)
 
     def _annotation(self, annotation: Obj, result: Evaluation) -> Annotation:
@@ -124,7 +131,7 @@ class Validator:
         if result.error:
             if self._ignore_failures:
                 return Annotation(key, "exclude")
-            return Annotation(key, "error", result.error)
+            return Annotation(key, "error", result.error, result.seconds)
         text = value.strip() if isinstance(value, str) else ""
         return Annotation(key, "publish", text) if text else Annotation(key, "exclude")
 

@@ -11,10 +11,13 @@ import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from random import SystemRandom
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pilothouse.cli import CommandError
 from pilothouse.kubeclient.interfaces import Component, Environment
+
+if TYPE_CHECKING:
+    from pilothouse.componentbase.metrics import Registry
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +41,8 @@ def environment(args: argparse.Namespace, user_agent: str) -> Environment:
     from pilothouse.kubeclient.cache.factory import SharedInformerFactory
     from pilothouse.kubeclient.https import HTTPSClient
 
+    if not Path(args.kubeconfig).exists():
+        raise CommandError(f"--kubeconfig {args.kubeconfig}: there is no such file")
     try:
         config = kubeconfig.client_config(kubeconfig.load(Path(args.kubeconfig)))
     except (OSError, ValueError, kubeconfig.KubeconfigError) as error:
@@ -120,10 +125,9 @@ async def serve_health(args: argparse.Namespace, component: Component) -> Any:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             request = await reader.readuntil(b"\r\n\r\n")
-            status, text = _answer(component, request)
-            body = text.encode()
+            status, body, kind = _answer(component, request)
             writer.write(
-                f"HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nConnection: close\r\n"
+                f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nConnection: close\r\n"
                 f"Content-Length: {len(body)}\r\n\r\n".encode()
                 + body
             )
@@ -136,10 +140,29 @@ async def serve_health(args: argparse.Namespace, component: Component) -> Any:
     return await asyncio.start_server(answer, args.healthz_bind_address, args.healthz_port)
 
 
-def _answer(component: Component, request: bytes) -> tuple[str, str]:
-    """(status, body)"""
-    metrics = getattr(component, "metrics_text", None)
-    if request.split(b" ")[1:2] == [b"/metrics"] and metrics is not None:
-        return "200 OK", str(metrics())
+def _answer(component: Component, request: bytes) -> tuple[str, bytes, str]:
+    """(status, body, content type)"""
+    if request.split(b" ")[1:2] == [b"/metrics"] and (registry := _registry(component)):
+        from pilothouse.componentbase.metrics import exposition
+
+        return "200 OK", *exposition(registry, _accept(request))
     problem = component.health()
-    return ("500 Internal Server Error", problem) if problem else ("200 OK", "ok")
+    if problem:
+        return "500 Internal Server Error", problem.encode(), "text/plain"
+    return "200 OK", b"ok", "text/plain"
+
+
+def _registry(component: Any) -> Registry | None:
+    """The component's metrics, if it has any."""
+    make = getattr(component, "metrics_registry", None)
+    if make is not None:
+        return cast("Registry", make())
+    return cast("Registry | None", getattr(getattr(component, "metrics", None), "registry", None))
+
+
+def _accept(request: bytes) -> str:
+    for line in request.split(b"\r\n")[1:]:
+        name, _, value = line.partition(b":")
+        if name.strip().lower() == b"accept":
+            return value.strip().decode("latin-1")
+    return ""

@@ -117,6 +117,32 @@ async def test_reads_convert_and_the_storage_version_never_asks(
     assert hooks.targets == [f"{PATH}?timeout=30s"]
 
 
+async def test_metrics(
+    server: APIServer, client: LocalClient, crd: Any, hooks: WebhookServer
+) -> None:
+    await client.create(V1, widget("a", hostPort="h:80"))
+    await read(client, V2, "a")
+    hooks.on(PATH, lambda review: {"convertedObjects": [], "result": {"status": "Success"}})
+    await client.patch(V1, "a", {"spec": {"hostPort": "i:1"}}, MERGE, "default")
+    with pytest.raises(StatusError):
+        await read(client, V2, "a")
+    hooks.on(PATH, lambda review: {"result": {"status": "Failure", "message": "no"}})
+    with pytest.raises(StatusError):
+        await read(client, V2, "a")
+    text = server.metrics.text()
+    labels = 'crd_name="widgets.example.com",from_version="v1",to_version="v2",succeeded='
+    name = "apiserver_crd_conversion_webhook_duration_seconds_count"
+    assert f'{name}{{{labels}"true"}} 1' in text
+    assert f'{name}{{{labels}"false"}} ' in text
+    requests: Any = server.metrics.get("apiserver_conversion_webhook_request_total")
+    assert requests.values[("success", "")] == 1
+    failures = {kind for result, kind in requests.values if result == "failure"}
+    assert failures == {
+        "conversion_webhook_partial_response_failure",
+        "conversion_webhook_malformed_response_failure",
+    }
+
+
 async def test_an_object_is_converted_once_per_version(
     client: LocalClient, crd: Any, hooks: WebhookServer
 ) -> None:

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from pilothouse.apimachinery.clock import RealClock
 from pilothouse.apiserver.authentication.jws import Key, b64encode
 from pilothouse.apiserver.authentication.jwt_settings import load_settings
+from pilothouse.apiserver.authentication.metrics import digest
 from pilothouse.apiserver.server import APIServer
 from pilothouse.apiserver.testing import running_server
 from pilothouse.componentbase.certs import make_ca, make_serving_cert, save_pair
@@ -172,9 +173,35 @@ async def test_new_keys_are_fetched_when_they_are_needed(issuer: Issuer, tmp_pat
         for number in range(3):
             assert isinstance(await whoami(server, token(issuer, jti=str(number))), dict)
         assert issuer.asked.count(JWKS) == 1
+        key_sets: Any = server.metrics.get(
+            "apiserver_authentication_jwt_authenticator_jwks_fetch_last_key_set_info"
+        )
+        (before,) = key_sets.values
         issuer.keys = [new_key("RS256")]
         assert isinstance(await whoami(server, token(issuer)), dict)
         assert issuer.asked.count(JWKS) == 2
+        (after,) = key_sets.values
+        assert before[:2] == after[:2] == (digest(issuer.url), "")
+        assert before[2] != after[2]
+
+
+async def test_metrics(issuer: Issuer, tmp_path: Path) -> None:
+    async with running_server(clock=RealClock(), serve=True, **flags(issuer, tmp_path)) as server:
+        await discovered(issuer)
+        made = token(issuer)
+        for bearer in (made, made, token(issuer, aud="you"), token(issuer, iss="https://x.y")):
+            await whoami(server, bearer)
+        seconds: Any = server.metrics.get(
+            "apiserver_authentication_jwt_authenticator_latency_seconds"
+        )
+        # A token that is known by now and one of another issuer are not counted.
+        counts = {labels: sum(series.counts) for labels, series in seconds.series()}
+        hashed = digest(issuer.url)
+        assert counts == {("success", hashed): 1, ("failure", hashed): 1}
+        fetched: Any = server.metrics.get(
+            "apiserver_authentication_jwt_authenticator_jwks_fetch_last_timestamp_seconds"
+        )
+        assert list(fetched.values) == [("success", hashed, "")]
 
 
 async def test_email_must_be_verified(issuer: Issuer, tmp_path: Path) -> None:
@@ -263,6 +290,18 @@ async def test_configuration_file(issuer: Issuer, tmp_path: Path) -> None:
                 if isinstance(user, dict) and user["username"] == "ann":
                     break
                 await asyncio.sleep(0.01)
+        prefix = "apiserver_authentication_config_controller"
+        reloads: Any = server.metrics.get(f"{prefix}_automatic_reloads_total")
+        assert reloads.values == {("success", ""): 1}
+        applied: Any = server.metrics.get(f"{prefix}_last_config_info")
+        assert list(applied.values) == [("", digest(file.read_bytes()))]
+        file.write_text("{}")
+        async with asyncio.timeout(5):
+            while True:
+                if ("failure", "") in reloads.values:
+                    break
+                await asyncio.sleep(0.01)
+        assert len(applied.values) == 1
 
 
 @pytest.mark.parametrize(

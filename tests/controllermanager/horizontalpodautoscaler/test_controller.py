@@ -16,6 +16,7 @@ from pilothouse.apimachinery.timefmt import format_time
 from pilothouse.apiserver.request.context import Response
 from pilothouse.apiserver.server import APIServer
 from pilothouse.apiserver.testing import running_server
+from pilothouse.componentbase.metrics import Registry
 from pilothouse.controllermanager.horizontalpodautoscaler.controller import (
     HorizontalPodAutoscalerController,
 )
@@ -173,6 +174,32 @@ async def test_scales_up_by_utilization_and_says_so(lab: Lab) -> None:
         "SuccessfulRescale",
         "New size: 4; reason: cpu resource utilization (percentage of request) above target",
     ) in await lab.events()
+
+
+async def test_metrics(lab: Lab) -> None:
+    await lab.deploy(2)
+    lab.usage = {"web-0": 150, "web-1": 250}
+    cpu = {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}
+    missing = {"metric": {"name": "queue"}, "target": {"type": "AverageValue", "averageValue": "1"}}
+    metrics = [{"type": "Resource", "resource": cpu}, {"type": "Pods", "pods": missing}]
+    await lab.autoscale(metrics=metrics)
+    monitor = lab.controller.monitor
+    assert monitor.reconciliations.values == {("scale_up", "none"): 1}
+    assert monitor.computations.values == {
+        ("scale_up", "none", "Resource"): 1,
+        ("none", "internal", "Pods"): 1,
+    }
+    assert monitor.desired.values == {("default", "web"): 4}
+    registry = Registry()
+    registry.add(*lab.controller.own_metrics)
+    text = registry.text()
+    name = "horizontal_pod_autoscaler_controller"
+    assert f"{name}_num_horizontal_pod_autoscalers 1" in text
+    labels = 'action="scale_up",error="none"'
+    assert f"{name}_reconciliation_duration_seconds_count{{{labels}}} 1" in text
+    await lab.client.delete(HPAS, "web", "default")
+    await lab.server.activity.settle()
+    assert monitor.desired.values == {}
 
 
 async def test_scales_down_after_the_stabilization_window(lab: Lab) -> None:
