@@ -315,9 +315,11 @@ def merge(layers: Sequence[tuple[str, Unpacked]], target: str) -> None:
     """Copies ``layers`` (lowest first) into ``target``: a root filesystem without overlayfs."""
     for root, unpacked in layers:
         for path in unpacked.opaques:
-            _clear(os.path.join(target, path))
+            if _in_directories(target, path):
+                _clear(os.path.join(target, path))
         for path in unpacked.whiteouts:
-            _remove(os.path.join(target, path))
+            if _in_directories(target, path):
+                _remove(os.path.join(target, path))
         whiteouts = set(unpacked.whiteouts)
         _copy_tree(root, target, "", whiteouts)
 
@@ -337,6 +339,17 @@ def _copy_tree(source: str, target: str, prefix: str, skip: set[str]) -> None:
         elif entry.is_file(follow_symlinks=False) or entry.is_symlink():
             _remove(goal)
             shutil.copy2(entry.path, goal, follow_symlinks=False)
+
+
+def _in_directories(target: str, path: str) -> bool:
+    """Whether no link is on the way: behind one is something else than this layer meant, maybe
+    the machine's own files. Its directory takes the link's place afterwards."""
+    parent = target
+    for part in path.split("/")[:-1]:
+        parent = os.path.join(parent, part)
+        if os.path.islink(parent):
+            return False
+    return True
 
 
 def _clear(directory: str) -> None:

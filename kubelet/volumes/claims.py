@@ -6,6 +6,7 @@ bound to just this claim. What is mounted is a path of the node: hostPath, local
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from dataclasses import dataclass
@@ -136,20 +137,25 @@ def set_group(path: str, group: int, *, only_if_different: bool = False) -> None
     (volume.SetVolumeOwnership)."""
     if only_if_different and _is_groups(os.stat(path), group):
         return
-    for folder, folders, files in os.walk(path, topdown=False):
-        for name in files:
-            _chown(os.path.join(folder, name), group, 0o660)
-        for name in folders:
-            if os.path.islink(os.path.join(folder, name)):
-                _chown(os.path.join(folder, name), group, 0)
-        _chown(folder, group, 0o2770)
+    for _, folders, files, here in os.fwalk(path, topdown=False):
+        for name in (*files, *folders):
+            with contextlib.suppress(FileNotFoundError):
+                _give(name, group, here)
+    _give(os.path.realpath(path), group)
 
 
 def _is_groups(status: os.stat_result, group: int) -> bool:
     return status.st_gid == group and stat.S_IMODE(status.st_mode) & 0o2770 == 0o2770
 
 
-def _chown(path: str, group: int, mode: int) -> None:
-    os.lchown(path, -1, group)
-    if mode and not os.path.islink(path):
-        os.chmod(path, stat.S_IMODE(os.lstat(path).st_mode) | mode)
+def _give(name: str, group: int, directory: int | None = None) -> None:
+    """By descriptor: a container that has the volume already may put a link in a file's place."""
+    fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+    try:
+        mode = os.fstat(fd).st_mode
+        os.chown(f"/proc/self/fd/{fd}", -1, group)
+        if not stat.S_ISLNK(mode):
+            wanted = 0o2770 if stat.S_ISDIR(mode) else 0o660
+            os.chmod(f"/proc/self/fd/{fd}", stat.S_IMODE(mode) | wanted)
+    finally:
+        os.close(fd)

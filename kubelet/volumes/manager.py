@@ -155,14 +155,15 @@ class VolumeManager:
                 f'cannot find volume "{mount["name"]}" '
                 f'to mount into container "{container["name"]}"'
             )
-        host_path = volume.host_path
+        host_path, within = volume.host_path, ""
         sub_path = mount.get("subPath") or ""
         if volume.image:
             return Mount(
                 "", mount["mountPath"], readonly=True, image=volume.image, image_sub_path=sub_path
             )
         if sub_path:
-            host_path = _sub_path(host_path, sub_path, volume.readonly)
+            within = os.path.realpath(volume.host_path)
+            host_path = _sub_path(within, sub_path, volume.readonly)
         propagation = {
             "HostToContainer": "host_to_container", "Bidirectional": "bidirectional",
         }.get(mount.get("mountPropagation") or "", "private")  # fmt: skip
@@ -171,6 +172,7 @@ class VolumeManager:
             mount["mountPath"],
             readonly=bool(mount.get("readOnly")) or volume.readonly,
             propagation=propagation,  # type: ignore[arg-type]
+            within=within,
         )
 
     def _node_files(self, pod: Obj, pod_ip: str) -> dict[str, str]:
@@ -232,6 +234,5 @@ def _make_below(base: str, sub_path: str) -> None:
         if not os.path.lexists(current):
             os.mkdir(current)
             os.chmod(current, mode)
-        real = os.path.realpath(current)
-        if not real.startswith(os.path.realpath(base)):
+        if not os.path.realpath(current).startswith(os.path.realpath(base) + os.sep):
             raise ContainerConfigError(f"subPath {sub_path!r} leads out of the volume")

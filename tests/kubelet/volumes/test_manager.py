@@ -11,8 +11,7 @@ import pytest
 
 from pilothouse.apimachinery.testing import FakeClock
 from pilothouse.kubeclient.testing import FakeClient
-from pilothouse.kubelet.interfaces import MountedVolume
-from pilothouse.kubelet.runtime.errors import ContainerConfigError
+from pilothouse.kubelet.interfaces import ContainerConfigError, MountedVolume
 from pilothouse.kubelet.runtime.interfaces import Mount
 from pilothouse.kubelet.volumes.manager import VolumeManager
 from pilothouse.kubelet.volumes.projected import ObjectVolumes
