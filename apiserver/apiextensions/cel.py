@@ -1,8 +1,8 @@
 """x-kubernetes-validations: rules of a schema, evaluated after everything else has passed.
 
 A :class:`RuleNode` stands for a node of the schema that has rules at or below it. Rules are
-compiled (``rule_compilation.py``) when the first object gets to them; all rules for one object
-draw on one budget.
+compiled (``rule_compilation.py``) when the first object gets to them, from the schema as it is
+read again then: nodes don't keep it. All rules for one object draw on one budget.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from pilothouse.apimachinery.fieldpath import (
 from pilothouse.apiserver.apiextensions.rule_compilation import RULES, compile_node, syntax_error
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pilothouse.apimachinery.fieldpath import ErrorList
     from pilothouse.apiserver.apiextensions.rule_compilation import CompiledRule
     from pilothouse.cel.interfaces import Budget, Program
@@ -45,20 +47,32 @@ class _Stop(Exception):
 class _Walk:
     """One validation: what has been found, and what may still be spent."""
 
-    __slots__ = ("budget", "found")
+    __slots__ = ("_load", "_schema", "budget", "found")
 
-    def __init__(self, budget: Budget) -> None:
+    def __init__(self, budget: Budget, load: Callable[[], _Schema]) -> None:
         self.budget = budget
         self.found: ErrorList = []
+        self._load = load
+        self._schema: _Schema | None = None
+
+    def schema_at(self, steps: tuple[str, ...]) -> _Schema:
+        """A part of the schema, which is read once a walk at most."""
+        if self._schema is None:
+            self._schema = self._load()
+        found = self._schema
+        for step in steps:
+            found = found[step]
+        return found
 
 
 class RuleNode:
-    """Rules of one node, and the nodes below."""
+    """Rules of one node, and the nodes below. ``steps`` lead to it from the schema's root."""
 
     __slots__ = (
         "_compiled",
+        "_has_rules",
         "_root",
-        "_schema",
+        "_steps",
         "additional",
         "items",
         "keys",
@@ -66,33 +80,33 @@ class RuleNode:
         "type",
     )
 
-    def __init__(self, schema: _Schema, *, root: bool) -> None:
-        self._schema: _Schema | None = schema if schema.get(RULES) else None
+    def __init__(self, schema: _Schema, steps: tuple[str, ...], *, root: bool) -> None:
+        self._has_rules = bool(schema.get(RULES))
+        self._steps = steps
         self._root = root
         self._compiled: tuple[list[CompiledRule], Convert | None] | None = None
         self.type: str = schema.get("type") or ""
         self.properties: dict[str, RuleNode] = {}
         for key, field in (schema.get("properties") or {}).items():
-            node = _below(field)
+            node = _below(field, (*steps, "properties", key))
             if node is not None:
                 self.properties[key] = node
-        additional, items = schema.get("additionalProperties"), schema.get("items")
-        self.additional = _below(additional) if isinstance(additional, dict) else None
-        self.items = _below(items) if isinstance(items, dict) else None
+        self.additional = _beside(schema, "additionalProperties", steps)
+        self.items = _beside(schema, "items", steps)
         self.keys: tuple[str, ...] = ()
         if schema.get("x-kubernetes-list-type") == "map":
             self.keys = tuple(schema.get("x-kubernetes-list-map-keys") or ())
 
     @property
     def empty(self) -> bool:
-        return not (self._schema or self.properties or self.additional or self.items)
+        return not (self._has_rules or self.properties or self.additional or self.items)
 
-    def errors(self, value: Any, old: Any) -> ErrorList:
-        """Of ``value``, which was ``old`` (None: it is new)."""
+    def errors(self, value: Any, old: Any, load: Callable[[], _Schema]) -> ErrorList:
+        """Of ``value``, which was ``old`` (None: it is new); ``load`` gives the schema."""
         from pilothouse.cel.costs import RUNTIME_BUDGET
         from pilothouse.cel.interfaces import Budget
 
-        walk = _Walk(Budget(RUNTIME_BUDGET))
+        walk = _Walk(Budget(RUNTIME_BUDGET), load)
         try:
             self._walk(value, _NOTHING if old is None else old, False, Path(), walk)
         except _Stop:
@@ -105,7 +119,7 @@ class RuleNode:
             return
         if old is not _NOTHING:
             same = value == old
-        if self._schema is not None:
+        if self._has_rules:
             self._evaluate(value, old, same, path, walk)
         if isinstance(value, dict):
             for key, node in self.properties.items():
@@ -132,9 +146,8 @@ class RuleNode:
         return orjson.dumps(values)
 
     def _evaluate(self, value: Any, old: Any, same: bool, path: Path, walk: _Walk) -> None:
-        assert self._schema is not None
         if self._compiled is None:
-            rules, declared = compile_node(self._schema, root=self._root)
+            rules, declared = compile_node(walk.schema_at(self._steps), root=self._root)
             self._compiled = (rules, None if declared is None else declared.convert)
         rules, convert = self._compiled
         has_old = old is not _NOTHING and old is not None
@@ -203,14 +216,20 @@ class RuleNode:
         return invalid(where, shown, detail)
 
 
-def _below(schema: _Schema) -> RuleNode | None:
-    return compile_rules(schema, root=bool(schema.get("x-kubernetes-embedded-resource")))
+def _below(schema: _Schema, steps: tuple[str, ...]) -> RuleNode | None:
+    node = RuleNode(schema, steps, root=bool(schema.get("x-kubernetes-embedded-resource")))
+    return None if node.empty else node
+
+
+def _beside(schema: _Schema, key: str, steps: tuple[str, ...]) -> RuleNode | None:
+    inner = schema.get(key)
+    return _below(inner, (*steps, key)) if isinstance(inner, dict) else None
 
 
 def compile_rules(schema: _Schema, *, root: bool) -> RuleNode | None:
     """The rules at and below a node; None when there are none. ``root``: values are whole
     resources, with metadata."""
-    node = RuleNode(schema, root=root)
+    node = RuleNode(schema, (), root=root)
     return None if node.empty else node
 
 

@@ -61,7 +61,7 @@ def _errors(schema: _Schema, path: Path, *, pruned: bool) -> ErrorList:
     if not found:
         rules = compile_rules(schema, root=bool(schema.get(EMBEDDED)))
         if rules is not None:
-            broken = rules.errors(default, None)
+            broken = rules.errors(default, None, lambda: schema)
             found = [invalid(path, each.bad_value, each.detail) for each in broken]
     return errors + found
 

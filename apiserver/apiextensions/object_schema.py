@@ -174,7 +174,7 @@ class ObjectSchema(CustomType):
             return []
         if any(error.reason in _BLOCKING for error in before):
             return [_NOT_CHECKED]
-        return rules.errors(obj, old)
+        return rules.errors(obj, old, lambda: self.raw)
 
 
 def _go_type(value: Any) -> str:

@@ -136,6 +136,8 @@ class MemoryStorage:
 
     def _put(self, key: str, value: bytes, previous: KeyValue | None, ttl: int) -> int:
         self._check_open()
+        # The encoder's result takes 4 KiB at least and up to ten times its length: kept exact.
+        value = bytes(memoryview(value))
         revision = self._hub.revision + 1
         self._live[key] = KeyValue(key, value, revision)
         if ttl:

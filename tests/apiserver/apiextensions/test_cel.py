@@ -24,7 +24,7 @@ _RULES = "x-kubernetes-validations"
 def errors(schema: S, value: Any, old: Any = None) -> list[str]:
     node = cel.compile_rules(schema, root=False)
     assert node is not None
-    return [str(error) for error in node.errors(value, old)]
+    return [str(error) for error in node.errors(value, old, lambda: schema)]
 
 
 def refusals(schema: S) -> list[str]:

@@ -1,4 +1,5 @@
-"""What a CRD with 200 fields costs: processor time until it is served, memory, documents.
+"""What a CRD with 200 fields costs: processor time until it is served, memory as published and
+with its objects in use, documents.
 
 As a program it takes the number of them: python test_cost_of_definitions.py 500
 """
@@ -16,6 +17,7 @@ from typing import Any
 
 from pilothouse.apimachinery.clock import RealClock
 from pilothouse.apimachinery.schema import GroupVersionResource
+from pilothouse.apiserver.local import LocalClient
 from pilothouse.apiserver.server import APIServer
 from pilothouse.apiserver.testing import running_server
 from pilothouse.componentbase.serving.interfaces import HTTPRequest
@@ -80,6 +82,24 @@ async def served(server: APIServer, number: int) -> None:
         await asyncio.sleep(0)
 
 
+async def use(client: LocalClient, number: int) -> None:
+    """What compiles all there is: one object, a field of each group, created, read, patched and
+    applied."""
+    group = f"g{number % 20}.example.com"
+    resource = GroupVersionResource(group, "v1", f"things{number}")
+    head = {"apiVersion": f"{group}/v1", "kind": f"Thing{number}"}
+    spec = {f"group{i}": {f"field{i}x0": "y"} for i in range(20)}
+    obj = {**head, "metadata": {"name": "a", "namespace": "default"}, "spec": spec}
+    await client.create(resource, obj)
+    await client.get(resource, "a", "default")
+    merged = {"spec": {"group1": {"field1x1": 4}}}
+    await client.patch(resource, "a", merged, "application/merge-patch+json", "default")
+    applied = {**head, "spec": {"group2": {"field2x2": True}}}
+    await client.patch(
+        resource, "a", applied, "application/apply-patch+yaml", "default", field_manager="b"
+    )
+
+
 async def spent(server: APIServer, path: str, accept: str = "application/json") -> float:
     """Milliseconds of processor time."""
     start = time.process_time()
@@ -93,6 +113,7 @@ async def measure(count: int) -> dict[str, float]:
         client = server.local_client()
         await client.create(CRDS, definition(100_000))
         await served(server, 100_000)
+        await use(client, 100_000)
         gc.collect()
         before, waits, walls = resident(), [], []
         for number in range(count):
@@ -106,6 +127,7 @@ async def measure(count: int) -> dict[str, float]:
             "megabytes": (resident() - before) / 1024 / count,
             "served ms cpu": sorted(waits)[count // 2],
             "served ms wall": sorted(walls)[count // 2],
+            "served ms wall max": max(walls),
             "first index ms": await spent(server, "/openapi/v3"),
             "first discovery ms": await spent(server, "/apis", AGGREGATED),
         }
@@ -113,6 +135,10 @@ async def measure(count: int) -> dict[str, float]:
         await served(server, 200_000)
         found["next index ms"] = await spent(server, "/openapi/v3")
         found["next discovery ms"] = await spent(server, "/apis", AGGREGATED)
+        for number in range(count):
+            await use(client, number)
+        gc.collect()
+        found["megabytes in use"] = (resident() - before) / 1024 / count
         return found
 
 
@@ -124,6 +150,7 @@ def test_a_definition_is_served_soon_and_small() -> None:
     found = json.loads(done.stdout)
     print(json.dumps(found))
     assert found["megabytes"] <= 0.3
+    assert found["megabytes in use"] <= 0.3
     assert found["served ms cpu"] <= 50
     assert found["next index ms"] <= 30
     assert found["next discovery ms"] <= 30
