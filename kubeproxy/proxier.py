@@ -25,6 +25,12 @@ from pilothouse.kubeproxy.services import ServicePort, ServicePortName, service_
 
 log = logging.getLogger(__name__)
 RETRY_SECONDS = 5.0
+SYSCTLS = {
+    "net.ipv4.conf.all.route_localnet": "1",
+    # kube-proxy's defaults: a connection that one side leaks is forgotten after an hour or a day.
+    "net.netfilter.nf_conntrack_tcp_timeout_established": "86400",
+    "net.netfilter.nf_conntrack_tcp_timeout_close_wait": "3600",
+}
 ZONE_LABEL = "topology.kubernetes.io/zone"
 
 
@@ -72,7 +78,7 @@ class Proxier:
     async def start(self) -> None:
         self._env.informers.start()
         await self._env.informers.wait_synced((self._services, self._slices, self._nodes))
-        await self._iptables.set_sysctl("net.ipv4.conf.all.route_localnet", "1")
+        await self._iptables.set_sysctls(SYSCTLS)
         self._services.add_handler(
             self._service_event, lambda old, new: self._service_event(new), self._service_event
         )

@@ -134,7 +134,8 @@ def _own_directory(path: str) -> str:
 
 def set_group(path: str, group: int, *, only_if_different: bool = False) -> None:
     """Gives everything below ``path`` to the group: it may read and write, new files are its own
-    (volume.SetVolumeOwnership)."""
+    (volume.SetVolumeOwnership). A ``path`` that is a link stands for what it leads to."""
+    path = os.path.realpath(path)
     if only_if_different and _is_groups(os.stat(path), group):
         return
     for _, folders, files, here in os.fwalk(path, topdown=False):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from pilothouse.componentbase.process import Completed, Exec, find_program
 from pilothouse.kubeproxy.iptables import chains
@@ -82,11 +82,12 @@ class IPTables:
             raise IPTablesError(done.message)
         return done.stdout.decode()
 
-    async def set_sysctl(self, name: str, value: str) -> None:
-        """Logs when it cannot (a read-only /proc): rules still work for most traffic."""
-        done = await self._exec.run([*self._prefix, "sysctl", "-q", "-w", f"{name}={value}"])
+    async def set_sysctls(self, values: Mapping[str, str]) -> None:
+        """Logs those it cannot set (a read-only /proc): rules still work for most traffic."""
+        words = [f"{name}={value}" for name, value in values.items()]
+        done = await self._exec.run([*self._prefix, "sysctl", "-q", "-w", *words])
         if done.code:
-            log.warning("could not set %s=%s: %s", name, value, done.message)
+            log.warning("could not set %s: %s", ", ".join(words), done.message)
 
     async def clean_up(self) -> None:
         """Removes every jump and chain of ours; for ``down``."""

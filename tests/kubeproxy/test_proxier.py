@@ -99,6 +99,13 @@ async def test_writes_all_at_start_then_only_changes() -> None:
         assert "--to-destination 10.0.0.2:8080" not in world.machine.restores[1]
 
 
+async def test_sysctls_are_set_at_once() -> None:
+    async with running() as world:
+        (command,) = (c for c in world.machine.commands if c[0] == "sysctl")
+    assert "net.ipv4.conf.all.route_localnet=1" in command
+    assert "net.netfilter.nf_conntrack_tcp_timeout_close_wait=3600" in command
+
+
 async def test_an_event_that_changes_nothing_writes_nothing() -> None:
     async with running(service("a"), slice_("a", "10.0.0.1")) as world:
         changed = service("a")

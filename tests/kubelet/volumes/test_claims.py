@@ -131,3 +131,11 @@ def test_group_owns_what_is_below_but_not_what_links_point_at(tmp_path: Any) -> 
     file.chmod(0o600)
     set_group(str(inside), 4321, only_if_different=True)
     assert stat.S_IMODE(os.stat(file).st_mode) == 0o600, "the root is right: nothing is touched"
+
+
+def test_group_owns_the_folder_that_a_volume_is_a_link_to(tmp_path: Any) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (tmp_path / "volume").symlink_to(folder)
+    set_group(str(tmp_path / "volume"), 4321)
+    assert os.stat(folder).st_gid == 4321 and os.stat(folder).st_mode & stat.S_ISGID
