@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from pilothouse.kubelet.network.namespaces import umount
 from pilothouse.kubelet.runtime import errors
 from pilothouse.kubelet.runtime.interfaces import (
     Mount,
@@ -14,6 +15,7 @@ from pilothouse.kubelet.runtime.interfaces import (
 from pilothouse.kubelet.runtime.testing import (
     FOREVER,
     ContractEnvironment,
+    exists,
     needs,
     raises,
     read_text,
@@ -78,6 +80,29 @@ async def containers_of_a_pod_share_memory_and_processes(env: ContractEnvironmen
     assert out.startswith(b"shared\n")
     assert b"sleep 1000" in out
     assert b"/pause" in out
+
+
+@needs("oom_detection")
+async def mounts_are_shared_as_far_as_asked_for(env: ContractEnvironment) -> None:
+    volume = os.path.join(env.directory, "shared-volume")
+    os.makedirs(f"{volume}/mine")
+    made = {}
+    for name in ("bidirectional", "host_to_container", "private"):
+        mount = Mount(volume, "/mnt", propagation=name)
+        privileged = SecurityContext(privileged=True)
+        made[name] = await env.running(mounts=(mount,), security=privileged)
+    script = "mount -t tmpfs none /mnt/mine && touch /mnt/mine/file"
+    assert (await env.runtime.exec_sync(made["bidirectional"], ["sh", "-c", script], 5))[2] == 0
+    for name, container_id in made.items():
+        code = (await env.runtime.exec_sync(container_id, ["ls", "/mnt/mine/file"], 5))[2]
+        assert (code == 0) == (name != "private"), name
+    assert exists(f"{volume}/mine/file")
+    await env.runtime.stop_container(made["bidirectional"], 0)
+    assert exists(f"{volume}/mine/file")  # it is the node's now
+    await env.runtime.exec_sync(made["host_to_container"], ["umount", "/mnt/mine"], 5)
+    assert exists(f"{volume}/mine/file")  # slaves change nothing for others
+    umount(f"{volume}/mine")
+    assert not exists(f"{volume}/mine/file")
 
 
 @needs("image_filesystem", "pod_network")
@@ -198,9 +223,10 @@ async def limits_of_a_pod_hold_for_its_containers(env: ContractEnvironment) -> N
         await env.runtime.start_container(hungry)
     assert status[0].exit_code == 137
     # More than its pod has is refused, until the pod has more.
-    wanted = {"name": "two", "log_path": "two/0.log", "resources": Resources(cpu_quota=40_000)}
     await env.runtime.update_pod_sandbox_resources(sandbox_id, Resources(cpu_quota=50_000))
-    container_id = await env.container(sandbox_id, **wanted)
+    container_id = await env.container(
+        sandbox_id, name="two", log_path="two/0.log", resources=Resources(cpu_quota=40_000)
+    )
     await env.runtime.start_container(container_id)
     with raises(errors.NotFound):
         await env.runtime.update_pod_sandbox_resources("nope", limits)

@@ -142,6 +142,7 @@ def build(options: dict[str, str], state_dir: str, crun: str, netns: int) -> Ser
     """Everything up to listening; single-threaded until then."""
     for directory in ("sandboxes", "containers"):
         os.makedirs(os.path.join(state_dir, directory), exist_ok=True)
+    mounts = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
     ns.unshare(ns.CLONE_NEWNS)
     # Slave: what the kubelet mounts later arrives here where the machine shares its mounts.
     ns.mount("none", "/", "", ns.MS_REC | ns.MS_SLAVE)
@@ -171,6 +172,7 @@ def build(options: dict[str, str], state_dir: str, crun: str, netns: int) -> Ser
         emit=lambda _: None,
         node_ip=options["--node-ip"],
         nofile=raise_file_limit(),
+        mounts=mounts,
     )
     if options["--pod-cidr"]:
         node.network = PodNetwork(FilePool(options["--pod-cidr"], f"{state_dir}/ipam.json"))

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from pilothouse.kubelet.runtime.shim import stdio
 from pilothouse.kubelet.runtime.shim.crun import CrunError
+from pilothouse.kubelet.runtime.shim.host_tree import HostTree
 from pilothouse.kubelet.runtime.shim.logs import LogFile, Pump
 from pilothouse.kubelet.runtime.shim.node import ShimError, load_all, save, start_ticks
 from pilothouse.kubelet.runtime.shim.rootfs import ImageVolume, RootFilesystem, SubPath
@@ -61,6 +62,11 @@ class Container:
             for number, mount in enumerate(record["config"]["mounts"])
             if mount.get("within")
         }  # fmt: skip
+        self.host_trees = {
+            number: HostTree(f"{node.directory('shared', record['id'])}-{number}", node.mounts)
+            for number, mount in enumerate(record["config"]["mounts"])
+            if mount["propagation"] != "private" and not (mount.get("within") or mount.get("image"))
+        }
         self.lock = threading.Lock()
         self.log: LogFile | None = None
         self.pumps: dict[str, Pump] = {}
@@ -213,6 +219,9 @@ class Containers:
             mount["host_path"] = volume.mount(mount["image_sub_path"])
         for number, sub_path in container.sub_paths.items():
             config["mounts"][number]["host_path"] = sub_path.mount()
+        for number, tree in container.host_trees.items():
+            mount = config["mounts"][number]
+            mount["host_path"] = tree.mount(mount["host_path"])
         place = Place(
             rootfs=container.rootfs.path,
             cgroup_path=container.cgroup,
@@ -360,6 +369,8 @@ class Containers:
             volume.unmount()
         for sub_path in container.sub_paths.values():
             sub_path.unmount()
+        for tree in container.host_trees.values():
+            tree.unmount()
         self._node.cgroups.remove(container.cgroup)
 
     def remove(self, container_id: str) -> None:

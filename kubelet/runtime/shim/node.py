@@ -42,6 +42,8 @@ class Node:
     network: PodNetwork | None = None
     node_ip: str = ""
     nofile: int = 0
+    mounts: int = -1
+    """The mount namespace of the node itself (descriptor); -1: none."""
 
     def directory(self, kind: str, identity: str) -> str:
         return os.path.join(self.state_dir, kind, identity)
