@@ -55,7 +55,9 @@ _NOT_CHECKED = FieldError(
 class _Parts:
     """What is compiled of a schema on first use."""
 
-    __slots__ = ("check", "clean", "default", "embedded", "raw", "rules", "status", "unique")
+    __slots__ = (
+        "check", "clean", "default", "embedded", "fills_status", "raw", "rules", "status", "unique",
+    )  # fmt: skip
 
     def __init__(self, schema: dict[str, Any]) -> None:
         self.clean = compile_clean(schema, root=True)
@@ -63,6 +65,7 @@ class _Parts:
         self.check = compile_check(schema)
         status = (schema.get("properties") or {}).get("status")
         self.status = compile_check(status) if isinstance(status, dict) else None
+        self.fills_status = isinstance(status, dict) and status.get("default") is not None
         self.unique = compile_unique(schema)
         self.embedded = has_embedded(schema)
         self.rules: RuleNode | None = compile_rules(schema, root=True)
@@ -126,6 +129,11 @@ class ObjectSchema(CustomType):
         if pruner is not None and strict_errors is not None:
             strict_errors += [f'unknown field "{path}"' for path in pruner.unknown]
         return obj
+
+    @property
+    def fills_status(self) -> bool:
+        """Whether an object without a status gets one by default."""
+        return self.parts.fills_status
 
     def default(self, obj: Any) -> None:
         default = self.parts.default

@@ -120,10 +120,19 @@ class CustomStore(Store):
 
     def stored_form(self, key: str, obj: Obj, data: bytes) -> bytes:
         if self._converting is not None or self._api_version == self._stored_api_version:
-            return super().stored_form(key, obj, data)
+            # What a new object lost of its status is filled in when it is read: not this object.
+            return data if self._misses_status(obj) else super().stored_form(key, obj, data)
         kind = self.kind
         stored = kind.converter.convert(orjson.loads(data), self._stored_api_version)
         return encode(kind.schemas[kind.storage_version].coerce(stored, None))
+
+    def _misses_status(self, obj: Obj) -> bool:
+        return "status" not in obj and self.kind.schemas[self._version].fills_status
+
+    def _unstored(self, key: str, data: bytes) -> Entry:
+        if self._misses_status(orjson.loads(data)):
+            data = self.decode(data)
+        return super()._unstored(key, data)
 
     async def written(self, key: str, data: bytes, revision: int) -> Entry:
         """With a webhook: what reading it back gives, which is what watchers see."""

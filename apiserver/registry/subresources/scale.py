@@ -248,7 +248,10 @@ async def _write(
         parent: Obj = copy_object(live)
         replicas = (scale.get("spec") or {}).get("replicas") or 0
         set_nested(parent, *_path(paths, "specReplicasPath"), value=replicas)
-        parent["metadata"]["resourceVersion"] = scale["metadata"].get("resourceVersion") or ""
+        revision = scale["metadata"].get("resourceVersion") or ""
+        # Custom resources have no unconditional updates of their own, but their scales do.
+        if revision or not served.resource.custom:
+            parent["metadata"]["resourceVersion"] = revision
         if hooks is not None:
             hooks[1](parent, scale)
         return parent

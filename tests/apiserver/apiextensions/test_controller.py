@@ -271,6 +271,51 @@ async def test_status_scale_and_generation(
         await client.get(WIDGETS, "none", "default", subresource="scale")
 
 
+async def test_a_scale_without_a_resource_version_is_written_at_once(
+    server: APIServer, client: LocalClient, make: Any
+) -> None:
+    """fabric8's scale(): the custom resource itself refuses unconditional updates."""
+    paths = {"specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas"}
+    version = make.version(
+        schema=make.spec(replicas={"type": "integer"}), subresources={"scale": paths}
+    )
+    await establish(server, client, make.crd(version))
+    await client.create(WIDGETS, make.widget(spec={"replicas": 1}))
+    scale = {
+        "kind": "Scale",
+        "apiVersion": "autoscaling/v1",
+        "metadata": {"name": "a", "namespace": "default"},
+        "spec": {"replicas": 3},
+    }
+    scaled = await client.update(WIDGETS, copy.deepcopy(scale), subresource="scale")
+    assert scaled["spec"] == {"replicas": 3}
+    scale["metadata"]["resourceVersion"] = "1"  # type: ignore[index]
+    with pytest.raises(StatusError) as error:
+        await client.update(WIDGETS, scale, subresource="scale")
+    assert error.value.reason == "Conflict"
+
+
+async def test_a_status_that_creation_drops_is_defaulted_for_readers(
+    server: APIServer, client: LocalClient, make: Any
+) -> None:
+    """Flux's kinds start with ``observedGeneration: -1`` by that."""
+    schema = make.spec()
+    schema["properties"]["status"]["default"] = {"replicas": -1}
+    version = make.version(schema=schema, subresources={"status": {}})
+    await establish(server, client, make.crd(version))
+    watch = await client.watch(WIDGETS, "default")
+    dry = await client.create(WIDGETS, make.widget(status={"replicas": 9}), dry_run=True)
+    assert dry["status"] == {"replicas": -1}
+    made = await client.create(WIDGETS, make.widget(status={"replicas": 9}))
+    assert made["status"] == {"replicas": -1}
+    batch = await anext(aiter(watch))
+    assert batch[-1].object["status"] == {"replicas": -1}
+    assert (await client.get(WIDGETS, "a", "default"))["status"] == {"replicas": -1}
+    stored = await server.storage.get("/registry/example.com/widgets/default/a")
+    assert stored is not None and b"status" not in stored.value
+    await watch.close()
+
+
 async def test_without_a_status_subresource_status_is_a_field(
     server: APIServer, client: LocalClient, make: Any
 ) -> None:
