@@ -42,7 +42,7 @@ class RequestHeaderAuthenticator:
     def user_of(self, headers: Mapping[str, str], der: bytes) -> UserInfo | None:
         """None when the peer is no front proxy or says no user."""
         name = self._first(headers, self._username_headers)
-        if not name or not self._is_proxy(der):
+        if not name or not der or not self._is_proxy(der):
             return None
         groups: list[str] = []
         for header in self._group_headers:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from pilothouse.apimachinery.errors import new_unauthorized
+from pilothouse.apimachinery.errors import StatusError, new_unauthorized
 from pilothouse.apiserver.authentication.jws import b64decode
 from pilothouse.apiserver.authentication.tokens import InvalidToken, TokenAuthenticator
 from pilothouse.apiserver.authentication.users import ANONYMOUS, with_authenticated_group
@@ -44,19 +44,29 @@ class RequestAuthenticator:
     async def authenticate(
         self, headers: Mapping[str, str], peer_der: bytes | None
     ) -> UserInfo | None:
-        """:raises StatusError: 401."""
+        """A certificate that is no good does not stand in the way of a token that is.
+
+        :raises StatusError: 401.
+        """
+        refused: StatusError | None = None
         if peer_der is not None:
             if self._request_header is not None:
                 user = self._request_header.user_of(headers, peer_der)
                 if user is not None:
                     return with_authenticated_group(user)
             if self._x509 is not None:
-                user = self._x509.user_of(peer_der)
+                try:
+                    user = self._x509.user_of(peer_der)
+                except StatusError as error:
+                    refused = error
+                    user = None
                 if user is not None:
                     return user
         token = bearer_token(headers)
         if token:
             return await self._token_user(token)
+        if refused is not None:
+            raise refused
         if self._anonymous:
             return ANONYMOUS
         raise new_unauthorized()

@@ -1,7 +1,8 @@
 """Client certificates: common name is the user, organizations are the groups (request/x509).
 
-TLS has verified the chain against ``--client-ca-file`` when it accepted the connection; here
-the subject is read, once per certificate, and the dates at each request.
+TLS has verified the chain against ``--client-ca-file`` when it accepted the connection (what
+did not verify comes as an empty certificate); here the subject is read, once per certificate, and
+the dates at each request.
 """
 
 from __future__ import annotations
@@ -38,7 +39,10 @@ class X509Authenticator:
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
 
     def user_of(self, der: bytes) -> UserInfo | None:
-        """None for certificates that name no user. :raises StatusError: 401, out of date."""
+        """None for certificates that name no user.
+
+        :raises StatusError: 401, out of date or not of our authorities.
+        """
         known = self._known.get(der)
         if known is None:
             known = self._known[der] = self._read(der)

@@ -109,7 +109,7 @@ def _attempted(request: Request) -> str:
         methods.append("bearer")
     if request.query_value("access_token").strip():
         methods.append("access_token")
-    if request.peer_der:
+    if request.peer_der is not None:
         methods.append("x509")
     if methods:
         return f"Authentication failed, attempted: {', '.join(methods)}"

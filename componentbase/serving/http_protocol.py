@@ -23,6 +23,7 @@ import httptools
 
 from pilothouse.componentbase.serving.eager import done, resumed
 from pilothouse.componentbase.serving.interfaces import HTTPRequest
+from pilothouse.componentbase.serving.peer_verification import peer_certificate
 from pilothouse.componentbase.serving.push_sink import PushSink
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ class HTTPProtocol(asyncio.Protocol):
         ssl_object = transport.get_extra_info("ssl_object")
         if ssl_object is not None:
             self.tls = True
-            self.peer_der = ssl_object.getpeercert(binary_form=True)
+            self.peer_der = peer_certificate(ssl_object)
         peer = transport.get_extra_info("peername")
         if isinstance(peer, tuple):
             self.client = str(peer[0])

@@ -65,6 +65,7 @@ class HTTPRequest:
 
     ``headers``: lower-case names; repeated headers are joined with ``", "``, repeated
     ``impersonate-*`` and ``x-remote-*`` ones with a newline (their values may hold commas).
+    ``peer_der`` is the client's certificate, empty when it does not verify.
     ``connection`` lives as long as the connection: a place for what was found out once.
     """
 

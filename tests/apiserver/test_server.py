@@ -18,7 +18,13 @@ from pilothouse.apimachinery.schema import GroupVersionResource
 from pilothouse.apiserver.config import ServerConfig
 from pilothouse.apiserver.server import APIServer
 from pilothouse.apiserver.testing import running_server
-from pilothouse.componentbase.certs import ClusterPKI
+from pilothouse.componentbase.certs import (
+    ClusterPKI,
+    make_ca,
+    make_client_cert,
+    make_serving_cert,
+    save_pair,
+)
 
 CONFIG_MAPS = GroupVersionResource("", "v1", "configmaps")
 PATH = "/api/v1/namespaces/default/configmaps"
@@ -96,6 +102,29 @@ async def test_certificates_name_users(
             "Unauthorized",
             "Unauthorized",
         )
+
+
+async def test_certificates_of_others_are_unauthorized(pki: ClusterPKI, tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    save_pair(tmp_path, "other", make_client_cert(make_ca("kubernetes", now=now), "x", now=now))
+    save_pair(tmp_path, "serving", make_serving_cert(pki.ca(), "x", now=now))
+    tokens = tmp_path / "tokens.csv"
+    tokens.write_text("secret,ann,7\n")
+    flags = {**tls_settings(pki), "token_auth_file": str(tokens)}
+    async with running_server(clock=RealClock(), serve=True, **flags) as server:
+        for name in ("other", "serving"):
+            context = ssl.create_default_context(cafile=str(pki.crt("ca")))
+            context.load_cert_chain(tmp_path / f"{name}.crt", tmp_path / f"{name}.key")
+            connector = aiohttp.TCPConnector(ssl=context)
+            async with aiohttp.ClientSession(server.url, connector=connector) as http:
+                for path in (PATH, "/version", "/readyz"):
+                    status, error = await ask(http, "GET", path)
+                    assert (status, error["message"]) == (401, "Unauthorized")
+                # A good token beside it counts, as upstream.
+                token = {"Authorization": "Bearer secret"}
+                assert (await ask(http, "GET", "/version", headers=token))[0] == 200
+                token = {"Authorization": "Bearer wrong"}
+                assert (await ask(http, "GET", "/version", headers=token))[0] == 401
 
 
 async def test_response_headers(http: aiohttp.ClientSession) -> None:

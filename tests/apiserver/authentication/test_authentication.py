@@ -129,6 +129,8 @@ async def test_front_proxy(clock: FakeClock, tmp_path: Path) -> None:
         make_client_cert(make_ca("front-proxy-ca", now=NOW), "front-proxy-client", now=NOW)
     )
     assert await authenticator.authenticate(headers, forged) == ANONYMOUS
+    with pytest.raises(StatusError):  # what TLS could not verify
+        await authenticator.authenticate(headers, b"")
 
 
 def test_split_service_account() -> None:

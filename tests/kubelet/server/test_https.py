@@ -147,8 +147,9 @@ async def test_a_certificate_of_somebody_else(served: Served, tmp_path: Path) ->
         other.crt("apiserver-kubelet-client"), other.key("apiserver-kubelet-client")
     )
     async with aiohttp.ClientSession() as session:
-        with pytest.raises(aiohttp.ClientError):
-            await session.get(f"https://127.0.0.1:{served.port}/healthz", ssl=context)
+        url = f"https://127.0.0.1:{served.port}/healthz"
+        async with session.get(url, ssl=context) as answer:
+            assert (answer.status, await answer.text()) == (401, "Unauthorized")
 
 
 async def test_exec_over_tls(served: Served) -> None:
