@@ -120,6 +120,8 @@ class Database:
         unclean = self._lock.read(16) == b"open"
         if unclean and self.path.exists() and self.path.stat().st_size == 0:
             raise sqlite3.DatabaseError("the file is empty, but was in use")
+        # Secrets are in it: nobody else may read it, wherever it is. The log gets the same mode.
+        os.close(os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
         connection = sqlite3.connect(
             self.path, isolation_level=None, check_same_thread=False, cached_statements=64
         )

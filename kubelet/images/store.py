@@ -52,6 +52,8 @@ class ImageStore:
         self.directory = directory
         self.keep_owner = _can_chown() if keep_owner is None else keep_owner
         self._cached: tuple[tuple[int, int], dict[str, ImageRecord]] | None = None
+        # Images have setuid programs; on this machine nobody may start them (CVE-2021-41103).
+        os.makedirs(directory, mode=0o700, exist_ok=True)
         for part in ("blobs/sha256", "layers", "incoming", "leases"):
             os.makedirs(os.path.join(directory, part), exist_ok=True)
 

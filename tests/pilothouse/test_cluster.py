@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -181,3 +183,40 @@ def test_bad_settings_are_named(settings: dict[str, Any], word: str) -> None:
 def test_configuration_survives_json() -> None:
     config = ClusterConfig(name="x", etcd_servers=("http://a",), storage="etcd", seed=3)
     assert ClusterConfig.from_json(config.to_json()) == config
+
+
+def test_nothing_is_on_disk_before_it_starts_or_after_it_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with pytest.raises(ConfigError):
+        Cluster(runtime="docker")
+    twice = Cluster(components=("apiserver",))
+    assert not list(tmp_path.iterdir())
+    for _ in range(2):
+        with twice as running:
+            assert running.kubeconfig.is_relative_to(tmp_path)
+        assert not list(tmp_path.iterdir())
+
+
+def test_an_interrupt_ends_what_was_waited_for(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, ended = threading.Event(), threading.Event()
+
+    async def for_ever() -> None:
+        began.set()
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            ended.set()
+
+    def interrupt(self: object, timeout: float | None = None) -> None:
+        assert began.wait(10)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("concurrent.futures.Future.result", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        cluster._run(for_ever())
+    monkeypatch.undo()
+    assert ended.wait(10)

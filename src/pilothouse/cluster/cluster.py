@@ -53,15 +53,13 @@ class Cluster:
 
     def __init__(self, *, clock: Clock | str | None = None, **settings: Any) -> None:
         self._directory: Path | None = None
+        """Ours to remove; made when the cluster starts."""
         defaults: dict[str, Any] = {
             "runtime": "fake",
             "storage": "memory",
             "port": 0,
             "proxy_mode": "none",
         }
-        if "data_dir" not in settings:
-            self._directory = Path(tempfile.mkdtemp(prefix="pilothouse-"))
-            defaults["data_dir"] = str(self._directory)
         self.config = ClusterConfig(**(defaults | settings))
         self.config.validate()
         self._clock = make_clock(clock)
@@ -99,6 +97,9 @@ class Cluster:
         await self._stop()
 
     async def _start(self) -> None:
+        if not self.config.data_dir:
+            self._directory = Path(tempfile.mkdtemp(prefix="pilothouse-"))
+            self.config = self.config.replace(data_dir=str(self._directory))
         self._core = ClusterCore(self.config, clock=self._clock, merge_context=False)
         await self._core.start()
 
@@ -108,6 +109,7 @@ class Cluster:
             await core.stop()
         if self._directory is not None:
             shutil.rmtree(self._directory, ignore_errors=True)
+            self._directory, self.config = None, self.config.replace(data_dir="")
 
     # -- what a test uses ---------------------------------------------------------------
 
@@ -193,7 +195,12 @@ class _LoopThread:
         self._thread.start()
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()  # Ctrl-C here: it must not go on over there
+            raise
 
     def close(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)

@@ -105,6 +105,11 @@ class MachineNodes:
             pid = await runtime.shim_pid()
             self._shims.append(ProcessId(pid, start_time(pid)))
         self.runtime_name = "oci"
+        if self._with_proxy and shutil.which("iptables-restore") is None:
+            self._core.notes.append(
+                "iptables is missing: Services lead nowhere until it is there (apt-get install "
+                "iptables, or make up as root)"
+            )
 
     def _make_network(self) -> None:
         from pilothouse.kubelet.network.node_network import ClusterNetwork

@@ -71,6 +71,13 @@ async def test_contents_history_and_ttl_survive_a_restart(
     await again.close()
 
 
+async def test_nobody_else_can_read_it(storage: SQLiteStorage, database: Path) -> None:
+    await storage.create("/secrets/1", b"one")
+    files = list(database.parent.glob(f"{database.name}*"))
+    assert len(files) >= 2  # the write-ahead log, too
+    assert {file.stat().st_mode & 0o077 for file in files} == {0}
+
+
 async def test_revisions_go_on_after_deleting_and_compacting_everything(
     storage: SQLiteStorage, clock: FakeClock
 ) -> None:

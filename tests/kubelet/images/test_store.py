@@ -64,6 +64,10 @@ def test_a_name_moves_to_the_newer_image(store: ImageStore) -> None:
     assert store.image(store.find(first)).repo_tags == ()
 
 
+def test_nobody_else_can_start_what_is_in_the_images(store: ImageStore) -> None:
+    assert os.stat(store.directory).st_mode & 0o077 == 0
+
+
 def test_removal_keeps_shared_and_leased_layers(store: ImageStore) -> None:
     shared, own, used = layer("shared"), layer("own"), layer("used")
     add(store, shared, own, used, names=("docker.io/library/a:1", "docker.io/library/a:2"))

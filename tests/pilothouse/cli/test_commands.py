@@ -92,6 +92,13 @@ def test_a_place_that_cannot_be_written_is_named(capsys: pytest.CaptureFixture[s
     assert "pilothouse up: /proc/nowhere" in capsys.readouterr().err
 
 
+def test_a_component_without_its_kubeconfig(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["scheduler", "--kubeconfig", str(tmp_path / "none")]) == 1
+    assert "there is no such file" in capsys.readouterr().err
+
+
 def test_what_is_no_archive_is_told_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
