@@ -12,6 +12,7 @@ import asyncio
 import logging
 import shutil
 from datetime import timedelta
+from functools import partial
 
 from pilothouse.apimachinery.object import Obj
 from pilothouse.apimachinery.timefmt import parse_time
@@ -22,6 +23,7 @@ from pilothouse.kubeclient.record import EventRecorder
 from pilothouse.kubeclient.resources import PODS
 from pilothouse.kubelet.admission import PodAdmission
 from pilothouse.kubelet.config import KubeletConfig
+from pilothouse.kubelet.early_status import EarlyStatus
 from pilothouse.kubelet.interfaces import (
     Environments,
     Hooks,
@@ -51,8 +53,6 @@ from pilothouse.kubelet.termination_message import TerminationMessages
 log = logging.getLogger(__name__)
 RUNTIME_RETRY_SECONDS = 1.0
 FAILED_SYNC_SECONDS = 2.0
-EARLY_STATUS_SECONDS = 0.05
-"""A pod that starts faster is reported once, running."""
 REFRESHED_VOLUMES = ("configMap", "secret", "projected", "downwardAPI")
 DEADLINE = ("DeadlineExceeded", "Pod was active on the node longer than the specified deadline")
 
@@ -257,8 +257,7 @@ class Kubelet:
         restart_all = condition_holds(status)
         if restart_all:
             self.statuses.set(pod, status)  # what was there before is counted and told of
-        # ContainerCreating, should the rest take long.
-        early = self._clock.call_later(EARLY_STATUS_SECONDS, self.statuses.set, pod, status)
+        early = EarlyStatus(self._clock, partial(self.statuses.set, pod, status))
         try:
             mounted = await self._mount(pod)
             if mounted is None:
