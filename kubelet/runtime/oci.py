@@ -58,12 +58,12 @@ class OCIRuntime:
     async def shim_pid(self) -> int:
         return int((await self._client.call("info"))["pid"])
 
-    async def mount_tmpfs(self, path: str, size: int = 0, mode: int = 0o777) -> None:
-        """A tmpfs at ``path`` for containers to bind (emptyDir in memory).
-
-        It exists in the shim's mount namespace: others see it under ``/proc/<shim pid>/root``.
-        """
-        await self._client.call("mount_tmpfs", path=path, size=size, mode=mode)
+    async def mount_tmpfs(
+        self, path: str, size: int = 0, mode: int = 0o777, group: int = 0
+    ) -> None:
+        """A tmpfs at ``path`` of the node for containers to bind (emptyDir in memory), if there
+        is none. The end of the shim with everything is its end, too."""
+        await self._client.call("mount_tmpfs", path=path, size=size, mode=mode, gid=group)
 
     async def unmount(self, path: str) -> None:
         await self._client.call("unmount", path=path)

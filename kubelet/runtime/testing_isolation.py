@@ -83,6 +83,23 @@ async def containers_of_a_pod_share_memory_and_processes(env: ContractEnvironmen
 
 
 @needs("oom_detection")
+async def volumes_in_memory_are_no_larger_than_asked_for(env: ContractEnvironment) -> None:
+    path = os.path.join(env.directory, "memory-volume")
+    for _ in range(2):
+        await env.runtime.mount_tmpfs(path, size=1 << 20, mode=0o1777, group=123)
+    container_id = await env.running(mounts=(Mount(path, "/mnt"),))
+    script = (
+        "stat -c '%a %g' /mnt; dd if=/dev/zero of=/mnt/x bs=1M count=2 2>/dev/null; wc -c /mnt/x"
+    )
+    out = (await env.runtime.exec_sync(container_id, ["sh", "-c", script], 5))[0]
+    assert out == b"1777 123\n1048576 /mnt/x\n"
+    assert exists(f"{path}/x")  # the node sees it, too
+    for _ in range(2):
+        await env.runtime.unmount(path)
+    assert not exists(f"{path}/x")
+
+
+@needs("oom_detection")
 async def mounts_are_shared_as_far_as_asked_for(env: ContractEnvironment) -> None:
     volume = os.path.join(env.directory, "shared-volume")
     os.makedirs(f"{volume}/mine")

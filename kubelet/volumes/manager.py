@@ -13,11 +13,13 @@ import stat
 from pilothouse.apimachinery.object import Obj
 from pilothouse.kubelet.interfaces import ContainerConfigError, MountedVolume, MountError
 from pilothouse.kubelet.pod_files import pod_directory, termination_log, volume_directory
+from pilothouse.kubelet.runtime.errors import RuntimeFailure
 from pilothouse.kubelet.runtime.interfaces import Mount
 from pilothouse.kubelet.volumes.atomic_writer import BadPath, write_atomically
 from pilothouse.kubelet.volumes.claims import ClaimedVolume, ClaimVolumes, prepare_claimed
 from pilothouse.kubelet.volumes.host_files import hosts_file, resolv_conf
 from pilothouse.kubelet.volumes.host_path import prepare_host_path
+from pilothouse.kubelet.volumes.memory import MemoryMounts, is_in_memory, size_of
 from pilothouse.kubelet.volumes.object_files import Files
 from pilothouse.kubelet.volumes.projected import ObjectVolumes
 
@@ -38,6 +40,8 @@ class VolumeManager:
         memory_dir: str = "/dev/shm",
         real_files: bool = True,
         claims: ClaimVolumes | None = None,
+        memory: MemoryMounts | None = None,
+        node_memory: int = 0,
     ) -> None:
         """``real_files`` false: nothing is written (fake containers read nothing), but what is
         missing is still found."""
@@ -48,6 +52,8 @@ class VolumeManager:
         self._memory = os.path.join(memory_dir, "pilothouse-volumes")
         self._real = real_files
         self._claims = claims
+        self._memory_mounts = memory
+        self._node_memory = node_memory
         self._claimed_by_pod: dict[str, dict[str, MountedVolume]] = {}
         """By uid and volume: found and given to the pod's group once in the pod's life."""
 
@@ -60,9 +66,12 @@ class VolumeManager:
                 if claimed is not None:
                     mounted[name] = claimed
                     continue
+                if self._real and self._memory_mounts is not None and is_in_memory(volume):
+                    mounted[name] = await self._in_memory(self._memory_mounts, pod, volume)
+                    continue
                 files = await self._objects.files(pod, volume) if self._real else None
                 mounted[name] = await self._run(self._mount_one, pod, volume, files)
-            except (MountError, BadPath, OSError) as error:
+            except (MountError, BadPath, RuntimeFailure, OSError) as error:
                 raise MountError(
                     f'MountVolume.SetUp failed for volume "{name}" : {error}'
                 ) from error
@@ -89,6 +98,17 @@ class VolumeManager:
             return MountedVolume(self._empty_dir(uid, volume, group))
         kind = next(key for key in volume if key != "name")
         raise MountError(f"volumes of kind {kind} are not supported yet")
+
+    async def _in_memory(self, mounts: MemoryMounts, pod: Obj, volume: Obj) -> MountedVolume:
+        path = self._memory_path(pod["metadata"]["uid"], volume["name"])
+        group = (pod["spec"].get("securityContext") or {}).get("fsGroup")
+        mode = 0o1777 if group is None else 0o3777
+        size = size_of(pod, volume, self._node_memory)
+        await mounts.mount_tmpfs(path, size, mode, group or 0)
+        return MountedVolume(path)
+
+    def _memory_path(self, uid: str, name: str) -> str:
+        return volume_directory(self._root, uid, "empty-dir", name)
 
     async def _claimed(self, pod: Obj, volume: Obj) -> MountedVolume | None:
         known = self._claimed_by_pod.get(pod["metadata"]["uid"], {})
@@ -202,8 +222,17 @@ class VolumeManager:
         uid = pod["metadata"]["uid"]
         self._objects.forget(uid)
         self._claimed_by_pod.pop(uid, None)
+        if self._real and self._memory_mounts is not None:
+            for name in await asyncio.to_thread(self._names_in_memory, uid):
+                await self._memory_mounts.unmount(self._memory_path(uid, name))
         if self._real:
             await asyncio.to_thread(self._remove, uid)
+
+    def _names_in_memory(self, uid: str) -> list[str]:
+        """Also of a pod that nobody knows more of than its uid."""
+        directory = os.path.dirname(self._memory_path(uid, "x"))
+        names = os.listdir(directory) if os.path.isdir(directory) else []
+        return [name for name in names if os.path.ismount(os.path.join(directory, name))]
 
     def _remove(self, uid: str) -> None:
         shutil.rmtree(pod_directory(self._root, uid), ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Volumes whose mounts are shared with the node (mountPropagation): taken from its own namespace.
+"""Volumes that are mounts of the node itself: those with mountPropagation, and those in memory.
 
 The shim's mount namespace receives what the node mounts but tells nothing back. A copy of the
 node's mount is of the same peer group as the original wherever it is attached: what a container
@@ -10,10 +10,16 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import re
 import stat
+from typing import TYPE_CHECKING, TypeVar
 
 from pilothouse.kubelet.network import namespaces as ns
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
 _OPEN_TREE, _MOVE_MOUNT = 428, 429
 _CLONE, _RECURSIVE, _EMPTY_PATH = 1, 0x8000, 4
 _CLONE_FS = 0x200
@@ -32,7 +38,7 @@ class HostTree:
     def mount(self, source: str) -> str:
         """What is to be bound: the node's ``source``, or the shim's where that can't be had."""
         try:
-            fd = ns.run_in_thread(lambda: self._clone(source))
+            fd = in_node(self._namespace, lambda: _clone(source))
         except OSError:
             return source
         try:
@@ -43,16 +49,10 @@ class HostTree:
             else:
                 os.makedirs(os.path.dirname(self.path), exist_ok=True)
                 os.close(os.open(self.path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-            _call(_MOVE_MOUNT, fd, b"", _HERE, os.fsencode(self.path), _EMPTY_PATH)
+            _attach(fd, self.path)
         finally:
             os.close(fd)
         return self.path
-
-    def _clone(self, source: str) -> int:
-        """In a thread of its own, which ends inside the node's namespace."""
-        ns.unshare(_CLONE_FS)
-        ns.setns(self._namespace, ns.CLONE_NEWNS)
-        return _call(_OPEN_TREE, _HERE, os.fsencode(source), _CLONE | _RECURSIVE | os.O_CLOEXEC)
 
     def unmount(self) -> None:
         """Missing is fine. What was mounted below by others stays with them."""
@@ -64,6 +64,80 @@ class HostTree:
             os.rmdir(self.path)
         with contextlib.suppress(OSError):
             os.unlink(self.path)
+
+
+class NodeMounts:
+    """Volumes in memory: mounted on the node, where the kubelet uses them, too.
+
+    The source of such a mount names the shim's state directory: so a later shim finds them.
+    """
+
+    def __init__(self, node_namespace: int, state_dir: str) -> None:
+        self._namespace = node_namespace
+        self._source = f"pilothouse:{state_dir}"
+
+    def mount_tmpfs(self, path: str, options: str) -> None:
+        """:raises OSError: it can't be mounted."""
+
+        def on_node() -> int:
+            os.makedirs(path, exist_ok=True)
+            if not os.path.ismount(path):
+                ns.mount(self._source, path, "tmpfs", ns.MS_NOSUID | ns.MS_NODEV, options)
+            return _clone(path)
+
+        fd = in_node(self._namespace, on_node)
+        try:
+            if not os.path.ismount(path):  # what the node mounts doesn't come here by itself
+                _attach(fd, path)
+        finally:
+            os.close(fd)
+
+    def unmount(self, path: str) -> None:
+        """Missing is fine."""
+        with contextlib.suppress(OSError):
+            in_node(self._namespace, lambda: _unmount(path))
+        _unmount(path)
+
+    def unmount_all(self) -> None:
+        with contextlib.suppress(OSError):
+            paths = in_node(self._namespace, lambda: _mounted_from(self._source))
+            for path in paths:
+                self.unmount(path)
+
+
+def in_node(namespace: int, function: Callable[[], T]) -> T:
+    """``function()`` in the node's mount namespace, in a thread that ends there."""
+
+    def inside() -> T:
+        ns.unshare(_CLONE_FS)
+        ns.setns(namespace, ns.CLONE_NEWNS)
+        return function()
+
+    return ns.run_in_thread(inside)
+
+
+def _unmount(path: str) -> None:
+    if os.path.ismount(path):
+        ns.umount(path)
+
+
+def _mounted_from(source: str) -> list[str]:
+    with open("/proc/thread-self/mountinfo", encoding="utf-8") as file:
+        lines = [line.split() for line in file]
+    return [_unescaped(line[4]) for line in lines if _unescaped(line[-2]) == source]
+
+
+def _unescaped(text: str) -> str:
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)
+
+
+def _clone(source: str) -> int:
+    flags = _CLONE | _RECURSIVE | os.O_CLOEXEC
+    return _call(_OPEN_TREE, _HERE, os.fsencode(source), flags)
+
+
+def _attach(fd: int, path: str) -> None:
+    _call(_MOVE_MOUNT, fd, b"", _HERE, os.fsencode(path), _EMPTY_PATH)
 
 
 def _call(number: int, *arguments: int | bytes) -> int:

@@ -15,10 +15,10 @@ import traceback
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from pilothouse.kubelet.network import namespaces as ns
 from pilothouse.kubelet.network.ipam import FilePool, NoFreeAddress
 from pilothouse.kubelet.network.pod_network import NetworkUnavailable, PodNetwork
 from pilothouse.kubelet.runtime.shim.containers import Containers
+from pilothouse.kubelet.runtime.shim.host_tree import NodeMounts
 from pilothouse.kubelet.runtime.shim.logs import LogFile
 from pilothouse.kubelet.runtime.shim.loop import Workers
 from pilothouse.kubelet.runtime.shim.node import ShimError
@@ -118,6 +118,7 @@ class Server:
         self.containers = Containers(node, self.sandboxes)
         self.containers.submit = self.sandboxes.submit = self._workers.submit
         self.streams = Streams(node, self.containers)
+        self._node_mounts = NodeMounts(node.mounts, node.state_dir)
         self._listener = listener
         node.emit = self._emit
         self._quick: dict[str, Callable[[dict[str, Any]], Any]] = {
@@ -150,7 +151,7 @@ class Server:
             ),
             "container_stats": lambda a: self.containers.stats(a["id"]),
             "mount_tmpfs": self._mount_tmpfs,
-            "unmount": self._unmount,
+            "unmount": lambda a: self._node_mounts.unmount(a["path"]),
             "shutdown": self._shutdown,
         }
 
@@ -261,17 +262,11 @@ class Server:
             self.containers.remove(args["id"])
 
     def _mount_tmpfs(self, args: dict[str, Any]) -> None:
-        """For emptyDir in memory: in this mount namespace, where containers get it from."""
-        os.makedirs(args["path"], exist_ok=True)
-        if os.path.ismount(args["path"]):
-            return
-        size = f",size={args['size']}" if args["size"] else ""
-        flags = ns.MS_NOSUID | ns.MS_NODEV
-        ns.mount("tmpfs", args["path"], "tmpfs", flags, f"mode={args['mode']:o}{size}")
-
-    def _unmount(self, args: dict[str, Any]) -> None:
-        if os.path.ismount(args["path"]):
-            ns.umount(args["path"])
+        """For emptyDir in memory."""
+        options = f"mode={args['mode']:o},gid={args['gid']}"
+        if args["size"]:
+            options += f",size={args['size']}"
+        self._node_mounts.mount_tmpfs(args["path"], options)
 
     def _shutdown(self, args: dict[str, Any]) -> None:
         """Ends the shim; with ``everything`` all pods before."""
@@ -280,6 +275,7 @@ class Server:
                 self._remove_sandbox({"id": sandbox_id})
             if self.node.network is not None:
                 self.node.network.teardown()
+            self._node_mounts.unmount_all()
             shutil.rmtree(f"{self.node.state_dir}/crun", ignore_errors=True)
             self.node.cgroups.remove(self.node.cgroup_root)
         self.node.loop.soon(self._stop_soon)

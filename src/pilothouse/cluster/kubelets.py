@@ -56,6 +56,8 @@ def make_kubelet(
         cluster_domain=config.cluster_domain,
         real_files=real,
         claims=ClaimVolumes(env.client),
+        memory=runtime if hasattr(runtime, "mount_tmpfs") else None,
+        node_memory=machine.memory_bytes,
     )
     environments = EnvironmentMaker(
         env.client, services=linked_services(env), allocatable=allocatable, host_ip=config.node_ip

@@ -38,10 +38,48 @@ async def test_modes(tmp_path: Path, medium: str, group: int | None, mode: int) 
     )
 
 
-def a_manager(tmp_path: Path) -> VolumeManager:
+def a_manager(tmp_path: Path, **options: Any) -> VolumeManager:
     clock = FakeClock()
     objects = ObjectVolumes(FakeClient(clock=clock), clock, allocatable=dict, host_ip="10.0.0.1")
-    return VolumeManager(str(tmp_path / "root"), objects, memory_dir=str(tmp_path / "memory"))
+    root, memory = str(tmp_path / "root"), str(tmp_path / "memory")
+    return VolumeManager(root, objects, memory_dir=memory, **options)
+
+
+class Tmpfs:
+    def __init__(self) -> None:
+        self.mounted: list[tuple[int, int, int]] = []
+
+    async def mount_tmpfs(
+        self, path: str, size: int = 0, mode: int = 0o777, group: int = 0
+    ) -> None:
+        assert path.endswith("/v")
+        self.mounted.append((size, mode, group))
+
+    async def unmount(self, path: str) -> None:
+        raise AssertionError("nothing is mounted")
+
+
+@pytest.mark.parametrize(
+    ("limit", "memory", "size"),
+    [("1Mi", None, 1 << 20), (None, "2Mi", 2 << 20), ("3Mi", "2Mi", 2 << 20), (None, None, 4 << 20),
+     ("0", None, 4 << 20)],
+)  # fmt: skip
+async def test_a_volume_in_memory_is_as_large_as_it_may_be(
+    tmp_path: Path, limit: str | None, memory: str | None, size: int
+) -> None:
+    tmpfs = Tmpfs()
+    manager = a_manager(tmp_path, memory=tmpfs, node_memory=4 << 20)
+    empty_dir = {"medium": "Memory"} | ({"sizeLimit": limit} if limit else {})
+    pod: dict[str, Any] = {
+        "metadata": {"uid": "u", "name": "p"},
+        "spec": {"volumes": [{"name": "v", "emptyDir": empty_dir}], "containers": [{"name": "c"}],
+                 "securityContext": {"fsGroup": 7}},
+    }  # fmt: skip
+    if memory:
+        pod["spec"]["containers"][0]["resources"] = {"limits": {"memory": memory}}
+    await manager.mount(pod)
+    assert tmpfs.mounted == [(size, 0o3777, 7)]
+    await manager.unmount(pod)
 
 
 async def mounts_of(manager: VolumeManager, volume: Path, sub_path: str) -> Mount:
