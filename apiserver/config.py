@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
@@ -110,6 +111,7 @@ class ServerConfig:
     )
     proxy_client_cert_file: str = ""
     proxy_client_key_file: str = ""
+    enable_aggregator_routing: bool = False
     resource_metrics: bool = True
     tracing_config_file: str = ""
     # audit
@@ -205,6 +207,7 @@ _HELP = {
     "durability": "SQLite: normal survives a crash of the process, full one of the machine",
     "response_compression": "gzip answers over 128 KiB for clients that accept it",
     "event_ttl": "how long events are kept",
+    "enable_aggregator_routing": "reach webhooks' Services at their endpoints, not their address",
     "resource_metrics": "serve metrics.k8s.io from the kubelets, as metrics-server does",
     "encryption_provider_config": "file that says which kinds are encrypted in the store, and how",
     "authorization_mode": "Node, RBAC, ABAC, Webhook, AlwaysAllow, AlwaysDeny; in this order",
@@ -264,11 +267,14 @@ def _parse_bool(text: str) -> bool:
     raise argparse.ArgumentTypeError(f"invalid boolean {text!r}")
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Adds a flag for each field of :class:`ServerConfig`."""
+def add_flags(parser: Any, wanted: Callable[[str], bool] = lambda name: True) -> None:
+    """Adds a flag for each field of :class:`ServerConfig` whose name is ``wanted``; ``parser`` may
+    be a group of one."""
     defaults = ServerConfig()
     for each in fields(ServerConfig):
         name = each.name
+        if not wanted(name):
+            continue
         flag = f"--{name.replace('_', '-')}"
         default = getattr(defaults, name)
         options: dict[str, Any] = {"dest": name, "default": None, "help": _HELP.get(name)}
@@ -290,11 +296,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
             parser.add_argument(flag, **options)
 
 
-def from_args(args: argparse.Namespace) -> ServerConfig:
-    """The configuration that the flags of ``add_flags`` give.
-
-    :raises ValueError: flags that do not fit together.
-    """
+def given_in(args: argparse.Namespace) -> dict[str, Any]:
+    """What the flags of ``add_flags`` set, by field."""
     given: dict[str, Any] = {}
     for each in fields(ServerConfig):
         value = getattr(args, each.name, None)
@@ -306,6 +309,15 @@ def from_args(args: argparse.Namespace) -> ServerConfig:
             else:
                 value = tuple(p.strip() for text in value for p in text.split(",") if p.strip())
         given[each.name] = value
+    return given
+
+
+def from_args(args: argparse.Namespace) -> ServerConfig:
+    """The configuration that the flags of ``add_flags`` give.
+
+    :raises ValueError: flags that do not fit together.
+    """
+    given = given_in(args)
     if "storage" not in given:
         given["storage"] = "etcd" if given.get("etcd_servers") else "sqlite"
     if given.get("authorization_config") and any(

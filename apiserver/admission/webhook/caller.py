@@ -35,6 +35,7 @@ from pilothouse.apiserver.admission.webhook.review import (
     review_version,
     verdict_of,
 )
+from pilothouse.apiserver.authorization.remote import resolve
 from pilothouse.apiserver.codec.zero_values import fill_status
 from pilothouse.apiserver.registry.before import new_uid
 from pilothouse.apiserver.webhook.client_config import ConfigError
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from pilothouse.apiserver.admission.plugin import AdmissionContext, ObjectIndex
     from pilothouse.apiserver.admission.policy.matching import Match, Question
     from pilothouse.apiserver.admission.webhook.hooks import Hook
+    from pilothouse.apiserver.authorization.interfaces import Authorizer
     from pilothouse.apiserver.webhook.client_config import Target
 
 log = logging.getLogger(__name__)
@@ -170,11 +172,18 @@ class Caller:
         if match is None or hook.conditions is None:
             return match
         obj, old = await versions.of(match.kind)
-        activation = self._activation(attributes, match, obj, old)
+        authorizer = RequestAuthorizer(None, attributes.user)
+        activation = self._activation(attributes, match, obj, old, authorizer)
+        conditions = hook.conditions
+
+        def hold(view: Authorizer | None) -> bool:
+            authorizer.use(view)
+            return conditions.hold(activation)
+
         type_ = "admit" if self.mutating else "validate"
         labels = (hook.name, "webhook", type_, attributes.operation)
         try:
-            if hook.conditions.hold(activation):
+            if await resolve(self._context.hooks.authorizer, hold):
                 return match
         except ConditionError as error:
             self.metrics.condition_errors.inc(*labels)
@@ -188,13 +197,17 @@ class Caller:
         return None
 
     def _activation(
-        self, attributes: Attributes, match: Match, obj: Obj | None, old: Obj | None
+        self,
+        attributes: Attributes,
+        match: Match,
+        obj: Obj | None,
+        old: Obj | None,
+        authorizer: RequestAuthorizer,
     ) -> dict[str, Any]:
         """The variables of match conditions."""
         from pilothouse.cel.kubernetes import request_resource_check
 
         request = admission_request(attributes, match)
-        authorizer = RequestAuthorizer(self._context.hooks.authorizer, attributes.user)
         return {
             "object": obj,
             "oldObject": old,

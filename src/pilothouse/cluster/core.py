@@ -230,14 +230,30 @@ class ClusterCore:
             disable_admission_plugins=()
             if "controller-manager" in config.components
             else ("ServiceAccount",),
+            **self._server_settings(),
         )
-        self.server = APIServer(server_config, self.clock, self.random, self.activity)
         try:
+            self.server = APIServer(server_config, self.clock, self.random, self.activity)
             await self.server.start()
             for address in addresses:
                 await self.server.serve(address, self.server.port)
         except OSError as error:
             raise StartFailure(self._explain(error)) from error
+        except ValueError as error:
+            if not config.server_flags:
+                raise
+            raise StartFailure(f"API server: {error}") from error
+
+    def _server_settings(self) -> dict[str, Any]:
+        """What the user wants of the API server beside what a cluster needs."""
+        if not self.config.server_flags:
+            return {}
+        from pilothouse.cluster.server_flags import settings_of
+
+        try:
+            return settings_of(self.config.server_flags)
+        except ValueError as error:
+            raise StartFailure(str(error)) from error
 
     def _explain(self, error: OSError) -> str:
         import errno

@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 
 from pilothouse.apimachinery.clock import RealClock
+from pilothouse.apimachinery.schema import GroupVersionResource
 from pilothouse.apiserver.authorization.configuration import load_settings
 from pilothouse.apiserver.authorization.interfaces import AuthorizationAttributes
 from pilothouse.apiserver.authorization.webhook import review_spec
@@ -23,6 +24,9 @@ from pilothouse.apiserver.webhook.testing import WebhookServer
 
 Obj = dict[str, Any]
 PODS = "/api/v1/namespaces/default/pods"
+WEBHOOKS = GroupVersionResource(
+    "admissionregistration.k8s.io", "v1", "validatingwebhookconfigurations"
+)
 
 
 def kubeconfig(directory: Path, hooks: WebhookServer, path: str) -> str:
@@ -105,6 +109,44 @@ async def test_mode_webhook(tmp_path: Path, hooks: WebhookServer) -> None:
         assert (status, len(hooks.reviews["/authz"])) == (200, 1)  # masters aren't asked about
         status, _ = await call(server, "/version")
         assert (status, len(hooks.reviews["/authz"])) == (200, 1)  # RBAC allows it before
+
+
+async def test_match_conditions_of_admission_webhooks_wait(
+    tmp_path: Path, hooks: WebhookServer
+) -> None:
+    hooks.on("/authz", answer(allowed=True))
+    hooks.on("/admit", lambda review: {"allowed": False, "uid": review["request"]["uid"]})
+    condition = "!authorizer.group('').resource('secrets').check('breakglass').allowed()"
+    webhook = {
+        "name": "a.example.com",
+        "clientConfig": {
+            "url": f"https://127.0.0.1:{hooks.port}/admit",
+            "caBundle": hooks.ca_bundle,
+        },
+        "rules": [
+            {
+                "apiGroups": [""],
+                "apiVersions": ["v1"],
+                "operations": ["CREATE"],
+                "resources": ["configmaps"],
+            }
+        ],
+        "matchConditions": [{"name": "c", "expression": condition}],
+        "admissionReviewVersions": ["v1"],
+        "sideEffects": "None",
+    }
+    configuration = {"metadata": {"name": "a"}, "webhooks": [webhook]}
+    async with serving(
+        tmp_path,
+        authorization_mode=("RBAC", "Webhook"),
+        authorization_webhook_config_file=kubeconfig(tmp_path, hooks, "/authz"),
+    ) as server:
+        await server.local_client().create(WEBHOOKS, configuration)
+        path = "/api/v1/namespaces/default/configmaps"
+        status, _ = await call(server, path, body={"metadata": {"name": "a"}})
+        assert (status, hooks.reviews.get("/admit")) == (201, None)
+        asked = [review["spec"].get("resourceAttributes") for review in hooks.reviews["/authz"]]
+        assert {"verb": "breakglass", "version": "*", "resource": "secrets"} in asked
 
 
 async def test_what_the_webhook_says_is_the_reason(tmp_path: Path, hooks: WebhookServer) -> None:
