@@ -131,46 +131,50 @@ def rank_for_deletion(pods: Sequence[Obj], related: Iterable[Obj], now: float) -
     for pod in related:
         if is_active(pod):
             on_node[node_of(pod)] = on_node.get(node_of(pod), 0) + 1
-
-    def compare(a: Obj, b: Obj) -> int:
-        return _compare(a, b, on_node.get(node_of(a), 0), on_node.get(node_of(b), 0), now)
-
-    return sorted(pods, key=functools.cmp_to_key(compare))
+    return _ordered(_Ranked(pod, on_node.get(node_of(pod), 0), now) for pod in pods)
 
 
 def active_order(pods: Sequence[Obj]) -> list[Obj]:
     """ActivePods: least useful first, without ranks."""
-
-    def compare(a: Obj, b: Obj) -> int:
-        return _compare(a, b, 0, 0, 0.0)
-
-    return sorted(pods, key=functools.cmp_to_key(compare))
+    return _ordered(_Ranked(pod, 0, 0.0) for pod in pods)
 
 
-def _compare(a: Obj, b: Obj, rank_a: int, rank_b: int, now: float) -> int:
+class _Ranked:
+    """What pods are compared by, read once a pod."""
+
+    __slots__ = ("created", "now", "pod", "restarts", "since", "usefulness")
+
+    def __init__(self, pod: Obj, rank: int, now: float) -> None:
+        self.pod = pod
+        self.now = now
+        ready = is_ready(pod)
+        self.since = ready_since(pod) if ready else 0.0
+        self.usefulness = (
+            bool(node_of(pod)),
+            _PHASE_ORDER.get(phase_of(pod), 0),
+            ready,
+            deletion_cost(pod) if now else 0,
+            -rank,
+        )
+        self.restarts = _max_restarts(pod)
+        self.created = seconds_of(meta(pod).get("creationTimestamp"))
+
+
+def _ordered(ranked: Iterable[_Ranked]) -> list[Obj]:
+    return [one.pod for one in sorted(ranked, key=functools.cmp_to_key(_compare))]
+
+
+def _compare(a: _Ranked, b: _Ranked) -> int:
     """Negative: ``a`` goes first."""
-    if bool(node_of(a)) != bool(node_of(b)):
-        return -1 if not node_of(a) else 1
-    order_a, order_b = (_PHASE_ORDER.get(phase_of(p), 0) for p in (a, b))
-    if order_a != order_b:
-        return order_a - order_b
-    if is_ready(a) != is_ready(b):
-        return -1 if not is_ready(a) else 1
-    if now:
-        cost_a, cost_b = deletion_cost(a), deletion_cost(b)
-        if cost_a != cost_b:
-            return -1 if cost_a < cost_b else 1
-        if rank_a != rank_b:
-            return rank_b - rank_a
-    since_a, since_b = ready_since(a), ready_since(b)
-    if is_ready(a) and since_a != since_b:
-        return _younger_first(a, b, since_a, since_b, now)
-    restarts_a, restarts_b = _max_restarts(a), _max_restarts(b)
-    if restarts_a != restarts_b:
-        return -1 if restarts_a > restarts_b else 1
-    created_a, created_b = (seconds_of(meta(p).get("creationTimestamp")) for p in (a, b))
-    if created_a != created_b:
-        return _younger_first(a, b, created_a, created_b, now)
+    if a.usefulness != b.usefulness:
+        return -1 if a.usefulness < b.usefulness else 1
+    now = a.now
+    if a.since != b.since:
+        return _younger_first(a.pod, b.pod, a.since, b.since, now)
+    if a.restarts != b.restarts:
+        return -1 if a.restarts > b.restarts else 1
+    if a.created != b.created:
+        return _younger_first(a.pod, b.pod, a.created, b.created, now)
     return 0
 
 

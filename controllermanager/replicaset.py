@@ -6,7 +6,8 @@ both kinds, which differ in their selector and in the name of their events' sour
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pilothouse.apimachinery.errors import StatusError, is_not_found
@@ -37,6 +38,7 @@ from pilothouse.controllermanager.controller_ref import (
 )
 from pilothouse.controllermanager.expectations import Expectations
 from pilothouse.controllermanager.pod_control import NAMESPACE_TERMINATING, PodControl
+from pilothouse.controllermanager.pod_tally import Group, PodTally
 from pilothouse.kubeclient.resources import PODS, REPLICA_SETS, REPLICATION_CONTROLLERS
 
 if TYPE_CHECKING:
@@ -75,36 +77,80 @@ def pods_to_delete(
     return list(pods[:count])
 
 
-def compute_status(
-    owner: Obj,
-    active: Sequence[Obj],
-    terminating: Sequence[Obj] | None,
-    failure: str,
-    now: float,
-    timestamp: str,
-) -> Obj:
-    """The new status; ``failure`` is what went wrong with the pods ("" for nothing)."""
-    template_labels = selector_from_map(
-        get_nested(owner, "spec", "template", "metadata", "labels", default={})
-    )
+@dataclass(slots=True)
+class Counts:
+    """Of an owner's pods; ``terminating`` is None where nobody asks for it."""
+
+    active: int = 0
+    ready: int = 0
+    available: int = 0
+    labeled: int = 0
+    terminating: int | None = None
+
+
+def count(
+    owner: Obj, active: Sequence[Obj], terminating: Sequence[Obj] | None, now: float
+) -> Counts:
+    """The slow way, pod by pod."""
+    template_labels = _template_labels(owner)
     min_ready = get_nested(owner, "spec", "minReadySeconds", default=0)
     ready = [pod for pod in active if podutil.is_ready(pod)]
-    counts = {
-        "fullyLabeledReplicas": sum(
-            template_labels.matches(meta(pod).get("labels")) for pod in active
-        ),
-        "readyReplicas": len(ready),
-        "availableReplicas": sum(podutil.is_available(pod, min_ready, now) for pod in ready),
+    return Counts(
+        len(active),
+        len(ready),
+        sum(podutil.is_available(pod, min_ready, now) for pod in ready),
+        sum(template_labels.matches(meta(pod).get("labels")) for pod in active),
+        None if terminating is None else len(terminating),
+    )
+
+
+def count_groups(
+    owner: Obj, selector: Selector, own: Iterable[Group], orphans: Iterable[Group]
+) -> Counts | None:
+    """The same from a tally; None when pods have to be looked at one by one, because some are to
+    be adopted or released or become available by time alone."""
+    if get_nested(owner, "spec", "minReadySeconds", default=0):
+        return None
+    if any(group.active and selector.matches(group.labels) for group in orphans):
+        return None
+    template_labels = _template_labels(owner)
+    counts = Counts(terminating=0)
+    for group in own:
+        if not selector.matches(group.labels):
+            if group.active:
+                return None
+            continue
+        counts.active += group.active
+        counts.ready += group.ready
+        counts.terminating = (counts.terminating or 0) + group.terminating
+        if template_labels.matches(group.labels):
+            counts.labeled += group.active
+    counts.available = counts.ready
+    return counts
+
+
+def _template_labels(owner: Obj) -> Selector:
+    return selector_from_map(
+        get_nested(owner, "spec", "template", "metadata", "labels", default={})
+    )
+
+
+def compute_status(owner: Obj, counts: Counts, failure: str, timestamp: str) -> Obj:
+    """The new status; ``failure`` is what went wrong with the pods ("" for nothing)."""
+    numbers = {
+        "fullyLabeledReplicas": counts.labeled,
+        "readyReplicas": counts.ready,
+        "availableReplicas": counts.available,
         "observedGeneration": meta(owner).get("generation") or 0,
     }
-    status: Obj = {"replicas": len(active)}
-    status |= {field: count for field, count in counts.items() if count}
-    if terminating is not None:
-        status["terminatingReplicas"] = len(terminating)
+    status: Obj = {"replicas": counts.active}
+    status |= {field: number for field, number in numbers.items() if number}
+    if counts.terminating is not None:
+        status["terminatingReplicas"] = counts.terminating
     conditions = list(get_nested(owner, "status", "conditions", default=()))
     present = condition_of(owner, "ReplicaFailure")
     if failure and present is None:
-        too_few = len(active) < replicas_of(owner)
+        too_few = counts.active < replicas_of(owner)
         conditions.append(
             {
                 "type": "ReplicaFailure",
@@ -136,6 +182,8 @@ class ReplicaSetController(Controller):
         self._pod_control = PodControl(self.client, self.recorder)
         self._sets = self.watch(self.resource, self.enqueue, self._set_updated, self._set_deleted)
         self._sets.add_index(OWNER_INDEX, _owner_uid)
+        tally = self._tally = PodTally(self.kind)
+        self.watch(PODS, tally.added, tally.updated, tally.removed)
         self._pods = self.watch(PODS, self._pod_added, self._pod_updated, self._pod_deleted)
         self._pods.add_index(podutil.CONTROLLER_INDEX, podutil.controller_index)
 
@@ -225,6 +273,34 @@ class ReplicaSetController(Controller):
             selector = selector_of(owner)
         except ValueError:
             return
+        now = self.now()
+        counts = self._tallied(owner, selector)
+        active: list[Obj] = []
+        if counts is None or (may_manage and counts.active > replicas_of(owner)):
+            active, counts = await self._claim(owner, selector, now)
+        failure: BaseException | None = None
+        if may_manage and not podutil.is_deleted(owner):
+            failure = await self._manage(key, owner, active, counts.active)
+        status = compute_status(owner, counts, str(failure) if failure else "", self.timestamp())
+        await self._write_status(owner, status)
+        if failure is not None:
+            raise failure
+        min_ready = get_nested(owner, "spec", "minReadySeconds", default=0)
+        if min_ready and status.get("readyReplicas", 0) != status.get("availableReplicas", 0):
+            wait = podutil.next_availability_check(active, min_ready, now)
+            self.queue.add_after(key, min_ready if wait is None else wait)
+
+    def _tallied(self, owner: Obj, selector: Selector) -> Counts | None:
+        namespace = namespace_of(owner)
+        mine = podutil.controller_index_key(namespace, controller_reference(owner))
+        orphans = () if podutil.is_deleted(owner) else self._tally.groups(namespace)
+        counts = count_groups(owner, selector, self._tally.groups(mine), orphans)
+        if counts is not None and not self.counts_terminating:
+            counts.terminating = None
+        return counts
+
+    async def _claim(self, owner: Obj, selector: Selector, now: float) -> tuple[list[Obj], Counts]:
+        """The active pods, after adoptions and releases, and their counts."""
         candidates = self._candidates(owner)
         references = RefManager(self.client, self.resource, owner, selector, PODS)
         active = await references.claim([p for p in candidates if podutil.is_active(p)])
@@ -237,20 +313,7 @@ class ReplicaSetController(Controller):
                 and is_controlled_by(pod, owner)
                 and selector.matches(meta(pod).get("labels"))
             ]
-        failure: BaseException | None = None
-        if may_manage and not podutil.is_deleted(owner):
-            failure = await self._manage(key, owner, active)
-        now = self.now()
-        status = compute_status(
-            owner, active, terminating, str(failure) if failure else "", now, self.timestamp()
-        )
-        await self._write_status(owner, status)
-        if failure is not None:
-            raise failure
-        min_ready = get_nested(owner, "spec", "minReadySeconds", default=0)
-        if min_ready and status.get("readyReplicas", 0) != status.get("availableReplicas", 0):
-            wait = podutil.next_availability_check(active, min_ready, now)
-            self.queue.add_after(key, min_ready if wait is None else wait)
+        return active, count(owner, active, terminating, now)
 
     def _candidates(self, owner: Obj) -> list[Obj]:
         """The owner's pods and the namespace's orphans."""
@@ -261,8 +324,11 @@ class ReplicaSetController(Controller):
             *self._pods.by_index(podutil.CONTROLLER_INDEX, namespace),
         ]
 
-    async def _manage(self, key: str, owner: Obj, active: list[Obj]) -> BaseException | None:
-        difference = len(active) - replicas_of(owner)
+    async def _manage(
+        self, key: str, owner: Obj, active: list[Obj], number: int
+    ) -> BaseException | None:
+        """``active`` may be left out when there are ``number`` and none too many."""
+        difference = number - replicas_of(owner)
         if difference < 0:
             return await self._create_pods(key, owner, min(-difference, BURST_REPLICAS))
         if difference > 0:
