@@ -39,7 +39,8 @@ class _Held:
 class PodAdmission:
     """What the pods of one node hold. Released pods may hold nothing any more."""
 
-    def __init__(self) -> None:
+    def __init__(self, unsafe_sysctls: tuple[str, ...] = ()) -> None:
+        self._unsafe_sysctls = unsafe_sysctls
         self._held: dict[str, _Held] = {}
 
     def admit(self, pod: Obj, node: Obj, *, running: bool) -> Rejection | None:
@@ -49,12 +50,15 @@ class PodAdmission:
         if uid in self._held:
             return None
         wanted = _Held(pod_requests(pod), host_ports(pod), _resources(pod))
-        rejection = None if running else unsuitable(pod) or self._rejection(wanted, node)
+        rejection = None if running else self._unsuitable(pod) or self._rejection(wanted, node)
         if rejection is None:
             self._held[uid] = wanted
             return None
         reason, message = rejection
         return reason, f"Pod was rejected: {message}"
+
+    def _unsuitable(self, pod: Obj) -> Rejection | None:
+        return unsuitable(pod, self._unsafe_sysctls)
 
     def resize(self, pod: Obj, node: Obj) -> tuple[Obj, Rejection | None, bool]:
         """An admitted pod with the resources that it may have now: its spec's, or those that it

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pilothouse.apimachinery.object import Obj
 from pilothouse.apis.core.declared_features import DECLARED, needed_for_scheduling
 
@@ -30,11 +32,12 @@ SAFE_SYSCTLS = {
 }
 
 
-def unsuitable(pod: Obj) -> tuple[str, str] | None:
-    """(reason, message) of a pod that no node of ours may run."""
+def unsuitable(pod: Obj, unsafe_sysctls: Sequence[str] = ()) -> tuple[str, str] | None:
+    """(reason, message) of a pod that this node may not run; ``unsafe_sysctls``: names and
+    prefixes with ``*`` that it may have beside the safe ones."""
     spec = pod["spec"]
     for sysctl in (spec.get("securityContext") or {}).get("sysctls") or ():
-        problem = _sysctl_problem(spec, normalized(sysctl["name"]))
+        problem = _sysctl_problem(spec, normalized(sysctl["name"]), unsafe_sysctls)
         if problem:
             return "SysctlForbidden", f"forbidden sysctl: {problem}"
     if (pod["metadata"].get("labels") or {}).get(OS_LABEL, OS) != OS:
@@ -48,18 +51,32 @@ def unsuitable(pod: Obj) -> tuple[str, str] | None:
     if lacking:
         features = ", ".join(sorted(lacking))
         return (
-            "PodFeatureUnsupported", f"Pod requires node features that are not available: {features}"
+            "PodFeatureUnsupported",
+            f"Pod requires node features that are not available: {features}",
         )  # fmt: skip
     return None
 
 
-def _sysctl_problem(spec: Obj, name: str) -> str:
+def _sysctl_problem(spec: Obj, name: str, unsafe: Sequence[str]) -> str:
     namespace = SAFE_SYSCTLS.get(name)
     if namespace is None:
-        return f'"{name}" not allowlisted'
+        if not any(_matches(name, normalized(pattern)) for pattern in unsafe):
+            return f'"{name}" not allowlisted'
+        namespace = namespace_of(name)
     if spec.get("hostIPC" if namespace == _IPC else "hostNetwork"):
         return f'"{name}" not allowed with host {namespace} enabled'
     return ""
+
+
+def _matches(name: str, pattern: str) -> bool:
+    return name.startswith(pattern[:-1]) if pattern.endswith("*") else name == pattern
+
+
+def namespace_of(name: str) -> str:
+    """``IPC``, ``Net`` or '' for a sysctl (or prefix) that isn't known to belong to one."""
+    if name == "kernel.sem" or name.startswith(("kernel.shm", "kernel.msg", "fs.mqueue.")):
+        return _IPC
+    return _NET if name.startswith("net.") else ""
 
 
 def normalized(sysctl: str) -> str:

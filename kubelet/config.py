@@ -42,6 +42,10 @@ class KubeletConfig:
     changed ConfigMaps and Secrets for their volumes)."""
     cgroup_root: str = ""
     enable_service_links: bool = True
+    allowed_unsafe_sysctls: tuple[str, ...] = ()
+    """Names, or prefixes that end with ``*``."""
+    pod_pids_limit: int = 0
+    """Processes that a pod may have; 0: as many as the node."""
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -59,6 +63,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add("--tls-private-key-file", default="", metavar="FILE", help="its key")
     add("--client-ca-file", default="", metavar="FILE", help="CA of clients (the API server)")
     add("--netns", default="", metavar="PATH", help="network namespace of the node")
+    add(
+        "--allowed-unsafe-sysctls", default="", metavar="NAMES", type=_sysctl_patterns,
+        help="comma-separated sysctls, or patterns that end with *, that pods may set",
+    )  # fmt: skip
+    add("--pod-max-pids", type=int, default=-1, help="processes of a pod (-1: no limit)")
     add("--runtime", choices=("auto", "oci", "process", "fake"), default="auto", help="runtime")
 
 
@@ -80,4 +89,18 @@ def from_args(args: argparse.Namespace) -> KubeletConfig:
         tls_cert_file=args.tls_cert_file,
         tls_private_key_file=args.tls_private_key_file,
         client_ca_file=args.client_ca_file,
+        allowed_unsafe_sysctls=tuple(s for s in args.allowed_unsafe_sysctls.split(",") if s),
+        pod_pids_limit=max(args.pod_max_pids, 0),
     )
+
+
+def _sysctl_patterns(text: str) -> str:
+    """Only what the kernel keeps apart for each pod."""
+    from pilothouse.kubelet.admission_rules import namespace_of, normalized
+
+    for pattern in filter(None, text.split(",")):
+        if not namespace_of(normalized(pattern)):
+            raise argparse.ArgumentTypeError(
+                f'the sysctls "{pattern}" are not known to be namespaced'
+            )
+    return text

@@ -89,7 +89,7 @@ class Kubelet:
         self.cache = PodCache(runtime, TerminationMessages(config.root_dir).read)
         self.volumes = volumes
         self.probes = probes
-        self.admission = PodAdmission()
+        self.admission = PodAdmission(config.allowed_unsafe_sysctls)
         self.resizes = Resizes(self.admission, recorder)
         self.local_storage = LocalStorage(runtime, self.cache)
         self.manager = RuntimeManager(
@@ -97,6 +97,7 @@ class Kubelet:
             hooks=hooks, recorder=self.recorder, clock=env.clock, root_dir=config.root_dir,
             cgroup_root=config.cgroup_root, node_memory=self._machine.memory_bytes,
             check_handler=handler_check(env.client, runtime_handlers),
+            pids_limit=config.pod_pids_limit,
         )  # fmt: skip
         self._pods = env.informers.informer(
             PODS, field_selector=f"spec.nodeName={config.node_name}"

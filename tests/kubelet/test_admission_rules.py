@@ -40,6 +40,19 @@ def test_sysctls(made: dict[str, Any], problem: str) -> None:
     assert unsuitable(made) == wanted
 
 
+def test_unsafe_sysctls_that_the_node_allows() -> None:
+    allowed = ("kernel.msg*", "net.ipv4.route.min_pmtu", "net/core/*")
+    assert unsuitable(pod("kernel.msgmax", "net.core.somaxconn"), allowed) is None
+    assert unsuitable(pod("net.ipv4.route.min_pmtu"), allowed) is None
+    for bad in (
+        pod("net.ipv4.route.min_pmtu2"),
+        pod("kernel.sem"),
+        pod("kernel.msgmax", hostIPC=True),
+        pod("net.core.somaxconn", hostNetwork=True),
+    ):
+        assert (unsuitable(bad, allowed) or ("",))[0] == "SysctlForbidden"
+
+
 def test_names_of_sysctls() -> None:
     assert normalized("net/ipv4/conf/eno2.100/rp_filter") == "net.ipv4.conf.eno2/100.rp_filter"
     assert normalized("net.ipv4.conf.eno2/100.rp_filter") == "net.ipv4.conf.eno2/100.rp_filter"
