@@ -25,7 +25,8 @@ build() {
   mv "$work/$program" "$out/bin/$program"
 }
 
-if need e2e.test || need kubectl || need agnhost || need consumer || need consume-cpu; then
+if need e2e.test || need kubectl || need agnhost || need consumer || need consume-cpu \
+  || need regression-issue-74839; then
   source=$(kubernetes_module "$work/k8s")
   package=(k8s.io/kubernetes/test/e2e)
   build e2e.test test -c -ldflags "$(version_flags)"
@@ -37,6 +38,8 @@ if need e2e.test || need kubectl || need agnhost || need consumer || need consum
   build consumer build -ldflags '-s -w'
   package=(k8s.io/kubernetes/test/images/resource-consumer/consume-cpu)
   build consume-cpu build -ldflags '-s -w'
+  package=(k8s.io/kubernetes/test/images/regression-issue-74839)
+  build regression-issue-74839 build -ldflags '-s -w'
 fi
 [ "$what" != programs ] || exit 0
 # Built anew when what builds it has changed.

@@ -3,7 +3,8 @@
 Programs come from the Go module proxy and two small C files, tools from Debian packages; the
 result is one OCI layout for ``pilothouse image import``. build.sh calls it; needs go, gcc,
 apt-get (after ``apt-get update``) and dpkg-deb. What differs from the originals: agnhost stands
-on Debian's tools and glibc, nginx is busybox httpd with one page, etcd comes without etcdctl.
+on Debian's tools and glibc, nginx is busybox httpd with one page, etcd comes without etcdctl,
+distroless-iptables is busybox with conntrack.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ DEBIAN = {
 }
 BUSYBOX = ("busybox-static", "bin/busybox")
 STRESS = ("stress", "usr/bin/stress")
+CONNTRACK = ("conntrack", "usr/sbin/conntrack")
 
 PAUSE = Image("registry.k8s.io/pause:3.10.2", ("pause",), ("/pause",), user="65535:65535")
 AGNHOST_PORTS = (80, 5000, 8080, 8081, 9376)
@@ -55,6 +57,8 @@ def images() -> list[Image]:
         Image(f"{E2E}/glibc-dns-testing:2.1.1", ("tools",), cmd=("bash",)),
         Image(f"{E2E}/nonewprivs:1.4", ("busybox", "nonewprivs"), cmd=("nnp",)),
         Image(f"{E2E}/nonroot:1.5", ("busybox",), cmd=("sh",), user="1234"),
+        Image("registry.k8s.io/build-image/distroless-iptables:v0.9.9", ("busybox", "conntrack")),
+        Image(f"{E2E}/regression-issue-74839:1.5", ("regression",), ("/regression-issue-74839",)),
         Image(
             f"{E2E}/resource-consumer:1.14",
             ("busybox", "resource-consumer"),
@@ -239,6 +243,12 @@ def resource_consumer(packages: Packages, folder: Path) -> dict[str, Entry]:
     }
 
 
+def conntrack(packages: Packages) -> dict[str, Entry]:
+    """What a test of kube-proxy wants of the image that is kube-proxy's base."""
+    program = Entry(0o755, packages.root / CONNTRACK[1])
+    return packages.program(CONNTRACK[1]) | {"usr/sbin/conntrack": program}
+
+
 def pet_files(upstream: Path, pet: str) -> dict[str, Entry]:
     html = upstream / pet / "html"
     return {name: Entry(0o644, html / name) for name in ("data.json", f"{pet}.jpg")}
@@ -246,24 +256,27 @@ def pet_files(upstream: Path, pet: str) -> dict[str, Entry]:
 
 def build(out: Path, program: Path, release: str, work: Path) -> None:
     """Writes the layout to the new folder ``out``; ``program`` is a built agnhost, with the
-    programs of resource-consumer beside it."""
+    programs of resource-consumer and regression-issue-74839 beside it."""
     layout = Layout(out, output("dpkg", "--print-architecture").strip())
     module = json.loads(output("go", "mod", "download", "-json", f"k8s.io/kubernetes@{release}"))
     upstream = Path(module["Dir"]) / "test" / "images"
-    wanted = {BUSYBOX, STRESS, *DEBIAN.values()}
+    wanted = {BUSYBOX, CONNTRACK, STRESS, *DEBIAN.values()}
     packages = Packages({package for package, _ in wanted}, work)
 
     pause_layer = layout.add_layer({"pause": c_program("pause.c", 0o755, work)})
     pause = layout.add_image(PAUSE, [pause_layer])
     inner_registry = registry_files(layout, "pause", "testing", pause["digest"])
+    regression = "regression-issue-74839"
     trees: dict[str, Tree] = {
         "agnhost": agnhost(program, upstream) | inner_registry,
         "busybox": busybox_image(packages, work),
+        "conntrack": conntrack(packages),
         "etcd": {"usr/local/bin/etcd": go_program(ETCD, work)},
         "kitten": pet_files(upstream, "kitten"),
         "nautilus": pet_files(upstream, "nautilus"),
         "nginx": {"usr/share/nginx/html/index.html": text("<h1>Welcome to nginx!</h1>\n")},
         "nonewprivs": {"usr/local/bin/nnp": c_program("nonewprivs.c", 0o6755, work)},
+        "regression": {regression: Entry(0o755, program.parent / regression)},
         "resource-consumer": resource_consumer(packages, program.parent),
         "sample-apiserver": {"sample-apiserver": go_program(SAMPLE_APISERVER, work)},
         "tools": tools(packages),
