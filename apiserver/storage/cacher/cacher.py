@@ -31,7 +31,13 @@ from pilothouse.apiserver.storage.cacher.watch_cache import (
 )
 from pilothouse.apiserver.storage.cacher.watcher_index import Indexers, WatcherIndex
 from pilothouse.apiserver.storage.continue_token import EXPIRED_LIST, expired_continue
-from pilothouse.apiserver.storage.errors import Compacted, Corrupt, FutureRevision, StorageError
+from pilothouse.apiserver.storage.errors import (
+    Compacted,
+    Corrupt,
+    FutureRevision,
+    StorageError,
+    Untransformable,
+)
 from pilothouse.componentbase.tasks import TaskOwner
 
 if TYPE_CHECKING:
@@ -177,7 +183,7 @@ class Cacher:
             base = self._offered(change) if self._offers else None
             try:
                 event = self._cache.apply(change, now, base)
-            except Corrupt as error:
+            except (Corrupt, Untransformable) as error:
                 log.error("left out of the watch cache: %s", error)
                 continue
             if base is not None:

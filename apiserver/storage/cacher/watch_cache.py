@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 
-from pilothouse.apiserver.storage.errors import Corrupt
+from pilothouse.apiserver.storage.errors import Corrupt, Untransformable
 from pilothouse.apiserver.storage.key_index import KeyIndex, prefix_end
 from pilothouse.apiserver.storage.versioner import restamp, splice, with_revision
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from pilothouse.apiserver.storage.cacher.interfaces import Predicate
     from pilothouse.apiserver.storage.interfaces import KeyValue, StorageEvent
 
+ENCRYPTED = b"k8s:enc:"
+"""What values begin with that a server with an encryption configuration wrote."""
 EventType = Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK"]
 Page = tuple[list["Entry"], bool, int]
 
@@ -257,6 +259,11 @@ class WatchCache:
                 value = self._decode(value)
             data = splice(value, revision)
         except ValueError as error:
+            if value.startswith(ENCRYPTED):
+                raise Untransformable(
+                    f'unable to transform key "{key}": identity transformer tried to read '
+                    "encrypted data"
+                ) from error
             raise Corrupt(f"the store's value of {key} is no JSON object: {error}") from error
         return Entry(key, sys.intern(namespace), name, revision, data, base)
 

@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
 async def serve(config: server_config.ServerConfig, stopping: asyncio.Event) -> int:
     from pilothouse.apimachinery.clock import RealClock
     from pilothouse.apiserver.server import APIServer, tune_garbage_collector
-    from pilothouse.apiserver.storage.errors import StorageError
+    from pilothouse.apiserver.storage.errors import StorageError, Untransformable
     from pilothouse.componentbase.process import raise_open_files
 
     raise_open_files()
@@ -39,6 +39,8 @@ async def serve(config: server_config.ServerConfig, stopping: asyncio.Event) -> 
     try:
         try:
             await server.start()
+        except Untransformable as error:
+            raise CommandError(f"{error}; see --encryption-provider-config") from error
         except (StorageError, OSError, ValueError) as error:
             raise CommandError(str(error)) from error
         tune_garbage_collector()

@@ -19,7 +19,7 @@ from pilothouse.apimachinery.clock import Clock, RealClock
 from pilothouse.apiserver.config import ServerConfig
 from pilothouse.apiserver.request.context import UserInfo
 from pilothouse.apiserver.server import APIServer
-from pilothouse.apiserver.storage.errors import StorageError
+from pilothouse.apiserver.storage.errors import StorageError, Untransformable
 from pilothouse.cluster.config import ClusterConfig, ConfigError
 from pilothouse.cluster.state import ProcessId, write_private
 from pilothouse.componentbase.activity import ActivityTracker
@@ -239,6 +239,8 @@ class ClusterCore:
                 await self.server.serve(address, self.server.port)
         except OSError as error:
             raise StartFailure(self._explain(error)) from error
+        except Untransformable as error:
+            raise StartFailure(f"{error}; see --encryption-provider-config") from error
         except ValueError as error:
             if not config.server_flags:
                 raise

@@ -17,6 +17,8 @@ from pilothouse.apimachinery.clock import RealClock
 from pilothouse.apimachinery.errors import StatusError
 from pilothouse.apimachinery.schema import GroupResource, GroupVersionResource
 from pilothouse.apimachinery.testing import FakeClock
+from pilothouse.apiserver.config import ServerConfig
+from pilothouse.apiserver.server import APIServer
 from pilothouse.apiserver.storage.encryption import secretbox
 from pilothouse.apiserver.storage.encryption.configuration import load_rules
 from pilothouse.apiserver.storage.encryption.storage import Encryption
@@ -28,6 +30,7 @@ from pilothouse.apiserver.storage.encryption.transformers import (
     Secretbox,
     TransformError,
 )
+from pilothouse.apiserver.storage.errors import Untransformable
 from pilothouse.apiserver.storage.interfaces import Storage
 from pilothouse.apiserver.storage.memory import MemoryStorage
 from pilothouse.apiserver.storage.testing import CONTRACT
@@ -235,6 +238,42 @@ async def test_a_server_with_keys_that_rotate(tmp_path: Path) -> None:
         assert [s["data"] for s in listed.items] == [{"k": "c2VjcmV0"}]
         last = store.fork()
     assert (await stored(last)).startswith(b"k8s:enc:secretbox:v1:two:")
+
+
+async def test_a_server_without_the_configuration(tmp_path: Path) -> None:
+    """It serves the kinds that it can read, in the words of upstream's identity transformer."""
+    store = MemoryStorage(RealClock())
+    file = tmp_path / "encryption.json"
+    file.write_bytes(configuration(rule(provider("aescbc", ("k", ONE)))))
+    encrypting = {"encryption_provider_config": str(file)}
+    async with running_server(clock=RealClock(), store=store, **encrypting) as server:
+        await server.local_client().create(SECRETS, secret(), "default")
+        copy = store.fork()
+    async with running_server(clock=RealClock(), store=copy) as server:
+        client = server.local_client()
+        for asking in (client.get(SECRETS, "s", "default"), client.list(SECRETS, "default")):
+            with pytest.raises(StatusError) as caught:
+                await asking
+            assert caught.value.code == 500
+            assert caught.value.message == (
+                f'Internal error occurred: unable to transform key "{KEY}": '
+                "identity transformer tried to read encrypted data"
+            )
+        assert await client.list(CONFIG_MAPS, "default")
+
+
+async def test_a_server_that_needs_what_it_cannot_read_says_so(tmp_path: Path) -> None:
+    store = MemoryStorage(RealClock())
+    file = tmp_path / "encryption.json"
+    everything = rule(provider("aescbc", ("k", ONE)), resources=("*.*",))
+    file.write_bytes(configuration(everything))
+    encrypting = {"encryption_provider_config": str(file)}
+    async with running_server(clock=RealClock(), store=store, **encrypting):
+        copy = store.fork()
+    server = APIServer(ServerConfig(), RealClock(), storage=copy)
+    with pytest.raises(Untransformable, match="identity transformer tried to read encrypted"):
+        await server.start(serve=False)
+    await server.stop()
 
 
 async def test_the_wrong_key(tmp_path: Path) -> None:
