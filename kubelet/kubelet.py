@@ -13,6 +13,7 @@ import logging
 import shutil
 from datetime import timedelta
 from functools import partial
+from typing import TYPE_CHECKING
 
 from pilothouse.apimachinery.object import Obj
 from pilothouse.apimachinery.timefmt import parse_time
@@ -50,6 +51,9 @@ from pilothouse.kubelet.runtime.restart_all import condition_holds
 from pilothouse.kubelet.status_manager import StatusManager
 from pilothouse.kubelet.termination_message import TerminationMessages
 
+if TYPE_CHECKING:
+    from pilothouse.kubelet.plugins.node_devices import NodeDevices
+
 log = logging.getLogger(__name__)
 RUNTIME_RETRY_SECONDS = 1.0
 FAILED_SYNC_SECONDS = 2.0
@@ -74,6 +78,7 @@ class Kubelet:
         recorder: EventRecorder,
         machine: Machine | None = None,
         runtime_handlers: tuple[str, ...] | None = None,
+        devices: NodeDevices | None = None,
     ) -> None:
         """``runtime_handlers``: those that RuntimeClasses may name; None: any."""
         self.name = f"kubelet {config.node_name}"
@@ -88,7 +93,7 @@ class Kubelet:
         self.recorder = recorder
         self.cache = PodCache(runtime, TerminationMessages(config.root_dir).read)
         self.volumes = volumes
-        self.probes = probes
+        self.probes, self._devices = probes, devices
         self.admission = PodAdmission(config.allowed_unsafe_sysctls)
         self.resizes = Resizes(self.admission, recorder)
         self.local_storage = LocalStorage(runtime, self.cache)
@@ -96,7 +101,7 @@ class Kubelet:
             runtime, images, cache=self.cache, volumes=volumes, environments=environments,
             hooks=hooks, recorder=self.recorder, clock=env.clock, root_dir=config.root_dir,
             cgroup_root=config.cgroup_root, node_memory=self._machine.memory_bytes,
-            check_handler=handler_check(env.client, runtime_handlers),
+            check_handler=handler_check(env.client, runtime_handlers), devices=devices,
             pids_limit=config.pod_pids_limit,
         )  # fmt: skip
         self._pods = env.informers.informer(
@@ -135,6 +140,9 @@ class Kubelet:
             self._pod_added, self._pod_updated, self._pod_deleted
         )
         self._end_orphans()
+        if self._devices is not None:
+            self.registration.extended = self._devices.counts
+            await self._devices.start(self._uids)
         self._tasks.start(self.registration.run(), "heartbeat")
         self.recorder.event(self._node_reference(), "Normal", "Starting", "Starting kubelet.")
 
@@ -145,6 +153,8 @@ class Kubelet:
         await self._tasks.close()
         await self.workers.stop()
         await self.probes.stop()
+        if self._devices is not None:
+            await self._devices.stop()
         await self.statuses.stop()
         await self.recorder.close()
 
@@ -251,6 +261,8 @@ class Kubelet:
             return None
         running = bool(self.cache.get(uid).sandboxes)
         rejection = self.admission.admit(pod, self.registration.node, running=running)
+        if rejection is None and self._devices is not None and not running:
+            rejection = await self._devices.admit(pod)
         if rejection is not None:
             state.terminate(rejection, 0)
             return None
@@ -335,7 +347,7 @@ class Kubelet:
 
     async def _mount(self, pod: Obj) -> dict[str, MountedVolume] | None:
         try:
-            return await self.volumes.mount(pod)
+            return await self.volumes.mount(self._devices.placed(pod) if self._devices else pod)
         except MountError as error:
             self.recorder.event(pod, "Warning", "FailedMount", str(error))
             return None
@@ -366,7 +378,7 @@ class Kubelet:
     def _status(self, pod: Obj, state: PodWorkerState, terminating: bool = False) -> Obj:
         uid = pod["metadata"]["uid"]
         runtime = self.cache.get(uid)
-        return generate_status(
+        status = generate_status(
             pod,
             StatusInputs(
                 runtime=runtime,
@@ -382,6 +394,9 @@ class Kubelet:
                 resize_progress=self.resizes.progress(uid),
             ),
         )
+        if self._devices is not None:
+            self._devices.add_health(pod, status)
+        return status
 
     async def sync_terminating_pod(self, state: PodWorkerState) -> None:
         pod = self.statuses.last(state.pod)
@@ -397,6 +412,8 @@ class Kubelet:
             raise
         finally:
             self._ending.discard(uid)
+        if self._devices is not None:
+            await self._devices.end(pod)
         self.probes.remove(uid)
         self._waiting.pop(uid, None)
         self._release(uid)

@@ -43,6 +43,8 @@ class NodeRegistration:
         self._lease: Obj | None = None
         self._changed = asyncio.Event()
         self.node: Obj = {}
+        self.extended: Callable[[], dict[str, tuple[int, int]]] = dict
+        """(capacity, allocatable) of the resources of device plugins."""
 
     def status_changed(self) -> None:
         """Report soon (an image was pulled, the runtime came or went)."""
@@ -85,6 +87,7 @@ class NodeRegistration:
             await self._images.list_images(),
             self._clock.now(),
             self._problem(),
+            self.extended(),
         )
 
     async def report(self, *, force: bool = False) -> None:

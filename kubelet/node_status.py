@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 
 from pilothouse.apimachinery.object import Obj, condition_of
 from pilothouse.apimachinery.quantity import canonical
@@ -98,8 +100,10 @@ def node_status(
     images: list[Image],
     now: datetime,
     problem: str = "",
+    devices: Mapping[str, tuple[int, int]] = MappingProxyType({}),
 ) -> Obj:
-    """The whole status; ``problem``: why the node is not ready, or ''."""
+    """The whole status; ``problem``: why the node is not ready, or ''. ``devices``: (capacity,
+    allocatable) of the resources of device plugins."""
     capacity = {
         "cpu": config.cpu_capacity or str(machine.cpus),
         "memory": config.memory_capacity or f"{machine.memory_bytes // 1024}Ki",
@@ -117,6 +121,8 @@ def node_status(
     allocatable = capacity | {
         k: v for k, v in (old.get("allocatable") or {}).items() if k in extended
     }
+    capacity |= {name: str(count) for name, (count, _) in devices.items()}
+    allocatable |= {name: str(count) for name, (_, count) in devices.items()}
     version = GIT_VERSION
     return {
         "capacity": capacity,

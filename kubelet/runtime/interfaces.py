@@ -134,6 +134,10 @@ class ContainerConfig:
     runtimes without process namespaces ignore it."""
     resources: Resources = Resources()
     security: SecurityContext = SecurityContext()
+    devices: tuple[dict[str, Any], ...] = ()
+    """Device nodes that it gets, as in an OCI configuration; ``access`` for the cgroup."""
+    hooks: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    """OCI hooks by point."""
     labels: dict[str, str] = field(default_factory=dict)
     annotations: dict[str, str] = field(default_factory=dict)
 

@@ -11,6 +11,7 @@ import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from pilothouse.apimachinery.clock import Clock
 from pilothouse.apimachinery.object import Obj
@@ -25,6 +26,7 @@ from pilothouse.kubelet.interfaces import (
     MountedVolume,
     Volumes,
 )
+from pilothouse.kubelet.plugins.edited import edited
 from pilothouse.kubelet.pod_cache import PodCache
 from pilothouse.kubelet.runtime.container_specs import (
     container_config,
@@ -50,6 +52,9 @@ from pilothouse.kubelet.runtime.pod_actions import (
 )
 from pilothouse.kubelet.runtime.resizer import Resizer
 from pilothouse.kubelet.runtime.uninterrupted import uninterrupted
+
+if TYPE_CHECKING:
+    from pilothouse.kubelet.plugins.node_devices import NodeDevices
 
 log = logging.getLogger(__name__)
 KEPT_DEAD = 1
@@ -88,6 +93,7 @@ class RuntimeManager:
         node_memory: int = 0,
         pids_limit: int = 0,
         check_handler: HandlerCheck | None = None,
+        devices: NodeDevices | None = None,
     ) -> None:
         self._runtime = runtime
         self._images = images
@@ -102,6 +108,7 @@ class RuntimeManager:
         self._cgroup_root = cgroup_root
         self._node_memory = node_memory
         self._check_handler = check_handler
+        self._devices = devices
         self._killer = Killer(runtime, cache=cache, hooks=hooks, recorder=recorder, clock=clock)
         self._crash_backoff = KeyedBackoff(clock, initial=10.0, maximum=300.0)
         self.resizer = Resizer(
@@ -175,6 +182,11 @@ class RuntimeManager:
             cgroup_root=self._cgroup_root,
             resources=self.resizer.of_pod(pod),
         )
+        problem = "" if self._devices is None else await self._devices.prepare(pod)
+        if problem:
+            self._recorder.event(pod, "Warning", "FailedPrepareDynamicResources", problem)
+            result.failed = True
+            return ""
         try:
             if self._check_handler is not None:
                 await self._check_handler(pod)
@@ -304,6 +316,8 @@ class RuntimeManager:
             mounts=mounts,
             node_memory=self._node_memory,
         )
+        if self._devices is not None:
+            config = edited(config, await self._devices.edits(pod, container))
         container_id = await uninterrupted(self._run_container(pod, sandbox_id, config, path))
         await self._post_start(pod, container, container_id, ips)
         await self._remove_old(uid, start.name)

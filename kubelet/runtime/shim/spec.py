@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from pilothouse.kubelet.runtime.shim.seccomp import default_profile
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pilothouse.kubelet.runtime.shim.users import User
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -87,18 +89,35 @@ def build_spec(
             linux["seccomp"] = default_profile(capabilities)
     elif machine.devices:
         linux["devices"] = list(machine.devices)
+    _add_devices(linux, config.get("devices") or ())
     mounts = container_mounts(config, place, machine)
     if any(m["options"][-1] in ("rshared",) for m in mounts if m["type"] == "bind"):
         linux["rootfsPropagation"] = "rshared"
     elif any("rslave" in m["options"] for m in mounts):
         linux["rootfsPropagation"] = "rslave"
-    return {
+    spec = {
         "ociVersion": "1.0.2",
         "process": _process(config, image, place, user, capabilities, machine),
         "root": {"path": place.rootfs, "readonly": security["readonly_rootfs"]},
         "mounts": mounts,
         "linux": linux,
     }
+    if config.get("hooks"):
+        spec["hooks"] = config["hooks"]
+    return spec
+
+
+def _add_devices(linux: dict[str, Any], devices: Sequence[dict[str, Any]]) -> None:
+    """Nodes in the container's /dev, and leave to use them."""
+    known = {device["path"] for device in linux.get("devices") or ()}
+    for device in devices:
+        node = {key: value for key, value in device.items() if key != "access"}
+        if device["path"] not in known:
+            linux.setdefault("devices", []).append(node)
+        rules = linux["resources"].get("devices")
+        if rules is not None:
+            numbers = {key: device[key] for key in ("type", "major", "minor")}
+            rules.append({"allow": True, **numbers, "access": device["access"]})
 
 
 def _namespace(kind: str, path: str) -> dict[str, str]:

@@ -14,6 +14,7 @@ from pilothouse.kubelet.environment import EnvironmentMaker
 from pilothouse.kubelet.kubelet import Kubelet
 from pilothouse.kubelet.lifecycle_hooks import HookRunner
 from pilothouse.kubelet.node_status import Machine, read_machine
+from pilothouse.kubelet.plugins.node_devices import NodeDevices
 from pilothouse.kubelet.probes.manager import ProbeManager
 from pilothouse.kubelet.probes.pretend import PretendGetter, PretendProber
 from pilothouse.kubelet.probes.prober import HTTPGetter, Prober
@@ -79,9 +80,20 @@ def make_kubelet(
         machine=machine,
         recorder=recorder,
         runtime_handlers=HANDLERS if real else None,
+        devices=_devices(env, config, holder) if real else None,
     )
     holder.append(kubelet)
     return kubelet
+
+
+def _devices(env: Environment, config: KubeletConfig, holder: list[Kubelet]) -> NodeDevices:
+    return NodeDevices(
+        env,
+        config.node_name,
+        config.root_dir,
+        kick=lambda uid: holder[0].workers.kick(uid),
+        capacity_changed=lambda: holder[0].registration.status_changed(),
+    )
 
 
 def node_recorder(env: Environment, node_name: str) -> EventRecorder:

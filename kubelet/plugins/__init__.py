@@ -1,0 +1,1 @@
+"""Plugins of the kubelet: drivers of devices (DRA), device plugins, and how they register."""
