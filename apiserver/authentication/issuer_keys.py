@@ -45,6 +45,7 @@ class IssuerKeys:
         """``ca``: PEM; empty: the machine's own trust. ``on_fetch`` is told of each key set, or of
         None when there was none to be had. :raises ssl.SSLError: ``ca`` is none."""
         self._on_fetch = on_fetch
+        self._ca = ca
         self._issuer = issuer
         self._clock = clock
         self._discovery_url = discovery_url or issuer.rstrip("/") + _WELL_KNOWN
@@ -114,19 +115,34 @@ class IssuerKeys:
             if self._on_fetch is not None:
                 self._on_fetch(body)
 
+    def of(self, issuer: str) -> IssuerKeys:
+        """The keys of another issuer, reached in the same way."""
+        return IssuerKeys(issuer, self._clock, ca=self._ca)
+
     async def _get(self, url: str) -> Any:
+        body = await self.download(url)
+        try:
+            return orjson.loads(body)
+        except ValueError as error:
+            raise KeysUnavailable(f'Get "{url}": {error}') from error
+
+    async def download(self, url: str, bearer: str = "") -> bytes:
+        """:raises KeysUnavailable: it could not be had."""
         import aiohttp
 
+        headers = {"Authorization": f"Bearer {bearer}"} if bearer else None
         timeout = aiohttp.ClientTimeout(total=_TIMEOUT)
         connector = aiohttp.TCPConnector(ssl=self._context)
         try:
             async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
-                async with session.get(url, allow_redirects=True) as response:
-                    body = await response.content.read(_LARGEST)
-                    if response.status != 200:
+                async with session.get(url, headers=headers, allow_redirects=True) as response:
+                    body = b""
+                    while len(body) <= _LARGEST and (part := await response.content.readany()):
+                        body += part
+                    if not 200 <= response.status <= 226:
                         shown = body[:200].decode("utf-8", "replace")
                         raise KeysUnavailable(f"{response.status} {response.reason}: {shown}")
-            return orjson.loads(body)
+            return body
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             raise KeysUnavailable(f'Get "{url}": {error or type(error).__name__}') from error
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from pilothouse.apiserver.authentication.distributed_claims import ClaimResolver
 from pilothouse.apiserver.authentication.issuer_keys import KeysUnavailable
 from pilothouse.apiserver.authentication.jws import b64decode
 from pilothouse.apiserver.authentication.jwt_expressions import (
@@ -57,6 +58,9 @@ class JWTAuthenticator:
         self._clock = clock
         self._username = _Mapper(settings.username)
         self._groups = _Mapper(settings.groups)
+        self._resolver: ClaimResolver | None = None
+        if settings.groups.claim:
+            self._resolver = ClaimResolver(settings.groups.claim, keys, self._verify)
         self._uid = _Mapper(settings.uid)
         self._extra = [(key, compile_claims(value)) for key, value in settings.extra]
         self._claim_rules = [
@@ -86,7 +90,9 @@ class JWTAuthenticator:
             raise TransientError("oidc: authenticator not initialized")
         start, succeeded = perf_counter(), False
         try:
-            await self._verify(parts, claims)
+            await self._verify(parts, claims, self.keys)
+            if self._resolver is not None:
+                await self._resolver.expand(claims)
             found = TokenInfo(self._user(claims))
             succeeded = True
         finally:
@@ -94,7 +100,12 @@ class JWTAuthenticator:
                 self._on_result(perf_counter() - start, succeeded=succeeded)
         return found
 
-    async def _verify(self, parts: list[str], claims: Claims) -> None:
+    def close(self) -> None:
+        self.keys.close()
+        if self._resolver is not None:
+            self._resolver.close()
+
+    async def _verify(self, parts: list[str], claims: Claims, keys: IssuerKeys) -> None:
         self._check_claims(claims)
         header = _json(parts[0]) or {}
         algorithm = header.get("alg")
@@ -111,7 +122,7 @@ class JWTAuthenticator:
         data = f"{parts[0]}.{parts[1]}".encode()
         key_id = str(header.get("kid") or "")
         try:
-            good = await self.keys.verify(key_id, str(algorithm), data, signature)
+            good = await keys.verify(key_id, str(algorithm), data, signature)
         except KeysUnavailable as error:
             raise TransientError(
                 f"oidc: verify token: failed to verify signature: fetching keys {error}"

@@ -65,7 +65,7 @@ class JWTTokens:
             task.cancel()
         self._generation += 1
         for old in self._authenticators:
-            old.keys.close()
+            old.close()
             if all(old.settings.url != new.settings.url for new in made):
                 metrics.forget(old.settings.url)
         self._authenticators = made

@@ -21,7 +21,7 @@ from pilothouse.apiserver.authentication.jwt_settings import load_settings
 from pilothouse.apiserver.authentication.metrics import digest
 from pilothouse.apiserver.server import APIServer
 from pilothouse.apiserver.testing import running_server
-from pilothouse.componentbase.certs import make_ca, make_serving_cert, save_pair
+from pilothouse.componentbase.certs import KeyPair, make_ca, make_serving_cert, save_pair
 
 Obj = dict[str, Any]
 JWKS = "/keys"
@@ -30,15 +30,18 @@ JWKS = "/keys"
 class Issuer:
     """Answers discovery and keys; counts."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, ca: KeyPair | None = None) -> None:
         now = RealClock().now()
-        self.ca = make_ca("issuer-ca", now=now)
+        self.ca = ca or make_ca("issuer-ca", now=now)
         pair = make_serving_cert(self.ca, "issuer", now=now, ips=("127.0.0.1",))
         save_pair(folder, "issuer", pair)
         self.folder = folder
         self.keys = [new_key("RS256")]
         self.asked: list[str] = []
         self.found = asyncio.Event()
+        self.documents: dict[str, str] = {}
+        """What is at other paths, for who shows ``bearer``."""
+        self.bearer = ""
 
     @property
     def url(self) -> str:
@@ -63,8 +66,13 @@ class Issuer:
         if path == JWKS:
             answer = {"keys": [key.jwk() for key in self.keys]}
         body = json.dumps(answer).encode()
+        status = b"200 OK"
+        if path in self.documents:
+            body = self.documents[path].encode()
+            if self.bearer and f"Authorization: Bearer {self.bearer}".encode() not in head:
+                status = b"403 Forbidden"
         writer.write(
-            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n"
+            b"HTTP/1.1 " + status + b"\r\nContent-Type: application/json\r\nConnection: close\r\n"
             b"Content-Length: %d\r\n\r\n" % len(body) + body
         )
         await writer.drain()
@@ -165,6 +173,55 @@ async def test_flags(issuer: Issuer, tmp_path: Path) -> None:
             token(issuer, hd="acme.com")[:-4] + "AAAA",
         ):
             assert await whoami(server, wrong) == 401
+
+
+async def test_distributed_claims(issuer: Issuer, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    async with Issuer(tmp_path / "other", issuer.ca) as other:
+        settings = flags(issuer, tmp_path, oidc_groups_claim="groups")
+
+        def distributed(path: str = "/groups", **more: Any) -> str:
+            source = {"endpoint": other.url + path, "access_token": "f005ba11"}
+            claims = {"_claim_names": {"groups": "src"}, "_claim_sources": {"src": source}}
+            return token(issuer, **claims | more)
+
+        other.bearer = "f005ba11"
+        other.documents = {
+            "/groups": token(other, groups=["a", "b"]),
+            "/none": token(other),
+            "/old": token(other, groups=["a"], exp=1),
+            "/forged": token(other, groups=["a"], key=new_key("RS256")),
+            "/elsewhere": token(other, groups=["a"], iss="https://127.0.0.1:1"),
+            "/audience": token(other, groups=["a"], aud="you"),
+            "/text": "no token",
+        }
+        async with running_server(clock=RealClock(), serve=True, **settings) as server:
+            await discovered(issuer)
+            user = await whoami(server, distributed())
+            assert isinstance(user, dict)
+            assert user["groups"] == ["a", "b", "system:authenticated"]
+            for path in ("/none", "/old", "/forged", "/elsewhere", "/audience", "/text"):
+                assert await whoami(server, distributed(path)) == 401, path
+            other.bearer = "another"
+            assert await whoami(server, distributed(jti="8")) == 401
+            # What is in the token itself goes before.
+            user = await whoami(server, distributed(groups=["c"]))
+            assert isinstance(user, dict)
+            assert user["groups"] == ["c", "system:authenticated"]
+            for wrong in (
+                {"_claim_names": "x"},
+                {"_claim_sources": None},
+                {"_claim_sources": {}},
+                {"_claim_sources": {"src": "x"}},
+            ):
+                assert await whoami(server, distributed(**wrong)) == 401, wrong
+            for none in (
+                {"_claim_names": {"other": "src"}},
+                {"_claim_sources": {"src": {"JWT": "x"}}},
+            ):
+                user = await whoami(server, distributed(**none))
+                assert isinstance(user, dict)
+                assert user["groups"] == ["system:authenticated"]
 
 
 async def test_new_keys_are_fetched_when_they_are_needed(issuer: Issuer, tmp_path: Path) -> None:
