@@ -38,7 +38,9 @@ class Base:
 
 @dataclass(frozen=True)
 class Case:
-    """One request. ``look`` false: it only prepares, its answer is not compared."""
+    """One request. ``look`` false: it only prepares, its answer is not compared. ``until``: it is
+    sent again until that is the status. ``show``: names of headers that are compared, too, and
+    ``layout`` for how JSON is indented."""
 
     name: str
     method: str
@@ -46,6 +48,8 @@ class Case:
     body: Any = None
     headers: dict[str, str] = field(default_factory=dict)
     look: bool = True
+    until: int = 0
+    show: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -153,7 +157,8 @@ def _requests(name: str, rows: list[dict[str, Any]]) -> Group:
         verb, path = row["do"].split(" ", 1)
         path = path.replace("{ns}", f"namespaces/{own}")
         look = row.get("look", True)
-        cases.append(Case(row["name"], verb, path, body, headers, look))
+        until, show = row.get("until", 0), tuple(row.get("show", ()))
+        cases.append(Case(row["name"], verb, path, body, headers, look, until, show))
     return Group(name, cases)
 
 

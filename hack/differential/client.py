@@ -13,6 +13,8 @@ from hack.differential.cases import AGENT, Case, Group, resolve
 from hack.differential.normal import normal
 
 Answer = dict[str, Any]
+_PATIENCE = 30.0
+"""Seconds until something that is being made must be there."""
 
 
 class Connection:
@@ -39,7 +41,7 @@ class Connection:
 
     def run_all(self, groups: list[Group]) -> dict[str, dict[str, Answer]]:
         """All groups' answers; those that wait for watches to end meanwhile, in a thread."""
-        slow = [group for group in groups if group.name == "reading"]
+        slow = [group for group in groups if group.name in ("reading", "lists")]
         with ThreadPoolExecutor(1) as pool:
             aside = pool.submit(self.another()._run_each, slow)
             answers = self._run_each([group for group in groups if group not in slow])
@@ -81,21 +83,43 @@ class Connection:
         body = resolve(case.body, objects)
         try:
             status, headers, data = self.call(case.method, path, body, case.headers)
+            deadline = time.monotonic() + _PATIENCE
+            while case.until not in (0, status) and time.monotonic() < deadline:
+                time.sleep(0.05)
+                status, headers, data = self.call(case.method, path, body, case.headers)
         except (OSError, http.client.HTTPException) as error:
             self._http.close()
             return {"failed": repr(error)}, None
-        try:
-            raw = json.loads(data)
-        except ValueError:
-            raw = [json.loads(line) for line in data.splitlines()] if _is_watch(path) else None
+        raw = _parsed(data, lines=_is_watch(path))
         answer: Answer = {"status": status}
         if "warning" in headers:
             answer["warnings"] = headers["warning"].splitlines()
         form = headers.get("content-type", "")
         if form != "application/json":
             answer["type"] = form
+        for name in case.show:
+            answer[name] = _layout(data) if name == "layout" else headers.get(name, "")
         answer["body"] = normal(raw) if raw is not None else normal(data.decode(errors="replace"))
         return answer, raw
+
+
+def _parsed(data: bytes, *, lines: bool) -> Any:
+    """An answer's JSON, or one for each line of a watch; None: it is something else."""
+    try:
+        return json.loads(data)
+    except ValueError:
+        pass
+    try:
+        return [json.loads(line) for line in data.splitlines()] if lines else None
+    except ValueError:
+        return None
+
+
+def _layout(data: bytes) -> str:
+    """How JSON is written: the beginning of its second line, and what it ends with."""
+    second = data.partition(b"\n")[2]
+    ending = "newline" if data.endswith(b"\n") else ""
+    return f"{len(second) - len(second.lstrip())} {ending}".strip()
 
 
 def _compact(body: Any) -> bytes:
