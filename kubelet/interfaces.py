@@ -27,6 +27,8 @@ class MountedVolume:
     readonly: bool = False
     image: str = ""
     """Reference of an image that the volume shows, instead of ``host_path``."""
+    device: str = ""
+    """A block device that the volume is, instead of a path with files."""
 
 
 class Volumes(Protocol):
@@ -51,6 +53,17 @@ class Volumes(Protocol):
         resolv.conf, the termination log of this attempt.
 
         :raises ContainerConfigError: a mount that cannot be made.
+        """
+        ...
+
+    def grows(self, uid: str) -> bool:
+        """Whether a volume of the pod may have to be made larger while it runs."""
+        ...
+
+    def container_devices(self, container: Obj, mounted: dict[str, MountedVolume]) -> list[Obj]:
+        """The container's block devices (volumeDevices), as in ``ContainerConfig.devices``.
+
+        :raises ContainerConfigError: one that it can't have.
         """
         ...
 

@@ -333,7 +333,7 @@ class Kubelet:
         if self.resizes.pending(pod["metadata"]["uid"]):
             waits.append(self.config.resync_seconds)
         volumes = pod["spec"].get("volumes") or ()
-        if is_limited(pod):
+        if is_limited(pod) or self.volumes.grows(pod["metadata"]["uid"]):
             waits.append(LOOK_SECONDS)
         if any(kind in volume for volume in volumes for kind in REFRESHED_VOLUMES):
             waits.append(self.config.resync_seconds)

@@ -99,6 +99,7 @@ def container_config(
     envs: list[tuple[str, str]],
     mounts: list[Mount],
     node_memory: int,
+    devices: list[Obj] | None = None,
 ) -> ContainerConfig:
     name = container["name"]
     return ContainerConfig(
@@ -117,6 +118,7 @@ def container_config(
         target=container.get("targetContainerName") or "",
         stop_signal=(container.get("lifecycle") or {}).get("stopSignal") or "",
         resources=container_resources(pod, container, node_memory),
+        devices=tuple(devices or ()),
         security=security_context(pod, container),
         labels={
             "io.kubernetes.container.name": name,

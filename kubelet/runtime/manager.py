@@ -315,6 +315,7 @@ class RuntimeManager:
             envs=envs,
             mounts=mounts,
             node_memory=self._node_memory,
+            devices=self._volumes.container_devices(container, mounted),
         )
         if self._devices is not None:
             config = edited(config, await self._devices.edits(pod, container))

@@ -65,6 +65,10 @@ class OCIRuntime:
         is none. The end of the shim with everything is its end, too."""
         await self._client.call("mount_tmpfs", path=path, size=size, mode=mode, gid=group)
 
+    async def show_mount(self, path: str) -> None:
+        """What the kubelet has mounted at ``path`` is seen by containers, too."""
+        await self._client.call("show_mount", path=path)
+
     async def unmount(self, path: str) -> None:
         await self._client.call("unmount", path=path)
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from pilothouse.apimachinery.errors import StatusError
 from pilothouse.apimachinery.object import Obj, get_nested, meta, namespace_of, uid_of
+from pilothouse.apis.core.pod_helpers import visit_containers
 from pilothouse.apis.core.volume_binding import (
     PROVISIONED_BY,
     annotations_of,
@@ -23,6 +24,7 @@ from pilothouse.apis.core.volume_binding import (
 from pilothouse.kubeclient.interfaces import Client
 from pilothouse.kubeclient.resources import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES
 from pilothouse.kubelet.interfaces import MountedVolume, MountError
+from pilothouse.kubelet.volumes.device_mounts import is_device
 from pilothouse.kubelet.volumes.host_path import prepare_host_path
 
 CLAIM_FINALIZER = "kubernetes.io/pvc-protection"
@@ -55,10 +57,17 @@ class ClaimVolumes:
         except MountError as error:
             raise MountError(f"error processing PVC {namespace}/{name}: {error}") from error
         mode = volume_mode(persistent)
-        if mode != "Filesystem":
-            raise MountError(f"volume {volume['name']} has volumeMode {mode}, not supported here")
+        use = "volumeMounts" if mode == "Block" else "volumeDevices"
+        if volume["name"] in _names(pod, use):
+            raise MountError(
+                f"volume {volume['name']} has volumeMode {mode}, but is specified in {use}"
+            )
         source = volume.get("persistentVolumeClaim") or {}
         return ClaimedVolume(persistent, bool(source.get("readOnly")))
+
+    @property
+    def client(self) -> Client:
+        return self._client
 
     async def _claim(self, namespace: str, name: str) -> Obj:
         try:
@@ -93,6 +102,24 @@ class ClaimVolumes:
                 f"does not point to claim.UID {uid_of(claim)}"
             )
         return volume
+
+
+def _names(pod: Obj, field: str) -> set[str]:
+    """Volumes that containers of the pod have in volumeMounts or volumeDevices."""
+    return {
+        use["name"] for container, _ in visit_containers(pod["spec"])
+        for use in container.get(field) or ()
+    }  # fmt: skip
+
+
+def prepare_block(claimed: ClaimedVolume) -> MountedVolume:
+    """:raises MountError: there is no such device."""
+    path = (claimed.volume["spec"].get("local") or {}).get("path")
+    if path is None:
+        raise MountError("no volume plugin matched: only local volumes can be block devices")
+    if not is_device(path):
+        raise MountError(f'path "{path}" is not a block device')
+    return MountedVolume("", readonly=claimed.readonly, device=path)
 
 
 def prepare_claimed(claimed: ClaimedVolume, security: Obj) -> MountedVolume:

@@ -10,13 +10,23 @@ import os
 import shutil
 import stat
 
+from pilothouse.apimachinery.errors import StatusError
 from pilothouse.apimachinery.object import Obj
+from pilothouse.apis.core.volume_binding import claim_name_of, volume_mode
 from pilothouse.kubelet.interfaces import ContainerConfigError, MountedVolume, MountError
+from pilothouse.kubelet.plugins.cdi import CDIError, device_node
 from pilothouse.kubelet.pod_files import pod_directory, termination_log, volume_directory
 from pilothouse.kubelet.runtime.errors import RuntimeFailure
 from pilothouse.kubelet.runtime.interfaces import Mount
 from pilothouse.kubelet.volumes.atomic_writer import BadPath, write_atomically
-from pilothouse.kubelet.volumes.claims import ClaimedVolume, ClaimVolumes, prepare_claimed
+from pilothouse.kubelet.volumes.claims import (
+    ClaimedVolume,
+    ClaimVolumes,
+    prepare_block,
+    prepare_claimed,
+)
+from pilothouse.kubelet.volumes.device_mounts import DeviceMounts, is_device
+from pilothouse.kubelet.volumes.expansion import expand
 from pilothouse.kubelet.volumes.host_files import hosts_file, resolv_conf
 from pilothouse.kubelet.volumes.host_path import prepare_host_path
 from pilothouse.kubelet.volumes.memory import MemoryMounts, is_in_memory, size_of
@@ -53,6 +63,7 @@ class VolumeManager:
         self._real = real_files
         self._claims = claims
         self._memory_mounts = memory
+        self._devices = DeviceMounts(root_dir, memory)
         self._node_memory = node_memory
         self._claimed_by_pod: dict[str, dict[str, MountedVolume]] = {}
         """By uid and volume: found and given to the pod's group once in the pod's life."""
@@ -64,6 +75,7 @@ class VolumeManager:
             try:
                 claimed = await self._claimed(pod, volume)
                 if claimed is not None:
+                    await self._expand(pod, volume)
                     mounted[name] = claimed
                     continue
                 if self._real and self._memory_mounts is not None and is_in_memory(volume):
@@ -71,7 +83,7 @@ class VolumeManager:
                     continue
                 files = await self._objects.files(pod, volume) if self._real else None
                 mounted[name] = await self._run(self._mount_one, pod, volume, files)
-            except (MountError, BadPath, RuntimeFailure, OSError) as error:
+            except (MountError, BadPath, RuntimeFailure, StatusError, OSError) as error:
                 raise MountError(
                     f'MountVolume.SetUp failed for volume "{name}" : {error}'
                 ) from error
@@ -117,9 +129,39 @@ class VolumeManager:
         claimed = await self._claims.find(pod, volume)
         if claimed is None:
             return None
-        mounted = await self._run(self._mount_claimed, pod, claimed)
+        if self._real and volume_mode(claimed.volume) == "Block":
+            mounted = await asyncio.to_thread(prepare_block, claimed)
+        else:
+            claimed = await self._with_filesystem(pod, claimed)
+            mounted = await self._run(self._mount_claimed, pod, claimed)
         self._claimed_by_pod.setdefault(pod["metadata"]["uid"], {})[volume["name"]] = mounted
         return mounted
+
+    async def _expand(self, pod: Obj, volume: Obj) -> None:
+        claim_name = claim_name_of(pod, volume)
+        if self._claims is None or claim_name is None or not self.grows(pod["metadata"]["uid"]):
+            return
+        claimed = await self._claims.find(pod, volume)
+        path = ((claimed.volume["spec"].get("local") or {}) if claimed else {}).get("path") or ""
+        if claimed is None or volume_mode(claimed.volume) == "Block" or not is_device(path):
+            return
+        namespace = pod["metadata"].get("namespace") or ""
+        await expand(self._claims.client, namespace, claim_name, claimed, self._devices)
+
+    def grows(self, uid: str) -> bool:
+        """Whether the pod has volumes that may have to grow: it is looked at now and then."""
+        return self._devices.uses(uid)
+
+    async def _with_filesystem(self, pod: Obj, claimed: ClaimedVolume) -> ClaimedVolume:
+        """A local volume that is a device: with the path where its filesystem is mounted."""
+        local = claimed.volume["spec"].get("local")
+        if not self._real or local is None or not await asyncio.to_thread(is_device, local["path"]):
+            return claimed
+        path = await self._devices.mount(
+            claimed.volume, pod["metadata"]["uid"], readonly=claimed.readonly
+        )
+        spec = claimed.volume["spec"] | {"local": {"path": path}}
+        return ClaimedVolume(claimed.volume | {"spec": spec}, claimed.readonly)
 
     @staticmethod
     def _mount_claimed(pod: Obj, claimed: ClaimedVolume) -> MountedVolume:
@@ -155,6 +197,11 @@ class VolumeManager:
             return []
         mounts = await asyncio.to_thread(self._container_mounts, pod, container, mounted, pod_ip)
         return [*mounts, await asyncio.to_thread(self._termination_log, pod, container, attempt)]
+
+    def container_devices(self, container: Obj, mounted: dict[str, MountedVolume]) -> list[Obj]:
+        return [
+            _device(container, use, mounted) for use in container.get("volumeDevices") or ()
+        ] if self._real else []  # fmt: skip
 
     def _container_mounts(
         self, pod: Obj, container: Obj, mounted: dict[str, MountedVolume], pod_ip: str
@@ -221,7 +268,8 @@ class VolumeManager:
     async def unmount(self, pod: Obj) -> None:
         uid = pod["metadata"]["uid"]
         self._objects.forget(uid)
-        self._claimed_by_pod.pop(uid, None)
+        if self._claimed_by_pod.pop(uid, None):
+            await self._devices.release(uid)
         if self._real and self._memory_mounts is not None:
             for name in await asyncio.to_thread(self._names_in_memory, uid):
                 await self._memory_mounts.unmount(self._memory_path(uid, name))
@@ -237,6 +285,19 @@ class VolumeManager:
     def _remove(self, uid: str) -> None:
         shutil.rmtree(pod_directory(self._root, uid), ignore_errors=True)
         shutil.rmtree(os.path.join(self._memory, uid), ignore_errors=True)
+
+
+def _device(container: Obj, use: Obj, mounted: dict[str, MountedVolume]) -> Obj:
+    volume = mounted.get(use["name"])
+    if volume is None or not volume.device:
+        raise ContainerConfigError(
+            f'cannot find volume "{use["name"]}" to pass into container "{container["name"]}"'
+        )
+    access = "r" if volume.readonly else "rwm"
+    try:
+        return device_node(os.path.realpath(volume.device), use["devicePath"], access)
+    except (CDIError, OSError) as error:
+        raise ContainerConfigError(str(error)) from error
 
 
 def _sub_path(base: str, sub_path: str, readonly: bool) -> str:

@@ -20,6 +20,10 @@ class MemoryMounts(Protocol):
         """Idempotent."""
         ...
 
+    async def show_mount(self, path: str) -> None:
+        """What the kubelet has mounted at ``path`` is seen by containers, too."""
+        ...
+
     async def unmount(self, path: str) -> None:
         """Missing is fine."""
         ...

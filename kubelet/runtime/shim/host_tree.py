@@ -75,6 +75,8 @@ class NodeMounts:
     def __init__(self, node_namespace: int, state_dir: str) -> None:
         self._namespace = node_namespace
         self._source = f"pilothouse:{state_dir}"
+        self._shown = f"{state_dir}/shown-mounts"
+        """The file names mounts that others made, a path a line."""
 
     def mount_tmpfs(self, path: str, options: str) -> None:
         """:raises OSError: it can't be mounted."""
@@ -92,16 +94,42 @@ class NodeMounts:
         finally:
             os.close(fd)
 
+    def show(self, path: str) -> None:
+        """A mount that others made on the node; it ends with everything, too."""
+        known = self._read_shown()
+        if path not in known:
+            self._write_shown([*known, path])
+        if not os.path.ismount(path):
+            fd = in_node(self._namespace, lambda: _clone(path))
+            try:
+                _attach(fd, path)
+            finally:
+                os.close(fd)
+
     def unmount(self, path: str) -> None:
         """Missing is fine."""
         with contextlib.suppress(OSError):
             in_node(self._namespace, lambda: _unmount(path))
         _unmount(path)
+        known = self._read_shown()
+        if path in known:
+            self._write_shown([other for other in known if other != path])
+
+    def _read_shown(self) -> list[str]:
+        try:
+            with open(self._shown, encoding="utf-8") as file:
+                return file.read().splitlines()
+        except FileNotFoundError:
+            return []
+
+    def _write_shown(self, paths: list[str]) -> None:
+        with open(self._shown, "w", encoding="utf-8") as file:
+            file.writelines(f"{path}\n" for path in paths)
 
     def unmount_all(self) -> None:
         with contextlib.suppress(OSError):
             paths = in_node(self._namespace, lambda: _mounted_from(self._source))
-            for path in paths:
+            for path in [*paths, *self._read_shown()]:
                 self.unmount(path)
 
 

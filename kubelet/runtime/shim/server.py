@@ -151,6 +151,7 @@ class Server:
             ),
             "container_stats": lambda a: self.containers.stats(a["id"]),
             "mount_tmpfs": self._mount_tmpfs,
+            "show_mount": lambda a: self._node_mounts.show(a["path"]),
             "unmount": lambda a: self._node_mounts.unmount(a["path"]),
             "shutdown": self._shutdown,
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from pilothouse.kubelet.interfaces import MountError
 from pilothouse.kubelet.volumes.claims import (
     ClaimedVolume,
     ClaimVolumes,
+    prepare_block,
     prepare_claimed,
     set_group,
 )
@@ -69,12 +71,28 @@ async def test_other_volumes_are_nobodys_business_here() -> None:
         ([claim(spec={})], "PVC has empty pvc.Spec.VolumeName"),
         ([claim()], "failed to fetch PV v from API server"),
         ([claim(), volume("other")], "does not point to claim.UID claim-uid"),
-        ([claim(), volume(volumeMode="Block")], "has volumeMode Block"),
     ],
 )
 async def test_what_is_in_the_way(objects: list[Any], message: str) -> None:
     with pytest.raises(MountError, match=message):
         await find(pod(), *objects)
+
+
+@pytest.mark.parametrize(
+    ("mode", "use"), [("Block", "volumeMounts"), ("Filesystem", "volumeDevices")]
+)
+async def test_containers_use_the_volume_as_what_it_is(mode: str, use: str) -> None:
+    target = pod()
+    target["spec"]["containers"][0][use] = [{"name": "data"}]
+    with pytest.raises(MountError, match=f"has volumeMode {mode}, but is specified in {use}"):
+        await find(target, claim(), volume(volumeMode=mode))
+
+
+def test_only_local_devices_are_block_volumes(tmp_path: Path) -> None:
+    with pytest.raises(MountError, match="is not a block device"):
+        prepare_block(ClaimedVolume(volume(local={"path": str(tmp_path)}), False))
+    with pytest.raises(MountError, match="no volume plugin matched"):
+        prepare_block(ClaimedVolume(volume(nfs={"path": "/x"}), False))
 
 
 async def test_ephemeral_claim_must_be_the_pods_own() -> None:

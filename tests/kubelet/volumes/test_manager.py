@@ -55,6 +55,9 @@ class Tmpfs:
         assert path.endswith("/v")
         self.mounted.append((size, mode, group))
 
+    async def show_mount(self, path: str) -> None:
+        raise AssertionError("no device")
+
     async def unmount(self, path: str) -> None:
         raise AssertionError("nothing is mounted")
 
