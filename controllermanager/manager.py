@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 def _node_options(config: ControllerManagerConfig) -> dict[str, Any]:
-    from pilothouse.controllermanager.node_lifecycle import NodeLifecycleConfig
+    from pilothouse.controllermanager.zone_health import NodeLifecycleConfig
 
     return {
         "config": NodeLifecycleConfig(

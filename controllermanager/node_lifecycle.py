@@ -6,7 +6,6 @@ Nothing is polled: each node has one timer, for when its grace period could be o
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -30,6 +29,12 @@ from pilothouse.controllermanager.taints import (
     swapped,
     taints_of,
 )
+from pilothouse.controllermanager.zone_health import (
+    NodeLifecycleConfig,
+    ZoneHealth,
+    ready_status,
+    zone_of,
+)
 from pilothouse.kubeclient.resources import LEASES, NODES, PODS
 from pilothouse.kubeclient.workqueue.rate_limiters import TokenBucket
 
@@ -37,7 +42,6 @@ if TYPE_CHECKING:
     from pilothouse.kubeclient.interfaces import Environment
 
 LEASE_NAMESPACE = "kube-node-lease"
-EXCLUDE_DISRUPTION = "node.kubernetes.io/exclude-disruption"
 _CONDITION_TYPES = ("Ready", "MemoryPressure", "DiskPressure", "PIDPressure")
 _TAINT_BY_CONDITION = {
     ("Ready", "False"): NOT_READY,
@@ -52,16 +56,7 @@ _LABELS = (
     ("kubernetes.io/os", "beta.kubernetes.io/os"),
     ("kubernetes.io/arch", "beta.kubernetes.io/arch"),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class NodeLifecycleConfig:
-    monitor_grace_period: float = 50.0
-    startup_grace_period: float = 60.0
-    eviction_rate: float = 0.1
-    secondary_eviction_rate: float = 0.01
-    large_cluster_size_threshold: int = 50
-    unhealthy_zone_threshold: float = 0.55
+DEFAULTS = NodeLifecycleConfig()
 
 
 # The pure part.
@@ -120,40 +115,6 @@ def silent_conditions(node: Obj, timestamp: str) -> list[Obj]:
     return conditions
 
 
-def ready_status(node: Obj) -> str:
-    """True, False, Unknown, or "" when it was never reported."""
-    condition = condition_of(node, "Ready")
-    return condition.get("status", "") if condition is not None else ""
-
-
-def zone_of(node: Obj) -> str:
-    labels = meta(node).get("labels") or {}
-    region = labels.get("topology.kubernetes.io/region", "")
-    zone = labels.get("topology.kubernetes.io/zone", "")
-    return f"{region}:\x00:{zone}" if region or zone else ""
-
-
-def zone_rates(nodes: Iterable[Obj], config: NodeLifecycleConfig) -> dict[str, float]:
-    """Nodes a second that may be tainted NoExecute, by zone. When no node at all is ready it is
-    0 everywhere: then rather we are cut off than everything is down."""
-    zones: dict[str, list[bool]] = {}
-    for node in nodes:
-        if EXCLUDE_DISRUPTION not in (meta(node).get("labels") or {}):
-            zones.setdefault(zone_of(node), []).append(ready_status(node) == "True")
-    if zones and not any(any(ready) for ready in zones.values()):
-        return dict.fromkeys(zones, 0.0)
-    return {zone: _rate(ready, config) for zone, ready in zones.items()}
-
-
-def _rate(ready: list[bool], config: NodeLifecycleConfig) -> float:
-    unhealthy = ready.count(False)
-    partial = unhealthy > 2 and unhealthy / len(ready) >= config.unhealthy_zone_threshold
-    if not any(ready) or not partial:
-        return config.eviction_rate
-    large = len(ready) > config.large_cluster_size_threshold
-    return config.secondary_eviction_rate if large else 0.0
-
-
 # The shell.
 
 
@@ -176,13 +137,16 @@ class NodeLifecycleController(Controller):
     def __init__(
         self,
         env: Environment,
-        config: NodeLifecycleConfig = NodeLifecycleConfig(),
+        config: NodeLifecycleConfig = DEFAULTS,
     ) -> None:
         super().__init__(env, workers=4, component="node-controller")
         self._config = config
         self._health: dict[str, _Health] = {}
+        self._zones = ZoneHealth(config)
         self._buckets: dict[str, tuple[float, TokenBucket]] = {}
-        self._nodes = self.watch(NODES, self._node_changed, self._node_updated, self._node_gone)
+        self._nodes = self.watch(
+            NODES, self._node_changed, lambda _, new: self._node_changed(new), self._node_gone
+        )
         self._leases = self.watch(LEASES, self._lease_changed, lambda _, n: self._lease_changed(n))
         self._pods = self.watch(PODS, self._pod_added, self._pod_updated)
         self._pods.add_index(NODE_INDEX, node_index)
@@ -205,19 +169,20 @@ class NodeLifecycleController(Controller):
             if ready_status(node) != "Unknown":
                 health.heard = self.clock.monotonic()
         self.queue.add(name)
-
-    def _node_updated(self, old: Obj, new: Obj) -> None:
-        self._node_changed(new)
-        if ready_status(old) != ready_status(new):
-            # The pace of eviction depends on all nodes: those that wait must look again.
-            for node in self._nodes.list():
-                if ready_status(node) != "True":
-                    self.queue.add(name_of(node))
+        if self._zones.note(node):
+            self._wake_waiting()
 
     def _node_gone(self, node: Obj) -> None:
         name = name_of(node)
         self._health.pop(name, None)
+        if self._zones.forget(name):
+            self._wake_waiting()
         self._node_event(node, "RemovingNode", f"Removing Node {name} from Controller")
+
+    def _wake_waiting(self) -> None:
+        """The pace of eviction has changed: those that wait for it must look again."""
+        for name in self._zones.not_ready:
+            self.queue.add(name)
 
     def _node_event(self, node: Obj, reason: str, text: str) -> None:
         message = f"Node {name_of(node)} event: {text}"
@@ -313,8 +278,9 @@ class NodeLifecycleController(Controller):
         if ready in ("True", ""):
             await self._swap(node, [], both)
             return
-        rates = zone_rates(self._nodes.list(), self._config)
-        if rates and not any(rates.values()) and self._all_silent():
+        pace = self._zones.pace
+        rates = pace.rates
+        if rates and not any(rates.values()) and not pace.any_ready:
             await self._swap(node, [], both)
             return
         key, other = (NOT_READY, UNREACHABLE) if ready == "False" else (UNREACHABLE, NOT_READY)
@@ -323,15 +289,12 @@ class NodeLifecycleController(Controller):
         if not has_taint(node, other, "NoExecute"):
             wait = self._wait_for_turn(zone_of(node), rates.get(zone_of(node), 0.0))
             if wait is None:
-                return  # a node that becomes ready wakes all others
+                return  # it is woken when the rate changes
             if wait > 0:
                 self.queue.add_after(name_of(node), wait)
                 return
         taint = {"key": key, "effect": "NoExecute", "timeAdded": self.timestamp()}
         await self._swap(node, [taint], [{"key": other, "effect": "NoExecute"}])
-
-    def _all_silent(self) -> bool:
-        return all(ready_status(node) != "True" for node in self._nodes.list())
 
     def _wait_for_turn(self, zone: str, rate: float) -> float | None:
         """0: now. None: not while things are as they are."""

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pilothouse.apimachinery.object import condition_of, copy_object
 from pilothouse.apimachinery.testing import make_node, make_object, make_pod
 from pilothouse.apimachinery.timefmt import format_micro_time, format_time
-from pilothouse.controllermanager.node_lifecycle import (
-    NodeLifecycleConfig,
-    NodeLifecycleController,
-    zone_rates,
-)
+from pilothouse.controllermanager.node_lifecycle import NodeLifecycleController
 from pilothouse.controllermanager.pod_gc import PodGCController, surplus_terminated
 from pilothouse.controllermanager.taint_eviction import TaintEvictionController, eviction_delay
+from pilothouse.controllermanager.zone_health import (
+    EXCLUDE_DISRUPTION,
+    NodeLifecycleConfig,
+    ZoneHealth,
+    zone_rates,
+)
 from pilothouse.kubeclient.resources import NODES, PODS
 
 
@@ -129,6 +133,79 @@ async def test_no_node_is_tainted_when_all_are_down(world):
     await world.run(NodeLifecycleController(world.env))
     await world.advance(40)
     assert taints(world, "n0") == [("not-ready", "NoSchedule")]
+
+
+async def test_outage_of_5000_nodes_costs_a_few_looks_at_each(world):
+    count = 5000
+    for number in range(count):
+        world.client.seed(node(world, f"n{number}"))
+    controller = NodeLifecycleController(world.env)
+    await world.run(controller)
+    before = controller.queue.adds
+    for number in range(count):
+        world.client.seed(node(world, f"n{number}", "False"))
+    await world.settle()
+    # Each for its own changes (condition, taints), and all when the pace of the zone changes.
+    assert controller.queue.adds - before < 8 * count
+    gone = [n for n in range(count) if ("not-ready", "NoExecute") in taints(world, f"n{n}")]
+    assert len(gone) <= 1
+    assert taints(world, f"n{count - 1}") == [("not-ready", "NoSchedule")]
+    for number in range(count // 2):
+        world.client.seed(node(world, f"n{number}"))
+    await world.settle()
+    assert taints(world, "n0") == []
+
+
+NODE_STATES = st.tuples(
+    st.sampled_from("abcdefgh"),
+    st.sampled_from(["", "x", "y"]),
+    st.booleans(),
+    st.booleans(),
+    st.booleans(),
+)
+
+
+@given(st.lists(NODE_STATES, max_size=40))
+def test_zones_counted_one_by_one_are_those_counted_at_once(states):
+    config = NodeLifecycleConfig(large_cluster_size_threshold=4)
+    zones, nodes = ZoneHealth(config), {}
+    for name, zone, ready, excluded, gone in states:
+        labels = {"topology.kubernetes.io/zone": zone} | ({EXCLUDE_DISRUPTION: ""} if excluded
+                                                         else {})  # fmt: skip
+        before = zones.pace
+        if gone:
+            nodes.pop(name, None)
+            changed = zones.forget(name)
+        else:
+            nodes[name] = make_node(name, labels=labels, ready=ready)
+            changed = zones.note(nodes[name])
+        assert changed == (before != zones.pace)
+        assert zones.pace.rates == naive_rates(nodes.values(), config)
+        assert zones.not_ready == {n for n, o in nodes.items() if not is_up(o)}
+        assert zones.pace.any_ready == any(map(is_up, nodes.values()))
+
+
+def naive_rates(nodes, config):
+    zones = {}
+    for one in nodes:
+        labels = one["metadata"]["labels"]
+        if EXCLUDE_DISRUPTION not in labels:
+            zone = labels["topology.kubernetes.io/zone"]
+            zones.setdefault(f":\x00:{zone}" if zone else "", []).append(is_up(one))
+    rates = {}
+    for zone, up in zones.items():
+        down = up.count(False)
+        rates[zone] = config.eviction_rate
+        if not any(map(any, zones.values())):
+            rates[zone] = 0.0
+        elif any(up) and down > 2 and down / len(up) >= config.unhealthy_zone_threshold:
+            large = len(up) > config.large_cluster_size_threshold
+            rates[zone] = config.secondary_eviction_rate if large else 0.0
+    return rates
+
+
+def is_up(node):
+    return condition_of(node, "Ready")["status"] == "True"
 
 
 def test_zone_rates():
