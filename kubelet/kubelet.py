@@ -102,7 +102,7 @@ class Kubelet:
             hooks=hooks, recorder=self.recorder, clock=env.clock, root_dir=config.root_dir,
             cgroup_root=config.cgroup_root, node_memory=self._machine.memory_bytes,
             check_handler=handler_check(env.client, runtime_handlers), devices=devices,
-            pids_limit=config.pod_pids_limit,
+            pids_limit=config.pod_pids_limit, cluster_domain=config.cluster_domain,
         )  # fmt: skip
         self._pods = env.informers.informer(
             PODS, field_selector=f"spec.nodeName={config.node_name}"

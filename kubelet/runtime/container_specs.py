@@ -8,6 +8,7 @@ from pilothouse.apimachinery.object import Obj
 from pilothouse.apimachinery.quantity import Quantity
 from pilothouse.apis.core.qos import pod_qos
 from pilothouse.apis.core.resource_requests import pod_limits, pod_requests
+from pilothouse.kubelet.runtime.errors import StartError
 from pilothouse.kubelet.runtime.interfaces import (
     ContainerConfig,
     Mount,
@@ -26,6 +27,7 @@ from pilothouse.kubelet.runtime.resizes import (
 CPU_PERIOD = 100_000
 MIN_SHARES, MAX_SHARES, SHARES_PER_CPU = 2, 262_144, 1024
 MIN_QUOTA = 1000
+HOSTNAME_LENGTH = 64  # of Linux
 
 
 def sandbox_config(
@@ -34,8 +36,10 @@ def sandbox_config(
     *,
     log_directory: str,
     cgroup_root: str = "",
+    cluster_domain: str = "",
     resources: Resources | None = None,
 ) -> PodSandboxConfig:
+    """:raises StartError: the pod wants a hostname that Linux can't have."""
     metadata, spec = pod["metadata"], pod["spec"]
     context = spec.get("securityContext") or {}
     return PodSandboxConfig(
@@ -43,7 +47,7 @@ def sandbox_config(
         namespace=metadata.get("namespace") or "",
         uid=metadata["uid"],
         attempt=attempt,
-        hostname=hostname_of(pod),
+        hostname=kernel_hostname(pod, cluster_domain),
         log_directory=log_directory,
         cgroup_parent=f"{cgroup_root}/pod{metadata['uid']}" if cgroup_root else "",
         host_network=bool(spec.get("hostNetwork")),
@@ -71,6 +75,32 @@ def hostname_of(pod: Obj) -> str:
         return str(spec["nodeName"])
     name = spec.get("hostnameOverride") or spec.get("hostname") or pod["metadata"]["name"]
     return str(name)[:63].rstrip("-.")
+
+
+def domain_of(pod: Obj, cluster_domain: str) -> str:
+    """What follows the hostname of a pod with a subdomain; an overridden hostname stands alone."""
+    spec = pod["spec"]
+    if not spec.get("subdomain") or spec.get("hostnameOverride"):
+        return ""
+    return f"{spec['subdomain']}.{pod['metadata'].get('namespace')}.svc.{cluster_domain}"
+
+
+def kernel_hostname(pod: Obj, cluster_domain: str) -> str:
+    """The pod's hostname, with ``setHostnameAsFQDN`` the full name (util.GetNodenameForKernel).
+
+    :raises StartError: it is too long.
+    """
+    host, domain, spec = hostname_of(pod), domain_of(pod, cluster_domain), pod["spec"]
+    if not domain or not spec.get("setHostnameAsFQDN") or spec.get("hostNetwork"):
+        return host
+    full = f"{host}.{domain}"
+    if len(full) > HOSTNAME_LENGTH:
+        raise StartError(
+            "failed to construct FQDN from pod hostname and cluster domain, "
+            f"FQDN {full} is too long ({HOSTNAME_LENGTH} characters is the max, "
+            f"{len(full)} characters requested)"
+        )
+    return full
 
 
 def port_mappings(spec: Obj) -> tuple[PortMapping, ...]:

@@ -90,6 +90,7 @@ class RuntimeManager:
         clock: Clock,
         root_dir: str,
         cgroup_root: str = "",
+        cluster_domain: str = "cluster.local",
         node_memory: int = 0,
         pids_limit: int = 0,
         check_handler: HandlerCheck | None = None,
@@ -106,6 +107,7 @@ class RuntimeManager:
         self._clock = clock
         self._root = root_dir
         self._cgroup_root = cgroup_root
+        self._cluster_domain = cluster_domain
         self._node_memory = node_memory
         self._check_handler = check_handler
         self._devices = devices
@@ -175,19 +177,20 @@ class RuntimeManager:
 
     async def _create_sandbox(self, pod: Obj, actions: PodActions, result: SyncResult) -> str:
         """The new sandbox's id; '' after a failure."""
-        config = sandbox_config(
-            pod,
-            actions.attempt,
-            log_directory=self.log_directory(pod),
-            cgroup_root=self._cgroup_root,
-            resources=self.resizer.of_pod(pod),
-        )
         problem = "" if self._devices is None else await self._devices.prepare(pod)
         if problem:
             self._recorder.event(pod, "Warning", "FailedPrepareDynamicResources", problem)
             result.failed = True
             return ""
         try:
+            config = sandbox_config(
+                pod,
+                actions.attempt,
+                log_directory=self.log_directory(pod),
+                cgroup_root=self._cgroup_root,
+                cluster_domain=self._cluster_domain,
+                resources=self.resizer.of_pod(pod),
+            )
             if self._check_handler is not None:
                 await self._check_handler(pod)
             return await uninterrupted(self._run_sandbox(config))

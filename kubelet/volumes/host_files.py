@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pilothouse.apimachinery.object import Obj
-from pilothouse.kubelet.runtime.container_specs import hostname_of
+from pilothouse.kubelet.runtime.container_specs import domain_of, hostname_of
 
 HEADER = "# Kubernetes-managed hosts file.\n"
 HOST_NETWORK_HEADER = "# Kubernetes-managed hosts file (host network).\n"
@@ -24,10 +24,9 @@ def hosts_file(pod: Obj, pod_ip: str, cluster_domain: str, machine: str = "") ->
     else:
         text = HEADER + LOCAL
         host = hostname_of(pod)
-        if spec.get("subdomain"):
-            namespace = pod["metadata"].get("namespace")
-            full = f"{host}.{spec['subdomain']}.{namespace}.svc.{cluster_domain}"
-            text += f"{pod_ip}\t{full}\t{host}\n"
+        domain = domain_of(pod, cluster_domain)
+        if domain:
+            text += f"{pod_ip}\t{host}.{domain}\t{host}\n"
         else:
             text += f"{pod_ip}\t{host}\n"
     aliases = spec.get("hostAliases") or ()
