@@ -31,6 +31,8 @@ def test_wheel_from_sdist(tmp_path: Path) -> None:
         names = set(archive.namelist())
         archive.extractall(tmp_path / "site")
     assert {n.split("/")[0] for n in names if ".dist-info/" not in n} == {"pilothouse"}
+    assert "pilothouse/py.typed" in names  # others' type checkers read our types
+    assert any(name.endswith("licenses/LICENSE") for name in names)
     for part in PARTS:
         for path in (ROOT / part).rglob("*"):
             if path.suffix in (".py", ".json"):

@@ -42,16 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = arguments[0]
     if command not in COMMANDS:
         parser.error(f"unknown command {command!r}; see pilothouse --help")
-    module = importlib.import_module(f"pilothouse.cli.{command.replace('-', '_')}")
-    own = argparse.ArgumentParser(
-        prog=f"pilothouse {command}",
-        description=module.__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    module.add_arguments(own)
-    args = own.parse_args(arguments[1:])
     try:
-        return int(module.run(args) or 0)
+        return _run(command, arguments[1:])
     except CommandError as error:
         print(f"pilothouse {command}: {error}", file=sys.stderr)
         return 1
@@ -65,6 +57,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"pilothouse {command}: {error.filename}: {error.strerror}", file=sys.stderr)
         return 1
+
+
+def _run(command: str, arguments: list[str]) -> int:
+    module = importlib.import_module(f"pilothouse.cli.{command.replace('-', '_')}")
+    own = argparse.ArgumentParser(
+        prog=f"pilothouse {command}",
+        description=module.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.add_arguments(own)
+    return int(module.run(own.parse_args(arguments)) or 0)
 
 
 def _parser() -> argparse.ArgumentParser:

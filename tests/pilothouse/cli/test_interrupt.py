@@ -28,3 +28,11 @@ def test_ctrl_c_ends_the_daemon(
     assert main(["up", "--runtime", "fake", "--port", "0"]) == 130
     assert "stopping the cluster that was starting" in capsys.readouterr().err
     assert started[0].returncode == 0
+
+
+def test_ctrl_c_while_modules_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(name: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("importlib.import_module", interrupted)
+    assert main(["up"]) == 130
