@@ -10,10 +10,15 @@ from collections.abc import Awaitable, Callable
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from pilothouse.apimachinery.errors import StatusError, new_request_entity_too_large
+from pilothouse.apimachinery.errors import (
+    StatusError,
+    new_request_entity_too_large,
+    new_unauthorized,
+)
 from pilothouse.apiserver.endpoints.responses import error_response
 from pilothouse.apiserver.filters.audit import with_audit
 from pilothouse.apiserver.filters.authentication import with_authentication
+from pilothouse.apiserver.filters.authorization import ANONYMOUS, attributes_of, check_remotely
 from pilothouse.apiserver.filters.compression import with_compression
 from pilothouse.apiserver.filters.deadline import is_long_running, with_deadline
 from pilothouse.apiserver.filters.impersonation import with_impersonation
@@ -201,6 +206,22 @@ class HTTPEdge:
             connection=request,
         )
         return made, series
+
+    async def admit(self, request: HTTPRequest) -> Response | None:
+        """Whether the big body of a request that is passed on may be taken in: not from those who
+        would be refused after it. The chain asks once more."""
+        server = self._server
+        try:
+            inner, _ = self._request(request)
+            authenticator = server.services["authenticator"]
+            inner.user = await authenticator.authenticate(inner.headers, inner.peer_der)
+            if inner.user is None:
+                raise new_unauthorized()
+            if inner.user.name == ANONYMOUS or "impersonate-user" not in inner.headers:
+                await check_remotely(server.authorizer, attributes_of(inner))
+        except StatusError as error:
+            return error_response(error)
+        return None
 
     def body_limit(self, method: str, target: bytes) -> int:
         """Upstream does not read what it only passes on; we buffer it, up to a bound."""

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import httptools
 
+from pilothouse.componentbase.serving import big_bodies
 from pilothouse.componentbase.serving.eager import done, resumed
 from pilothouse.componentbase.serving.interfaces import HTTPRequest
 from pilothouse.componentbase.serving.peer_verification import peer_certificate
@@ -271,6 +272,8 @@ class HTTPProtocol(asyncio.Protocol):
                 self._body = bytearray(self._body)
             self._body += body
         if self.body_size > _SMALL_BODY:
+            if self._limit > big_bodies.USUAL and not self._charged:
+                big_bodies.ask(self)
             self._charged += len(body)
             if not self.server.charge(len(body)):
                 self._body = b""
@@ -282,9 +285,12 @@ class HTTPProtocol(asyncio.Protocol):
             self._charged = 0
 
     def _refuse_body(self) -> None:
+        self.refuse_with(self.handler.too_large(self._method(), self._target))
+
+    def refuse_with(self, response: HTTPResponse) -> None:
+        """In place of the request that is coming in."""
         self._refused = True
         self._body = b""
-        response = self.handler.too_large(self._method(), self._target)
         self.write_response(response, keep_alive=False, head=False)
 
     def _method(self) -> str:

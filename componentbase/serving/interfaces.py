@@ -143,7 +143,9 @@ class HTTPHandler(Protocol):
         ...
 
     def body_limit(self, method: str, target: bytes) -> int:
-        """How many bytes of body this request may have."""
+        """How many bytes of body this request may have. Above a few megabytes a handler may have
+        ``async admit(request) -> HTTPResponse | None``, too: it gets the request without its body
+        and says why that is not to be read (``big_bodies.py``)."""
         ...
 
     def too_large(self, method: str, target: bytes) -> HTTPResponse:

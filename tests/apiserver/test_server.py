@@ -270,6 +270,43 @@ async def test_bodies_over_three_megabytes(http: aiohttp.ClientSession) -> None:
     )
 
 
+async def test_big_bodies_of_strangers_are_not_taken_in(tmp_path: Path) -> None:
+    """Proxied bodies may be big; they are read once it is known that they may be passed on."""
+    tokens = tmp_path / "tokens.csv"
+    tokens.write_text('root,root,1,"system:masters"\nann,ann,2\n')
+    size = 30 << 20
+    path = "/api/v1/namespaces/default/services/x/proxy/upload"
+    async with running_server(clock=RealClock(), serve=True, token_auth_file=str(tokens)) as server:
+
+        async def send(authorization: str) -> tuple[int, int]:
+            """(status, how much was sent before the answer came)."""
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\n"
+            writer.write(f"{head}{authorization}\r\n".encode())
+            answer = asyncio.ensure_future(reader.readuntil(b"\r\n"))
+            sent = 0
+            try:
+                while sent < size and not answer.done():
+                    writer.write(bytes(1 << 16))
+                    sent += 1 << 16
+                    await writer.drain()
+            except ConnectionError:
+                pass
+            status = int((await answer).split()[1])
+            writer.close()
+            return status, sent
+
+        for authorization, expected in (
+            ("", 403),
+            ("Authorization: Bearer wrong\r\n", 401),
+            ("Authorization: Bearer ann\r\n", 403),
+        ):
+            status, sent = await send(authorization)
+            assert status == expected
+            assert sent < size / 2
+        assert await send("Authorization: Bearer root\r\n") == (503, size)  # no such service
+
+
 async def test_yaml_both_ways(http: aiohttp.ClientSession) -> None:
     headers = {"Content-Type": "application/yaml", "Accept": "application/yaml"}
     body = "metadata:\n  name: why\ndata:\n  x: '1'\n"
