@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any
 
 from pilothouse.apimachinery.object import Obj
@@ -10,6 +11,8 @@ from pilothouse.scheduler.framework.affinity_terms import has_pod_affinity
 from pilothouse.scheduler.framework.pod_info import PodInfo, Requests
 
 Port = tuple[str, str, int]
+LabelGroup = tuple[str, dict[str, str], int]
+"""(namespace, labels, how many pods have just these)"""
 
 
 class NodeInfo:
@@ -24,6 +27,7 @@ class NodeInfo:
         "generation",
         "images",
         "index",
+        "label_groups",
         "labels",
         "name",
         "non_zero_cpu",
@@ -46,6 +50,8 @@ class NodeInfo:
         self.images: dict[str, int] = {}
         self.pods: dict[str, PodInfo] = {}
         self.affinity_pods: dict[str, PodInfo] = {}
+        self.label_groups: dict[Hashable, LabelGroup] = {}
+        """The pods that stay, by ``PodInfo.label_group``."""
         self.requested: Requests = {}
         self.non_zero_cpu = 0
         self.non_zero_memory = 0
@@ -96,6 +102,8 @@ class NodeInfo:
 
     def _account(self, pod: PodInfo, sign: int) -> None:
         self.generation += 1
+        if not pod.deleting:
+            self._count_labels(pod, sign)
         requested = self.requested
         for name, amount in pod.requests.items():
             requested[name] = requested.get(name, 0) + sign * amount
@@ -108,6 +116,15 @@ class NodeInfo:
             else:
                 self.ports.pop(port, None)
 
+    def _count_labels(self, pod: PodInfo, sign: int) -> None:
+        groups, key = self.label_groups, pod.label_group
+        known = groups.get(key)
+        count = sign if known is None else known[2] + sign
+        if count:
+            groups[key] = (pod.namespace, pod.labels, count)
+        else:
+            groups.pop(key, None)
+
     def copy(self) -> NodeInfo:
         """For what-if runs; the pods themselves are shared."""
         other = NodeInfo.__new__(NodeInfo)
@@ -115,6 +132,7 @@ class NodeInfo:
             setattr(other, slot, getattr(self, slot))
         other.pods = dict(self.pods)
         other.affinity_pods = dict(self.affinity_pods)
+        other.label_groups = dict(self.label_groups)
         other.requested = dict(self.requested)
         other.ports = dict(self.ports)
         return other

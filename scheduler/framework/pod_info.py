@@ -63,6 +63,14 @@ class PodInfo:
     def deleting(self) -> bool:
         return "deletionTimestamp" in self.obj["metadata"]
 
+    @property
+    def label_group(self) -> tuple[str, frozenset[tuple[str, str]]]:
+        """Namespace and labels: selectors see no difference between pods of one group."""
+        group: tuple[str, frozenset[tuple[str, str]]] | None = self._memo.get("LabelGroup")
+        if group is None:
+            group = self._memo["LabelGroup"] = self.namespace, frozenset(self.labels.items())
+        return group
+
     def same_for_others(self, other: PodInfo) -> bool:
         """Whether a node and the pods that are to be scheduled see no difference between these
         two versions of one pod."""

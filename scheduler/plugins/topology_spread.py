@@ -99,7 +99,12 @@ class MatchCounts:
         entry = by_node.get(node.name)
         if entry is not None and entry[0] is node and entry[1] == node.generation:
             return entry[2]
-        found = sum(constraint.counts_pod(pod, other) for other in node.pods.values())
+        matches = constraint.selector.matches
+        found = sum(
+            count
+            for namespace, labels, count in node.label_groups.values()
+            if namespace == pod.namespace and matches(labels)
+        )
         by_node[node.name] = (node, node.generation, found)
         return found
 
