@@ -7,7 +7,7 @@ what the admitted pods hold.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from pilothouse.apimachinery.object import Obj, get_nested
 from pilothouse.apimachinery.quantity import Quantity
 from pilothouse.apis.core.resource_requests import parse_list, pod_requests
 from pilothouse.kubelet.admission_rules import unsuitable
+from pilothouse.kubelet.eviction.ranking import rejection as under_pressure
 from pilothouse.kubelet.runtime.resizes import changed_resources
 
 if TYPE_CHECKING:
@@ -39,8 +40,14 @@ class _Held:
 class PodAdmission:
     """What the pods of one node hold. Released pods may hold nothing any more."""
 
-    def __init__(self, unsafe_sysctls: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        unsafe_sysctls: tuple[str, ...] = (),
+        pressures: Callable[[], frozenset[str]] = frozenset,
+    ) -> None:
+        """``pressures``: the node's conditions of pressure that hold."""
         self._unsafe_sysctls = unsafe_sysctls
+        self._pressures = pressures
         self._held: dict[str, _Held] = {}
 
     def admit(self, pod: Obj, node: Obj, *, running: bool) -> Rejection | None:
@@ -58,7 +65,8 @@ class PodAdmission:
         return reason, f"Pod was rejected: {message}"
 
     def _unsuitable(self, pod: Obj) -> Rejection | None:
-        return unsuitable(pod, self._unsafe_sysctls)
+        problem = unsuitable(pod, self._unsafe_sysctls)
+        return problem or under_pressure(pod, self._pressures())
 
     def resize(self, pod: Obj, node: Obj) -> tuple[Obj, Rejection | None, bool]:
         """An admitted pod with the resources that it may have now: its spec's, or those that it

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from dataclasses import dataclass, field
+
+from pilothouse.apimachinery.quantity import Quantity
+from pilothouse.apimachinery.timefmt import parse_duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,10 @@ class KubeletConfig:
     tls_cert_file: str = ""
     tls_private_key_file: str = ""
     client_ca_file: str = ""
+    cert_dir: str = ""
+    """Where certificates that the cluster issued are kept; empty: below ``root_dir``."""
+    rotate_certificates: bool = False
+    rotate_server_certificates: bool = False
     node_status_report_seconds: float = 300.0
     """An unchanged status is reported this often; a changed one at once."""
     lease_seconds: int = 40
@@ -46,6 +54,17 @@ class KubeletConfig:
     """Names, or prefixes that end with ``*``."""
     pod_pids_limit: int = 0
     """Processes that a pod may have; 0: as many as the node."""
+    eviction_hard: str = ""
+    """``signal<amount,…``; empty: no pod goes because the machine runs short. ``pilothouse
+    kubelet`` has upstream's default, in a cluster of one process the machine isn't ours."""
+    eviction_soft: str = ""
+    eviction_soft_grace_period: str = ""
+    eviction_transition_seconds: float = 300.0
+    image_gc_high_percent: int = 100
+    """Unused images go when this much of the disk is in use; 100: never."""
+    image_gc_low_percent: int = 80
+    container_log_max_size: int = 10 << 20
+    container_log_max_files: int = 5
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -62,12 +81,26 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add("--tls-cert-file", default="", metavar="FILE", help="serving certificate")
     add("--tls-private-key-file", default="", metavar="FILE", help="its key")
     add("--client-ca-file", default="", metavar="FILE", help="CA of clients (the API server)")
+    add(
+        "--bootstrap-kubeconfig", default="", metavar="FILE",
+        help="how to ask for a client certificate while --kubeconfig is not there",
+    )  # fmt: skip
+    add("--cert-dir", default="", metavar="DIR", help="certificates that were issued (ROOT/pki)")
+    add(
+        "--rotate-certificates", nargs="?", const=True, type=_boolean, default=False,
+        help="ask for a new client certificate before the old one expires",
+    )  # fmt: skip
+    add(
+        "--rotate-server-certificates", nargs="?", const=True, type=_boolean, default=False,
+        help="ask the cluster for the serving certificate, too; somebody must approve it",
+    )  # fmt: skip
     add("--netns", default="", metavar="PATH", help="network namespace of the node")
     add(
         "--allowed-unsafe-sysctls", default="", metavar="NAMES", type=_sysctl_patterns,
         help="comma-separated sysctls, or patterns that end with *, that pods may set",
     )  # fmt: skip
     add("--pod-max-pids", type=int, default=-1, help="processes of a pod (-1: no limit)")
+    _add_care_flags(add)
     add("--runtime", choices=("auto", "oci", "process", "fake"), default="auto", help="runtime")
 
 
@@ -89,9 +122,66 @@ def from_args(args: argparse.Namespace) -> KubeletConfig:
         tls_cert_file=args.tls_cert_file,
         tls_private_key_file=args.tls_private_key_file,
         client_ca_file=args.client_ca_file,
+        cert_dir=args.cert_dir or f"{args.root_dir}/pki",
+        rotate_certificates=args.rotate_certificates,
+        rotate_server_certificates=args.rotate_server_certificates,
         allowed_unsafe_sysctls=tuple(s for s in args.allowed_unsafe_sysctls.split(",") if s),
         pod_pids_limit=max(args.pod_max_pids, 0),
+        eviction_hard=args.eviction_hard,
+        eviction_soft=args.eviction_soft,
+        eviction_soft_grace_period=args.eviction_soft_grace_period,
+        eviction_transition_seconds=parse_duration(args.eviction_pressure_transition_period),
+        image_gc_high_percent=args.image_gc_high_threshold,
+        image_gc_low_percent=args.image_gc_low_threshold,
+        container_log_max_size=Quantity.parse(args.container_log_max_size).value(),
+        container_log_max_files=args.container_log_max_files,
     )
+
+
+def _add_care_flags(add: Callable[..., object]) -> None:
+    from pilothouse.kubelet.eviction.thresholds import DEFAULT_HARD, parse
+
+    def thresholds(text: str) -> str:
+        parse(text)
+        return text
+
+    add(
+        "--eviction-hard",
+        default=DEFAULT_HARD,
+        type=thresholds,
+        metavar="LIST",
+        help="thresholds of what must be left of memory and disk (upstream's defaults)",
+    )
+    add("--eviction-soft", default="", type=thresholds, metavar="LIST", help="with grace periods")
+    add("--eviction-soft-grace-period", default="", metavar="LIST", help="signal=duration,…")
+    add(
+        "--eviction-pressure-transition-period",
+        default="5m0s",
+        metavar="D",
+        help="how long a condition of pressure stays after it was met (5m0s)",
+    )
+    add(
+        "--image-gc-high-threshold",
+        type=int,
+        default=85,
+        metavar="PERCENT",
+        help="disk usage above which unused images go (85)",
+    )
+    add(
+        "--image-gc-low-threshold",
+        type=int,
+        default=80,
+        metavar="PERCENT",
+        help="disk usage down to which they go (80)",
+    )
+    add("--container-log-max-size", default="10Mi", metavar="SIZE", help="of one log file (10Mi)")
+    add("--container-log-max-files", type=int, default=5, metavar="N", help="of a container (5)")
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"invalid boolean {text!r}")
+    return text.lower() == "true"
 
 
 def _sysctl_patterns(text: str) -> str:

@@ -34,6 +34,7 @@ from pilothouse.kubelet.interfaces import (
     Volumes,
 )
 from pilothouse.kubelet.local_storage import LOOK_SECONDS, LocalStorage, is_limited
+from pilothouse.kubelet.node_care import NodeCare
 from pilothouse.kubelet.node_registration import NodeRegistration
 from pilothouse.kubelet.node_status import Machine, read_machine
 from pilothouse.kubelet.pod_cache import PodCache
@@ -94,7 +95,7 @@ class Kubelet:
         self.cache = PodCache(runtime, TerminationMessages(config.root_dir).read)
         self.volumes = volumes
         self.probes, self._devices = probes, devices
-        self.admission = PodAdmission(config.allowed_unsafe_sysctls)
+        self.admission = PodAdmission(config.allowed_unsafe_sysctls, self._pressures)
         self.resizes = Resizes(self.admission, recorder)
         self.local_storage = LocalStorage(runtime, self.cache)
         self.manager = RuntimeManager(
@@ -120,8 +121,9 @@ class Kubelet:
         self._scheme = "unknown"
         self._problem = "container runtime is not connected yet"
         self.registration = NodeRegistration(
-            env, config, self._machine, runtime, images, lambda: self._problem
+            env, config, self._machine, runtime, images, lambda: self._problem, self._pressures
         )
+        self.care = NodeCare(self)
         self._registration: Registration | None = None
         self._tasks = TaskOwner(self.name)
 
@@ -144,6 +146,8 @@ class Kubelet:
             self.registration.extended = self._devices.counts
             await self._devices.start(self._uids)
         self._tasks.start(self.registration.run(), "heartbeat")
+        if (await self.runtime.info()).capabilities.real_processes:
+            self._tasks.start(self.care.housekeeping.run(), "housekeeping")
         self.recorder.event(self._node_reference(), "Normal", "Starting", "Starting kubelet.")
 
     async def stop(self) -> None:
@@ -160,6 +164,9 @@ class Kubelet:
 
     def health(self) -> str | None:
         return self._problem or None
+
+    def _pressures(self) -> frozenset[str]:
+        return self.care.eviction.conditions
 
     def _node_reference(self) -> Obj:
         return {"kind": "Node", "name": self.config.node_name, "uid": self.config.node_name}

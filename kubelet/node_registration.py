@@ -21,7 +21,8 @@ LEASE_NAMESPACE = "kube-node-lease"
 
 
 class NodeRegistration:
-    """``problem()`` says why the node is not ready, or ''."""
+    """``problem()`` says why the node is not ready, or ''; ``pressures()`` names the conditions
+    of pressure that hold."""
 
     def __init__(
         self,
@@ -31,6 +32,7 @@ class NodeRegistration:
         runtime: RuntimeService,
         images: ImageService,
         problem: Callable[[], str],
+        pressures: Callable[[], frozenset[str]] = frozenset,
     ) -> None:
         self._client = env.client
         self._clock = env.clock
@@ -39,6 +41,7 @@ class NodeRegistration:
         self._runtime = runtime
         self._images = images
         self._problem = problem
+        self._pressures = pressures
         self._reported = 0.0
         self._lease: Obj | None = None
         self._changed = asyncio.Event()
@@ -88,6 +91,7 @@ class NodeRegistration:
             self._clock.now(),
             self._problem(),
             self.extended(),
+            self._pressures(),
         )
 
     async def report(self, *, force: bool = False) -> None:

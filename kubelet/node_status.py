@@ -101,9 +101,10 @@ def node_status(
     now: datetime,
     problem: str = "",
     devices: Mapping[str, tuple[int, int]] = MappingProxyType({}),
+    pressures: frozenset[str] = frozenset(),
 ) -> Obj:
     """The whole status; ``problem``: why the node is not ready, or ''. ``devices``: (capacity,
-    allocatable) of the resources of device plugins."""
+    allocatable) of the resources of device plugins. ``pressures``: conditions that hold."""
     capacity = {
         "cpu": config.cpu_capacity or str(machine.cpus),
         "memory": config.memory_capacity or f"{machine.memory_bytes // 1024}Ki",
@@ -127,7 +128,7 @@ def node_status(
     return {
         "capacity": capacity,
         "allocatable": allocatable,
-        "conditions": _conditions(node, now, problem),
+        "conditions": _conditions(node, now, problem, pressures),
         "addresses": [
             {"type": "InternalIP", "address": config.node_ip},
             {"type": "Hostname", "address": config.node_name},
@@ -167,8 +168,22 @@ _CONDITIONS = (
 )
 
 
-def _conditions(node: Obj, now: datetime, problem: str) -> list[Obj]:
-    wanted = [(type_, "False", reason, message) for type_, reason, message in _CONDITIONS]
+_PRESSURES = {
+    "MemoryPressure": (
+        "KubeletHasInsufficientMemory", "kubelet has insufficient memory available"
+    ),
+    "DiskPressure": ("KubeletHasDiskPressure", "kubelet has disk pressure"),
+    "PIDPressure": ("KubeletHasInsufficientPID", "kubelet has insufficient PID available"),
+}  # fmt: skip
+
+
+def _conditions(node: Obj, now: datetime, problem: str, pressures: frozenset[str]) -> list[Obj]:
+    wanted = [
+        (type_, "True", *_PRESSURES[type_])
+        if type_ in pressures
+        else (type_, "False", reason, message)
+        for type_, reason, message in _CONDITIONS
+    ]
     if problem:
         wanted.append(("Ready", "False", "KubeletNotReady", problem))
     else:

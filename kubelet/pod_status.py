@@ -291,6 +291,9 @@ def _conditions(
     wanted.append(_condition("PodScheduled", True))
     if all_containers_could_restart(spec):
         wanted.append(_all_restarting(pod, status["phase"], inputs.runtime))
+    if inputs.failure is not None and inputs.failure[0] == "Evicted":
+        message = inputs.failure[1]
+        wanted.append(_condition("DisruptionTarget", True, "TerminationByKubelet", message))
     if inputs.resize_pending and not done:
         wanted.append(_condition("PodResizePending", True, *inputs.resize_pending))
     if inputs.resize_progress is not None and not done:

@@ -83,7 +83,8 @@ class ImageStore:
             repo_digests=tuple(name for name in record.names if "@" in name),
             size=record.size,
             user=str(config.get("User") or ""),
-            pinned=record.pinned,
+            # What came from no registry can't be had again.
+            pinned=record.pinned or record.source not in ("", "registry"),
         )
 
     def config(self, image_id: str) -> dict[str, Any]:

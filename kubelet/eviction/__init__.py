@@ -1,0 +1,1 @@
+"""Eviction of pods when their node runs out of memory, disk or processes."""
