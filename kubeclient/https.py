@@ -304,6 +304,18 @@ class HTTPSClient:
         except aiohttp.ClientConnectionError as error:
             raise ConnectionError(f"{self.config.server}: {error}") from error
 
+    async def present(self, certificate: bytes, key: bytes) -> None:
+        """Another client certificate from now on (PEM). Open connections are closed, watches
+        with them, as client-go does: they are somebody's whose certificate runs out."""
+        import dataclasses
+
+        self.config = dataclasses.replace(
+            self.config, client_certificate_data=certificate, client_key_data=key
+        )
+        session, self._session, self._ssl = self._session, None, None
+        if session is not None:
+            await session.close()
+
     def _connect(self) -> aiohttp.ClientSession:
         import aiohttp
 

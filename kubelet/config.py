@@ -37,10 +37,6 @@ class KubeletConfig:
     tls_cert_file: str = ""
     tls_private_key_file: str = ""
     client_ca_file: str = ""
-    cert_dir: str = ""
-    """Where certificates that the cluster issued are kept; empty: below ``root_dir``."""
-    rotate_certificates: bool = False
-    rotate_server_certificates: bool = False
     node_status_report_seconds: float = 300.0
     """An unchanged status is reported this often; a changed one at once."""
     lease_seconds: int = 40
@@ -81,19 +77,6 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add("--tls-cert-file", default="", metavar="FILE", help="serving certificate")
     add("--tls-private-key-file", default="", metavar="FILE", help="its key")
     add("--client-ca-file", default="", metavar="FILE", help="CA of clients (the API server)")
-    add(
-        "--bootstrap-kubeconfig", default="", metavar="FILE",
-        help="how to ask for a client certificate while --kubeconfig is not there",
-    )  # fmt: skip
-    add("--cert-dir", default="", metavar="DIR", help="certificates that were issued (ROOT/pki)")
-    add(
-        "--rotate-certificates", nargs="?", const=True, type=_boolean, default=False,
-        help="ask for a new client certificate before the old one expires",
-    )  # fmt: skip
-    add(
-        "--rotate-server-certificates", nargs="?", const=True, type=_boolean, default=False,
-        help="ask the cluster for the serving certificate, too; somebody must approve it",
-    )  # fmt: skip
     add("--netns", default="", metavar="PATH", help="network namespace of the node")
     add(
         "--allowed-unsafe-sysctls", default="", metavar="NAMES", type=_sysctl_patterns,
@@ -122,9 +105,6 @@ def from_args(args: argparse.Namespace) -> KubeletConfig:
         tls_cert_file=args.tls_cert_file,
         tls_private_key_file=args.tls_private_key_file,
         client_ca_file=args.client_ca_file,
-        cert_dir=args.cert_dir or f"{args.root_dir}/pki",
-        rotate_certificates=args.rotate_certificates,
-        rotate_server_certificates=args.rotate_server_certificates,
         allowed_unsafe_sysctls=tuple(s for s in args.allowed_unsafe_sysctls.split(",") if s),
         pod_pids_limit=max(args.pod_max_pids, 0),
         eviction_hard=args.eviction_hard,
@@ -176,12 +156,6 @@ def _add_care_flags(add: Callable[..., object]) -> None:
     )
     add("--container-log-max-size", default="10Mi", metavar="SIZE", help="of one log file (10Mi)")
     add("--container-log-max-files", type=int, default=5, metavar="N", help="of a container (5)")
-
-
-def _boolean(text: str) -> bool:
-    if text.lower() not in ("true", "false"):
-        raise argparse.ArgumentTypeError(f"invalid boolean {text!r}")
-    return text.lower() == "true"
 
 
 def _sysctl_patterns(text: str) -> str:

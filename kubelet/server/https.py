@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import ssl
 from collections import OrderedDict
 from typing import Any, Protocol
 from urllib.parse import unquote
@@ -219,14 +220,18 @@ class KubeletHTTPHandler:
         return PlainResponse(413, b"Request Entity Too Large")
 
 
-async def serve(kubelet: ServedKubelet, config: KubeletConfig) -> HTTPServer:
-    """Listens on the node's address, inside its network namespace if it has one.
+async def serve(
+    kubelet: ServedKubelet, config: KubeletConfig, tls: ssl.SSLContext | None = None
+) -> HTTPServer:
+    """Listens on the node's address, inside its network namespace if it has one. ``tls``: instead
+    of the certificate's files.
 
     ``await server.stop()`` ends it. :raises OSError, ssl.SSLError: it cannot listen.
     """
-    tls = await asyncio.to_thread(
-        server_context, config.tls_cert_file, config.tls_private_key_file, config.client_ca_file
-    )
+    if tls is None:
+        tls = await asyncio.to_thread(
+            server_context, config.tls_cert_file, config.tls_private_key_file, config.client_ca_file
+        )
     listener = await asyncio.to_thread(open_socket_in, config.netns, config.node_ip, config.port)
     reviews = AccessReviews(kubelet.client, kubelet.clock, config.node_name)
     tokens = TokenReviews(kubelet.client, kubelet.clock)

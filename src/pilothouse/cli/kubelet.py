@@ -12,13 +12,17 @@ from typing import Any
 
 from pilothouse.cli import CommandError
 from pilothouse.cli import component as shared
+from pilothouse.cli.kubelet_certificates import Certificates
 from pilothouse.kubeclient.interfaces import Component, Environment
 from pilothouse.kubelet import config as kubelet_config
+from pilothouse.kubelet.certificate import config as certificate_config
+from pilothouse.kubelet.certificate.config import CertificateConfig
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     shared.add_common(parser)
     kubelet_config.add_flags(parser)
+    certificate_config.add_flags(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -29,20 +33,60 @@ def run(args: argparse.Namespace) -> int:
 async def _run(
     args: argparse.Namespace, config: kubelet_config.KubeletConfig, stopping: asyncio.Event
 ) -> int:
+    certificates = certificate_config.from_args(args)
+    if certificates.bootstrap_kubeconfig and not await _bootstrap(
+        Path(args.kubeconfig), certificates, config.node_name, stopping
+    ):
+        return 0
     holder: list[KubeletProcess] = []
 
     async def make(env: Environment) -> Component:
-        holder.append(KubeletProcess(env, config, args.runtime))
+        holder.append(KubeletProcess(env, config, args.runtime, certificates))
         return holder[0]
 
     return await shared.run_component(args, stopping, make, f"kubelet/{config.node_name}")
 
 
+async def _bootstrap(
+    path: Path, config: CertificateConfig, node_name: str, stopping: asyncio.Event
+) -> bool:
+    """Waits for the client certificate, or for a signal (False)."""
+    from pilothouse.apimachinery.clock import RealClock
+    from pilothouse.apimachinery.errors import StatusError
+    from pilothouse.kubeclient.kubeconfig import KubeconfigError
+    from pilothouse.kubelet.certificate.bootstrap import bootstrap
+    from pilothouse.kubelet.certificate.request import NotIssued
+
+    loop = asyncio.get_running_loop()
+    asking = loop.create_task(
+        bootstrap(
+            path, Path(config.bootstrap_kubeconfig), config.directory, node_name, RealClock()
+        ),
+        name="bootstrap",
+    )
+    signal = loop.create_task(stopping.wait(), name="stop-signal")
+    await asyncio.wait((asking, signal), return_when=asyncio.FIRST_COMPLETED)
+    signal.cancel()
+    if not asking.done():
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        return False
+    try:
+        asking.result()
+    except (KubeconfigError, NotIssued, StatusError, OSError) as error:
+        raise CommandError(f"failed to run Kubelet: bootstrap: {error}") from error
+    return True
+
+
 class KubeletProcess:
-    """The kubelet with its runtime and its HTTPS port."""
+    """The kubelet with its runtime, its HTTPS port and its certificates."""
 
     def __init__(
-        self, env: Environment, config: kubelet_config.KubeletConfig, runtime_name: str
+        self,
+        env: Environment,
+        config: kubelet_config.KubeletConfig,
+        runtime_name: str,
+        certificates: CertificateConfig,
     ) -> None:
         from pilothouse.cluster.kubelets import make_kubelet
 
@@ -52,6 +96,7 @@ class KubeletProcess:
             env, config, self._runtime, self._runtime, real=runtime_name != "fake"
         )
         self._server: Any = None
+        self._certificates = Certificates(env, config, certificates, self._serve)
         self.name = self._kubelet.name
 
     async def start(self) -> None:
@@ -59,11 +104,16 @@ class KubeletProcess:
             await self._runtime.start()
         await self._kubelet.start()
         if self._config.tls_cert_file:
-            from pilothouse.kubelet.server.https import serve
+            await self._serve(None)
+        self._certificates.start()
 
-            self._server = await serve(self._kubelet, self._config)
+    async def _serve(self, tls: Any) -> None:
+        from pilothouse.kubelet.server.https import serve
+
+        self._server = await serve(self._kubelet, self._config, tls)
 
     async def stop(self) -> None:
+        await self._certificates.close()
         if self._server is not None:
             await self._server.stop()
         await self._kubelet.stop()

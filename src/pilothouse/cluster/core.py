@@ -184,6 +184,19 @@ class ClusterCore:
         for health in self.server.health.values():
             await health.run()
         self._write_kubeconfigs()
+        if self._merge_context and "controller-manager" in config.components:
+            await self._publish_for_joining()
+
+    async def _publish_for_joining(self) -> None:
+        """A cluster that others can see has what machines that join it look for."""
+        from pilothouse.apimachinery.errors import StatusError
+        from pilothouse.cluster.joining import publish
+
+        assert self.pki is not None
+        try:
+            await publish(self.client, self.server_url, self.pki.crt("ca").read_bytes())
+        except StatusError as error:
+            log.warning("could not publish what joining machines need: %s", error)
 
     async def _prepare_nodes(self) -> None:
         from pilothouse.cluster.nodes import Nodes
@@ -225,7 +238,9 @@ class ClusterCore:
             service_account_signing_key_file=str(pki.sa_key),
             service_cluster_ip_range=config.service_cidr,
             enable_bootstrap_token_auth=True,
-            enable_admission_plugins=("NodeRestriction",) if self.nodes is not None else (),
+            enable_admission_plugins=("NodeRestriction",)
+            if self.nodes is not None or self._merge_context
+            else (),
             # Without controllers nobody makes the default ServiceAccounts (as in envtest).
             disable_admission_plugins=()
             if "controller-manager" in config.components

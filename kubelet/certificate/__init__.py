@@ -1,0 +1,1 @@
+"""How a kubelet comes by its certificates: TLS bootstrap, rotation (pkg/kubelet/certificate)."""
