@@ -67,7 +67,7 @@ class DevicePlugins:
         self._leaving: dict[str, TimerHandle] = {}
         self.gone: set[str] = set()
         """Resources that the node had."""
-        self._server = LazyServer(os.path.join(directory, SOCKET), {REGISTER: self._registration})
+        self._server = LazyServer(os.path.join(directory, SOCKET), [(REGISTER, self._registration)])
 
     async def start(self, active: Iterable[str]) -> None:
         """``active``: uids of pods that are still there. Plugins notice that the sockets are

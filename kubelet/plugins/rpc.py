@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from pilothouse.kubelet.plugins.messages import Method
@@ -100,7 +100,7 @@ class LazyServer:
     """Serves methods on a unix socket; gRPC itself starts with the first connection, which is
     passed on to it."""
 
-    def __init__(self, path: str, handlers: Mapping[Method, Handler]) -> None:
+    def __init__(self, path: str, handlers: Sequence[tuple[Method, Handler]]) -> None:
         self._path = path
         self._inner = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}")
         self._handlers = handlers
@@ -152,7 +152,7 @@ class LazyServer:
                 return
             grpc = _grpc()
             server = grpc.aio.server()
-            for method, handler in self._handlers.items():
+            for method, handler in self._handlers:
                 service, _, name = method.path[1:].rpartition("/")
                 rpc = grpc.unary_unary_rpc_method_handler(_wrapped(method, handler))
                 server.add_generic_rpc_handlers(
