@@ -15,6 +15,9 @@ class Method(NamedTuple):
     request: Message
     response: Message
 
+    def __hash__(self) -> int:
+        return hash(self.path)  # messages are dicts, which have no hash
+
 
 # -- pluginregistration ------------------------------------------------------------------
 
