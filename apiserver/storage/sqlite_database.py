@@ -41,7 +41,7 @@ Durability = Literal["normal", "full"]
 _APPLICATION_ID = 0x50484F55
 _SCHEMA_VERSION = 1
 _FIRST_REVISION = 1
-_CHECKPOINT_PAGES = 4000
+_CHECKPOINT_PAGES, _LONG_LOG_PAGES = 4000, 16_000
 _CHECK_UNDER_BYTES = 32 << 20
 """After an unclean end, files up to this size are checked as a whole before they are used."""
 
@@ -113,8 +113,11 @@ class Database:
             self._lock.close()
             raise
         self._execute = self._connection.execute
+        self._second: sqlite3.Connection | None = None
         self._pages = 0
         """About how many pages the write-ahead log has grown since the last checkpoint."""
+        self.log_is_long = False
+        """Writes have come without a pause: :meth:`checkpoint` is due."""
 
     def _open(self, durability: Durability) -> sqlite3.Connection:
         unclean = self._lock.read(16) == b"open"
@@ -137,7 +140,6 @@ class Database:
         self, connection: sqlite3.Connection, durability: Durability, unclean: bool
     ) -> None:
         run = connection.execute
-        run("PRAGMA locking_mode = EXCLUSIVE")
         run("PRAGMA wal_autocheckpoint = 0")
         run(f"PRAGMA synchronous = {'FULL' if durability == 'full' else 'NORMAL'}")
         run("PRAGMA journal_mode = WAL")
@@ -158,6 +160,8 @@ class Database:
     def close(self) -> None:
         """Folds the write-ahead log into the file and marks a clean end."""
         try:
+            if self._second is not None:
+                self._second.close()
             self._connection.close()
             self._mark(b"closed")
         finally:
@@ -321,9 +325,23 @@ class Database:
     def checkpoint_due(self) -> bool:
         return self._pages >= _CHECKPOINT_PAGES
 
-    def checkpoint(self) -> None:
-        """Moves the write-ahead log into the file, so that it doesn't grow for ever."""
+    def checkpoint_beside(self) -> None:
+        """Moves most of the write-ahead log into the file, on a connection of its own, while
+        writes go on: syncing thousands of pages takes a tenth of a second."""
         self._pages = 0
+        with self._guarded():
+            if self._second is None:
+                self._second = sqlite3.connect(
+                    self.path, isolation_level=None, check_same_thread=False
+                )
+                self._second.execute("PRAGMA synchronous = NORMAL")
+            row = self._second.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        self.log_is_long = row[1] > _LONG_LOG_PAGES
+
+    def checkpoint(self) -> None:
+        """Moves the rest, while nobody writes: only then, or in a pause, does the log begin anew.
+        Without that it would grow for as long as writes come."""
+        self.log_is_long = False
         with self._guarded():
             self._execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
 

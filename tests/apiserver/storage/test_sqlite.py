@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,6 +22,7 @@ from pilothouse.apiserver.storage.errors import (
     Unavailable,
 )
 from pilothouse.apiserver.storage.sqlite import SQLiteStorage
+from pilothouse.apiserver.storage.sqlite_database import Database
 from pilothouse.apiserver.storage.testing import RecordingSink
 
 if TYPE_CHECKING:
@@ -227,6 +229,48 @@ async def test_checkpoints_keep_the_log_small_while_writes_go_on(
     log = database.with_name(database.name + "-wal")
     assert log.stat().st_size < 24 << 20
     assert (await storage.range("/a/", limit=1)).count == 2000
+
+
+async def test_a_long_log_begins_anew_though_writes_never_pause(
+    storage: SQLiteStorage, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pilothouse.apiserver.storage.sqlite_database._CHECKPOINT_PAGES", 100)
+    monkeypatch.setattr("pilothouse.apiserver.storage.sqlite_database._LONG_LOG_PAGES", 400)
+    both: list[str] = []
+    for name in ("checkpoint_beside", "checkpoint"):
+        work = getattr(Database, name)
+        monkeypatch.setattr(
+            Database, name, lambda self, name=name, work=work: both.append(name) or work(self)
+        )
+
+    async def write(worker: int) -> None:
+        for number in range(400):
+            await storage.create(f"/a/{worker}-{number}", b"x" * 4000)
+
+    await asyncio.gather(*map(write, range(4)))
+    assert "checkpoint" in both and both.count("checkpoint_beside") > both.count("checkpoint")
+    written = (await storage.range("/a/", limit=1)).count
+    log = database.with_name(database.name + "-wal")
+    assert written == 1600 and log.stat().st_size < 10 << 20
+    await storage.close()
+    assert not log.exists()
+
+
+async def test_writes_go_on_beside_a_checkpoint(
+    storage: SQLiteStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The checkpoint does not end before a later write is acknowledged."""
+    monkeypatch.setattr("pilothouse.apiserver.storage.sqlite_database._CHECKPOINT_PAGES", 1)
+    written, work = threading.Event(), Database.checkpoint_beside
+
+    def wait_for_a_write(self: Database) -> None:
+        assert written.wait(10)
+        work(self)
+
+    monkeypatch.setattr(Database, "checkpoint_beside", wait_for_a_write)
+    for number in range(3):
+        await storage.create(f"/a/{number}", b"x" * 4000)
+    written.set()
 
 
 _WRITER = """

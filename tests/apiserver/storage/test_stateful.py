@@ -120,7 +120,9 @@ class Model(RuleBasedStateMachine):
     def pass_time(self, seconds: int) -> None:
         self.run(self.clock.advance_through(float(seconds)))
         now = self.clock.time()
-        for key, (deadline, revision) in sorted(self.deadlines.items(), key=lambda d: d[1]):
+        for key, (deadline, revision) in sorted(
+            self.deadlines.items(), key=lambda due: (due[1][0], due[0])
+        ):
             current = self.state.get(key)
             if deadline > now:
                 continue

@@ -91,7 +91,7 @@ async def test_a_future_revision_is_waited_for(
     assert raised.value.has_cause("ResourceVersionTooLarge")
     assert (
         raised.value.message
-        == f"Too large resource version: {revision + 10}, current: {revision + 2}"
+        == f"Timeout: Too large resource version: {revision + 10}, current: {revision + 2}"
     )
 
 
