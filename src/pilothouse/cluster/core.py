@@ -245,6 +245,7 @@ class ClusterCore:
             disable_admission_plugins=()
             if "controller-manager" in config.components
             else ("ServiceAccount",),
+            **self._kubelet_access(),
             **self._server_settings(),
         )
         try:
@@ -260,6 +261,18 @@ class ClusterCore:
             if not config.server_flags:
                 raise
             raise StartFailure(f"API server: {error}") from error
+
+    def _kubelet_access(self) -> dict[str, Any]:
+        """How the API server reaches kubelets that run elsewhere and have joined."""
+        if not self._merge_context:
+            return {}
+        assert self.pki is not None
+        self.pki.client("apiserver-kubelet-client")
+        return {
+            "kubelet_client_certificate": str(self.pki.crt("apiserver-kubelet-client")),
+            "kubelet_client_key": str(self.pki.key("apiserver-kubelet-client")),
+            "kubelet_certificate_authority": str(self.pki.crt("ca")),
+        }
 
     def _server_settings(self) -> dict[str, Any]:
         """What the user wants of the API server beside what a cluster needs."""
