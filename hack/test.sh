@@ -8,5 +8,5 @@ cd "$(dirname "$0")/.."
 .venv/bin/mypy
 .venv/bin/python hack/verify_sizes.py
 .venv/bin/python hack/update_compatibility.py --verify
-hack/install_kubectl_132.sh
+hack/install_kubectl.sh
 exec .venv/bin/python -m pytest -q "$@"

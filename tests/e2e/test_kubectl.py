@@ -32,8 +32,8 @@ def differences(name: str, version: str, folder: Path) -> str:
 @pytest.mark.skipif(not KUBECTLS, reason="no kubectl here")
 @pytest.mark.parametrize("name", transcripts.NAMES)
 def test_transcript(name: str, tmp_path: Path) -> None:
-    """All versions at once: most of the time goes by in kubectl's own start."""
-    with ThreadPoolExecutor() as pool:
+    """Two versions at once: most of the time goes by in kubectl's own start."""
+    with ThreadPoolExecutor(2) as pool:
         found = pool.map(lambda version: differences(name, version, tmp_path / version), KUBECTLS)
     shown = "\n".join(found).strip()
     assert not shown, shown
@@ -50,3 +50,14 @@ def test_normal_hides_what_differs_from_run_to_run_only() -> None:
         " - lastTransitionTime: TIME\n"
         "AGE after 0/1 nodes: nodePort: NODEPORT at SERVER"
     )
+
+
+def test_what_is_kept_of_other_versions_gives_their_transcripts() -> None:
+    base = transcripts.recorded("cluster", transcripts.BASE)
+    lines = base.splitlines(keepends=True)
+    changed = "".join(["new\n", *lines[1:9], *lines[12:], "last\n"])
+    kept = transcripts.difference("cluster", changed)
+    assert len(kept) < 400 < len(base)
+    assert transcripts.patched(base, kept) == changed
+    assert transcripts.patched(base, "cluster\n") == base
+    assert transcripts.recorded("describe", "1.36") != transcripts.recorded("describe", "1.32")

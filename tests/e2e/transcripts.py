@@ -4,13 +4,18 @@
 begins with ``~`` only prepares and its output is not looked at; one with ``%`` cleans up, which is
 needed only where several transcripts share a cluster. ``recorded/<kubectl>/*.txt`` hold
 what they print against upstream's kube-apiserver, scheduler and controller manager v1.37.2 with
-our fake kubelet. To record anew, with KUBECONFIG of such a cluster (tests/e2e/reference.sh):
+our fake kubelet; of the versions between only what differs from 1.32's is kept
+(``recorded/1.XX.diff``). To record anew, with KUBECONFIG of such a cluster (reference.sh):
 
     python tests/e2e/transcripts.py record
+
+1.32 and 1.37 are tried by default; hack/install_kubectl.sh brings others, and
+PILOTHOUSE_KUBECTLS="1.30 1.36" (or "all") says which are tried.
 """
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 import subprocess
@@ -20,6 +25,8 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 NAMES = sorted(path.stem for path in (HERE / "commands").glob("*.txt"))
+IN_FULL = ["1.32", "1.37"]
+BASE = "1.32"
 _RANDOM = "[bcdfghjklmnpqrstvwxz2456789]"
 _REPLACED = [
     (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "UID"),
@@ -110,27 +117,74 @@ def text_of(answers: list[tuple[str, str]]) -> str:
 
 
 def recorded(name: str, version: str) -> str:
-    return (HERE / "recorded" / version / f"{name}.txt").read_text()
+    if version in IN_FULL:
+        return (HERE / "recorded" / version / f"{name}.txt").read_text()
+    differences = (HERE / "recorded" / f"{version}.diff").read_text().split("=== ")
+    found = next(d for d in differences if d.startswith(f"{name}\n"))
+    return patched(recorded(name, BASE), found)
+
+
+def patched(text: str, difference: str) -> str:
+    """``text`` with the hunks of a unified difference without context."""
+    lines = text.splitlines(keepends=True)
+    hunks = re.split(r"(?m)^@@ -(\d+)(?:,(\d+))? .*\n", difference)[1:]
+    # From the end, so that the places of the rest stay.
+    for start, count, body in reversed(
+        list(zip(hunks[::3], hunks[1::3], hunks[2::3], strict=True))
+    ):
+        length = int(count or 1)
+        at = int(start) - (length > 0)
+        added = [line[1:] for line in body.splitlines(keepends=True) if line.startswith("+")]
+        lines[at : at + length] = added
+    return "".join(lines)
+
+
+def difference(name: str, text: str) -> str:
+    """What ``patched`` needs to make ``text`` of the base's transcript."""
+    base = recorded(name, BASE).splitlines(keepends=True)
+    hunks = list(difflib.unified_diff(base, text.splitlines(keepends=True), n=0))[2:]
+    return "".join([f"=== {name}\n", *hunks])
 
 
 def kubectls() -> dict[str, Path]:
-    """The versions at hand: the newest from the virtual environment, an old one when
-    hack/install_kubectl_132.sh could get it."""
+    """The versions to try, as far as they are at hand: the newest is in the virtual environment,
+    the others are where hack/install_kubectl.sh put them."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pilothouse"
-    candidates = {"1.37": Path(sys.executable).parent / "kubectl", "1.32": cache / "kubectl-1.32"}
-    return {version: path for version, path in candidates.items() if os.access(path, os.X_OK)}
+    places = {f"1.{minor}": cache / f"kubectl-1.{minor}" for minor in range(30, 37)}
+    places["1.37"] = Path(sys.executable).parent / "kubectl"
+    asked = os.environ.get("PILOTHOUSE_KUBECTLS", "").split() or IN_FULL
+    wanted = places if asked == ["all"] else asked
+    # The newest first: it is the one that most tests take.
+    return {
+        version: path
+        for version, path in reversed(places.items())
+        if version in wanted and os.access(path, os.X_OK)
+    }
 
 
 def _record(names: list[str]) -> None:
     for version, kubectl in kubectls().items():
+        texts = {}
         for name in names:
             with tempfile.TemporaryDirectory() as folder:
                 config = Path(os.environ["KUBECONFIG"])
                 answers = transcript(name, kubectl, config, Path(folder), clean_up=True)
+            texts[name] = text_of(answers)
+        _keep(version, texts)
+
+
+def _keep(version: str, texts: dict[str, str]) -> None:
+    if version in IN_FULL:
+        for name, text in texts.items():
             target = HERE / "recorded" / version / f"{name}.txt"
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(text_of(answers))
-            print(target)
+            target.write_text(text)
+        return
+    target = HERE / "recorded" / f"{version}.diff"
+    kept = target.read_text().split("=== ")[1:] if target.exists() else []
+    pieces = {piece.partition("\n")[0]: f"=== {piece}" for piece in kept}
+    pieces |= {name: difference(name, text) for name, text in texts.items()}
+    target.write_text("".join(pieces[name] for name in sorted(pieces)))
 
 
 if __name__ == "__main__":
