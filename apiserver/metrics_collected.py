@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from pilothouse.apiserver.apiextensions.cel_timings import timing_metrics
+from pilothouse.apiserver.audit.counters import audit_counters
 from pilothouse.apiserver.metrics import (
     MeasuredAdmission,
     admission_histogram,
@@ -101,9 +104,45 @@ def install_metrics(server: APIServer) -> None:
             ("verb", "group", "version", "resource", "subresource", "scope", "component"),
             watches,
         ),
+        Collected(
+            "apiserver_tls_handshake_errors_total",
+            "[ALPHA] Number of requests dropped with 'TLS handshake error from' error",
+            "counter",
+            (),
+            lambda: (((), float(server._http.handshake_errors if server._http else 0)),),
+        ),
         *cache_metrics(caches),
         *_allocator_metrics(server),
+        *timing_metrics(),
+        *_audit_metrics(server),
+        *_store_metrics(server),
         version_metric(version_info()),
+    )
+
+
+def _audit_metrics(server: APIServer) -> tuple[Metric, ...]:
+    """Where there is no auditor that has its own."""
+    return () if server.auditor is not None else audit_counters()
+
+
+def _store_metrics(server: APIServer) -> tuple[Metric, ...]:
+    """Of the file, where the store is one."""
+    config = server.config
+    if config.storage != "sqlite":
+        return ()
+    file = Path(config.data_dir or ".") / "state.db"
+
+    def size() -> list[tuple[tuple[str, ...], float]]:
+        return [(("etcd-0",), float(file.stat().st_size))] if file.exists() else []
+
+    return (
+        Collected(
+            "apiserver_storage_size_bytes",
+            "[STABLE] Size of the storage database file physically allocated in bytes.",
+            "gauge",
+            ("storage_cluster_id",),
+            size,
+        ),
     )
 
 

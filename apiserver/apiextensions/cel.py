@@ -7,6 +7,7 @@ read again then: nodes don't keep it. All rules for one object draw on one budge
 
 from __future__ import annotations
 
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -20,6 +21,7 @@ from pilothouse.apimachinery.fieldpath import (
     invalid,
     required,
 )
+from pilothouse.apiserver.apiextensions.cel_timings import EVALUATION
 from pilothouse.apiserver.apiextensions.rule_compilation import RULES, compile_node, syntax_error
 
 if TYPE_CHECKING:
@@ -107,10 +109,12 @@ class RuleNode:
         from pilothouse.cel.interfaces import Budget
 
         walk = _Walk(Budget(RUNTIME_BUDGET), load)
+        start = perf_counter()
         try:
             self._walk(value, _NOTHING if old is None else old, False, Path(), walk)
         except _Stop:
             pass
+        EVALUATION.observe(perf_counter() - start)
         return walk.found
 
     def _walk(self, value: Any, old: Any, same: bool, path: Path, walk: _Walk) -> None:

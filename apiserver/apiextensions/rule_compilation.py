@@ -6,7 +6,10 @@ A rule is compiled in the environment of its node's type, which is made of the s
 from __future__ import annotations
 
 import re
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
+
+from pilothouse.apiserver.apiextensions.cel_timings import COMPILATION
 
 if TYPE_CHECKING:
     from pilothouse.cel.environment import CompiledProgram, Environment
@@ -60,6 +63,7 @@ def compile_node(
     """The rules of a node and the type of its values. ``costs``: estimate them, too."""
     from pilothouse.cel import schema_types
 
+    start = perf_counter()
     if declared is None:
         declared = schema_types.declared(schema, root=root)
     rules: list[CompiledRule] = []
@@ -75,6 +79,7 @@ def compile_node(
                 environment = _environment(declared, compiled.optional)
                 environments[compiled.optional] = environment
             _compile(rule, compiled, environment, declared if costs else None)
+    COMPILATION.observe(perf_counter() - start)
     return rules, declared
 
 

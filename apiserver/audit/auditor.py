@@ -6,10 +6,10 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pilothouse.apiserver.audit.counters import audit_counters
 from pilothouse.apiserver.audit.event import Record
 from pilothouse.apiserver.audit.policy import Level, load_policy
 from pilothouse.apiserver.filters.authorization import attributes_of
-from pilothouse.componentbase.metrics import Counter
 
 if TYPE_CHECKING:
     from pilothouse.apimachinery.clock import Clock
@@ -30,27 +30,7 @@ class Auditor:
         self._policy = policy
         self.backends = backends
         self._clock = clock
-        name = "apiserver_audit_"
-        self.events = Counter(
-            f"{name}event_total",
-            "[ALPHA] Counter of audit events generated and sent to the audit backend.",
-        )
-        self.errors = Counter(
-            f"{name}error_total",
-            "[ALPHA] Counter of audit events that failed to be audited properly. Plugin "
-            "identifies the plugin affected by the error.",
-            ("plugin",),
-        )
-        self.levels = Counter(
-            f"{name}level_total",
-            "[ALPHA] Counter of policy levels for audit events (1 per request).",
-            ("level",),
-        )
-        self.rejected = Counter(
-            f"{name}requests_rejected_total",
-            "[ALPHA] Counter of apiserver requests rejected due to an error in audit logging "
-            "backend.",
-        )
+        self.events, self.errors, self.levels, self.rejected = audit_counters()
 
     @property
     def metrics(self) -> tuple[Metric, ...]:

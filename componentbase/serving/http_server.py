@@ -147,6 +147,12 @@ class HTTPServer:
                 each.transport.abort()
         self.connections.add(connection)
 
+    @property
+    def handshake_errors(self) -> int:
+        """Connections that never came to speak HTTP."""
+        listeners = (each for each in self._servers if isinstance(each, TLSListener))
+        return sum(listener.failed for listener in listeners)
+
     def charge(self, size: int) -> bool:
         """Counts bytes of big bodies that are held; False when there are too many."""
         self.buffered += size

@@ -31,8 +31,9 @@ class PushSink:
         self.write_framed(frame(data))
 
     def write_framed(self, framed: bytes) -> None:
-        if not self.protocol.closed and not self.ended:
-            self.transport.write(unframe(framed) if self.protocol.old else framed)
+        protocol = self.protocol
+        if not protocol.closed and not self.ended:
+            self.transport.write(unframe(framed) if protocol.old else framed)
 
     def on_writable(self, callback: Callable[[], None]) -> None:
         if self.protocol._paused:

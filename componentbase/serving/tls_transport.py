@@ -83,6 +83,8 @@ class TLSListener:
         self._open = list(sockets)
         self.starting: dict[TLSTransport, None] = {}
         """Connections whose handshake is not done yet, oldest first."""
+        self.failed = 0
+        """Handshakes that went wrong."""
         for listener in self._open:
             listener.setblocking(False)
             self._loop.add_reader(listener.fileno(), self._accept, listener)
@@ -184,6 +186,7 @@ class TLSTransport(asyncio.Transport):
             return
         except (OSError, ValueError) as error:
             log.debug("TLS handshake with %s failed: %s", self._peer, error)
+            self._listener.failed += 1
             if getattr(error, "reason", "") == "HTTP_REQUEST":
                 self._answer_plainly()
             self._cut(None)

@@ -139,3 +139,24 @@ def test_names_stay_out() -> None:
         "kubelet",
     ]
     assert [dry_run_of({"dryRun": v}) for v in (["All"], ["x"], [])] == ["All", "invalid", ""]
+
+
+async def test_protobuf_with_native_histograms(http: aiohttp.ClientSession) -> None:
+    await http.get(f"{PATH}/a")
+    accept = (
+        "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"
+    )
+    async with http.get("/metrics", headers={"Accept": accept}) as answer:
+        assert answer.headers["Content-Type"].startswith("application/vnd.google.protobuf; proto=")
+        body = await answer.read()
+    name = b"apiserver_request_duration_seconds"
+    assert bytes((0x0A, len(name))) + name in body
+    assert b"\x28\x06" in body  # schema 3
+
+
+async def test_what_is_there_without_an_audit_log(http: aiohttp.ClientSession) -> None:
+    text = await scrape(http)
+    assert value(text, "apiserver_audit_event_total") == 0
+    assert value(text, "apiserver_audit_requests_rejected_total") == 0
+    assert value(text, "apiserver_tls_handshake_errors_total") == 0
+    assert value(text, "apiserver_cel_evaluation_duration_seconds_count") is not None

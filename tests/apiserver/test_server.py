@@ -125,6 +125,16 @@ async def test_certificates_of_others_are_unauthorized(pki: ClusterPKI, tmp_path
                 assert (await ask(http, "GET", "/version", headers=token))[0] == 200
                 token = {"Authorization": "Bearer wrong"}
                 assert (await ask(http, "GET", "/version", headers=token))[0] == 401
+        _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(b"nonsense" * 100)
+        await writer.drain()
+        writer.close()
+        assert server._http is not None
+        async with asyncio.timeout(5):
+            while True:
+                if server._http.handshake_errors == 1:
+                    break
+                await asyncio.sleep(0.01)
 
 
 async def test_response_headers(http: aiohttp.ClientSession) -> None:
