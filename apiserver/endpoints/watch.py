@@ -300,6 +300,16 @@ class WatchStream:
         if self.stopped or sink is None:
             return
         framed = self._framed
+        if not self._rest and sink.writable:
+            # One event that all of a crowd gets: no call more than needed.
+            batch = watcher.take()
+            if len(batch) == 1:
+                self.sent[0] += 1
+                sink.write_framed(framed(batch[0]))
+                if watcher.idle(self._awake):
+                    return
+            else:
+                self._rest = batch
         while self._rest or watcher.pending:
             if not sink.writable:
                 sink.on_writable(self.pump)

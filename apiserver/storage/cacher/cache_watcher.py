@@ -145,6 +145,13 @@ class CacheWatcher:
         if callback is not None and (self.closed or self.pending):
             asyncio.get_running_loop().call_soon(self._call_wake)
 
+    def idle(self, callback: Callable[[], None]) -> bool:
+        """``wake``, unless there is something to do: then False. Called after each delivery."""
+        if self._buffer or self.closed or self._initial or self._bookmark_after_initial:
+            return False
+        self._wake = callback
+        return True
+
     def take(self) -> list[Event]:
         initial = self._initial
         if self._initial_at < len(initial):

@@ -71,6 +71,10 @@ class CacheWatcher(Protocol):
         """Instead of awaiting: ``callback`` runs once when the buffer becomes non-empty."""
         ...
 
+    def idle(self, callback: Callable[[], None]) -> bool:
+        """``wake`` if nothing is there and the watch goes on; else False."""
+        ...
+
     def take(self) -> list[CacheEvent]:
         """What is in the buffer now, without waiting."""
         ...
