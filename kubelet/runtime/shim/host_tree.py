@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import hashlib
 import os
 import re
 import stat
@@ -69,12 +70,13 @@ class HostTree:
 class NodeMounts:
     """Volumes in memory: mounted on the node, where the kubelet uses them, too.
 
-    The source of such a mount names the shim's state directory: so a later shim finds them.
+    The source of such a mount stands for the shim's state directory: so a later shim finds them.
     """
 
     def __init__(self, node_namespace: int, state_dir: str) -> None:
         self._namespace = node_namespace
-        self._source = f"pilothouse:{state_dir}"
+        # Short: busybox df gives sources of more than 20 characters a line of their own.
+        self._source = f"tmpfs-{hashlib.sha256(os.fsencode(state_dir)).hexdigest()[:12]}"
         self._shown = f"{state_dir}/shown-mounts"
         """The file names mounts that others made, a path a line."""
 
