@@ -1,6 +1,7 @@
 """Scheduler and controllers side by side: Pilothouse and the reference, the same work for both.
 
     python -m hack.bench.controllers [--quick] [--only deployment,namespace,garbage] [-o json]
+    python -m hack.bench.controllers --only scale [--nodes 1000 --pods 10000] [--seconds 600]
 
 Nodes are objects whose kubelet is this process: it renews leases, makes bound pods Ready and lets
 deleted ones go, for both sides alike. A step's seconds are a user's; its CPU is of all processes of
@@ -50,7 +51,10 @@ GOALS = {
     "namespace deleted": 0.3,
     "garbage collected": 0.5,
     "many nodes and pods": 0.5,
+    "many nodes and pods, 20 idle seconds": 0.5,
 }
+LIMIT = 600.0
+"""Seconds that a step may take."""
 
 
 @dataclass
@@ -82,6 +86,8 @@ class Kubelets:
         self.bound: set[str] = set()
         self.present: set[str] = set()
         self.ready: set[str] = set()
+        """Taken up by the kubelet."""
+        self.running: set[str] = set()
         self.changed = asyncio.Event()
 
     async def start(self) -> None:
@@ -144,6 +150,7 @@ class Kubelets:
             watch = await self._client.watch(PODS, send_initial_events=True)
             self.bound.clear()
             self.present.clear()
+            self.running.clear()
             async for batch in watch:
                 for event in batch:
                     if event.type in ("ADDED", "MODIFIED", "DELETED"):
@@ -153,13 +160,15 @@ class Kubelets:
     def _note(self, type_: str, pod: dict[str, Any]) -> None:
         uid = pod["metadata"]["uid"]
         if type_ == "DELETED":
-            for pods in (self.bound, self.present, self.ready):
+            for pods in (self.bound, self.present, self.ready, self.running):
                 pods.discard(uid)
             return
         self.present.add(uid)
         if not pod["spec"].get("nodeName"):
             return
         self.bound.add(uid)
+        if pod["status"].get("phase") == "Running":
+            self.running.add(uid)
         if pod["metadata"].get("deletionTimestamp"):
             self._queue.put_nowait(("delete", pod))
         elif pod["status"].get("phase") == "Pending" and uid not in self.ready:
@@ -201,8 +210,9 @@ def _report(task: asyncio.Task[None]) -> None:
 class Bench:
     """One target's run."""
 
-    def __init__(self, target: Target, client: HTTPSClient, quick: bool) -> None:
-        self.target, self.client, self.quick = target, client, quick
+    def __init__(self, target: Target, client: HTTPSClient, options: argparse.Namespace) -> None:
+        self.target, self.client, self.quick = target, client, options.quick
+        self.options = options
         self.steps: list[Step] = []
 
     @asynccontextmanager
@@ -287,17 +297,22 @@ class Bench:
         await watch.close()
 
     async def scale(self) -> None:
-        nodes, pods = (100, 1000) if self.quick else (1000, 10_000)
+        nodes = self.options.nodes or (100 if self.quick else 1000)
+        pods = self.options.pods or (1000 if self.quick else 10_000)
         kubelets = Kubelets(self.client, nodes)
-        await kubelets.start()
+        async with self.step("many nodes registered"):
+            await kubelets.start()
         try:
             async with self.step("many nodes and pods"):
                 for number in range(10):
                     made = deployment(pods // 10, f"web-{number}")
                     await self.client.create(DEPLOYMENTS, made, "default")
-                await kubelets.until(lambda: len(kubelets.ready) >= pods, 600)
+                await kubelets.until(lambda: len(kubelets.running) >= pods, self.options.seconds)
             async with self.step("many nodes and pods, 20 idle seconds"):
                 await asyncio.sleep(20)
+        except TimeoutError:
+            progress(f"{self.target.name}: {len(kubelets.running)} of {pods} pods were running")
+            raise
         finally:
             await kubelets.stop()
 
@@ -340,11 +355,11 @@ def client_config(target: Target) -> ClientConfig:
     return ClientConfig(f"https://{target.host}:{target.port}", ca, cert, key, timeout=120)
 
 
-async def measure(target: Target, only: list[str], quick: bool) -> list[Step]:
+async def measure(target: Target, options: argparse.Namespace) -> list[Step]:
     client = HTTPSClient(client_config(target))
-    bench = Bench(target, client, quick)
+    bench = Bench(target, client, options)
     try:
-        for name in only:
+        for name in options.only.split(","):
             try:
                 await getattr(bench, name)()
             except TimeoutError:
@@ -355,7 +370,10 @@ async def measure(target: Target, only: list[str], quick: bool) -> list[Step]:
 
 
 def table(results: dict[str, list[Step]]) -> str:
-    lines = ["step | " + " | ".join(results) + " | time | CPU | goal", "---|" * (len(results) + 4)]
+    lines = [
+        "step | " + " | ".join(results) + " | time | CPU | memory | goal",
+        "---|" * (len(results) + 5),
+    ]
     names = list(dict.fromkeys(step.name for steps in results.values() for step in steps))
     for name in names:
         found = {t: s for t, steps in results.items() for s in steps if s.name == name}
@@ -366,10 +384,11 @@ def table(results: dict[str, list[Step]]) -> str:
             for target in results
         ]
         ours, theirs = found.get("pilothouse"), found.get("reference")
-        ratios = ["-", "-"]
+        ratios = ["-", "-", "-"]
         if ours and theirs:
             ratios = [f"{ours.seconds / theirs.seconds:.2f}x",
-                      f"{ours.cpu / max(theirs.cpu, 0.01):.2f}x"]  # fmt: skip
+                      f"{ours.cpu / max(theirs.cpu, 0.01):.2f}x",
+                      f"{ours.memory / theirs.memory:.2f}x"]  # fmt: skip
         goal = f"{GOALS[name]}x" if name in GOALS else ""
         lines.append(" | ".join([name, *cells, *ratios, goal]))
     return "\n".join(lines)
@@ -380,6 +399,9 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a fifth of the objects")
     parser.add_argument("--only", default="deployment,namespace,garbage", metavar="LIST",
                         help="deployment, namespace, garbage, scale")  # fmt: skip
+    parser.add_argument("--nodes", type=int, default=0, help="of scale (1000, quick: 100)")
+    parser.add_argument("--pods", type=int, default=0, help="of scale (10000, quick: 1000)")
+    parser.add_argument("--seconds", type=float, default=LIMIT, help="limit of a step of scale")
     parser.add_argument("--no-reference", action="store_true")
     parser.add_argument("--no-pilothouse", action="store_true")
     parser.add_argument("--storage", default="sqlite", choices=("sqlite", "memory", "etcd"))
@@ -400,7 +422,7 @@ def main() -> None:
             continue
         try:
             time.sleep(3.0)
-            results[name] = asyncio.run(measure(target, args.only.split(","), args.quick))
+            results[name] = asyncio.run(measure(target, args))
         finally:
             target.close()
     if args.output == "json":
