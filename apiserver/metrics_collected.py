@@ -68,16 +68,6 @@ def install_metrics(server: APIServer) -> None:
         waiting = server.server.services.get("inqueue") or (0, 0)
         return [((READ_ONLY,), float(waiting[0])), ((MUTATING,), float(waiting[1]))]
 
-    def watches() -> list[tuple[tuple[str, ...], float]]:
-        """Streams that are open now, found by their connections."""
-        _count_streams(server)
-        found = {}
-        for series in server.measurements.all():
-            if series.long_running or series.streams:
-                labels = (series.labels[0], *series.labels[2:], "apiserver")
-                found[labels] = float(series.long_running + series.streams)
-        return list(found.items())
-
     server.metrics.add(
         Collected(
             "apiserver_current_inflight_requests",
@@ -102,21 +92,36 @@ def install_metrics(server: APIServer) -> None:
             "way.",
             "gauge",
             ("verb", "group", "version", "resource", "subresource", "scope", "component"),
-            watches,
+            lambda: _watches(server),
         ),
-        Collected(
-            "apiserver_tls_handshake_errors_total",
-            "[ALPHA] Number of requests dropped with 'TLS handshake error from' error",
-            "counter",
-            (),
-            lambda: (((), float(server._http.handshake_errors if server._http else 0)),),
-        ),
+        _handshake_metric(server),
         *cache_metrics(caches),
         *_allocator_metrics(server),
         *timing_metrics(),
         *_audit_metrics(server),
         *_store_metrics(server),
         version_metric(version_info()),
+    )
+
+
+def _watches(server: APIServer) -> list[tuple[tuple[str, ...], float]]:
+    """Streams that are open now, found by their connections."""
+    _count_streams(server)
+    found = {}
+    for series in server.measurements.all():
+        if series.long_running or series.streams:
+            labels = (series.labels[0], *series.labels[2:], "apiserver")
+            found[labels] = float(series.long_running + series.streams)
+    return list(found.items())
+
+
+def _handshake_metric(server: APIServer) -> Metric:
+    return Collected(
+        "apiserver_tls_handshake_errors_total",
+        "[ALPHA] Number of requests dropped with 'TLS handshake error from' error",
+        "counter",
+        (),
+        lambda: (((), float(server._http.handshake_errors if server._http else 0)),),
     )
 
 
