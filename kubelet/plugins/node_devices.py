@@ -6,6 +6,7 @@ Only nodes with real containers have this; nothing is imported or started before
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Callable, Iterable
 
@@ -21,6 +22,7 @@ from pilothouse.kubelet.plugins.node_paths import KUBELET, node_path
 from pilothouse.kubelet.plugins.rpc import PluginError
 from pilothouse.kubelet.plugins.watcher import PluginHandler, PluginWatcher
 
+log = logging.getLogger(__name__)
 Rejection = tuple[str, str]
 
 
@@ -51,10 +53,14 @@ class NodeDevices:
         self._watcher = PluginWatcher(self._registry, handlers, env.clock, self._tasks)
 
     async def start(self, active: Iterable[str]) -> None:
-        """``active``: uids of pods that are still there. :raises OSError:"""
-        os.makedirs(self._registry, mode=0o750, exist_ok=True)
+        """``active``: uids of pods that are still there."""
         pods = list(active)
-        await self._plugins.start(pods)
+        try:
+            os.makedirs(self._registry, mode=0o750, exist_ok=True)
+            await self._plugins.start(pods)
+        except OSError as error:  # a node without plugins is better than none
+            log.error("no plugins can register: %s", error)
+            return
         self._tasks.start(self._watcher.run(), "watcher")
         self._tasks.start(self._claims.start(pods), "claims")
 

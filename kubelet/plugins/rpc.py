@@ -21,6 +21,7 @@ _OPTIONS = (
     ("grpc.use_local_subchannel_pool", 1),
 )
 _CHUNK = 1 << 16
+_MAX_PATH = 100
 
 
 class PluginError(Exception):
@@ -29,6 +30,23 @@ class PluginError(Exception):
     def __init__(self, message: str, *, unimplemented: bool = False) -> None:
         super().__init__(message)
         self.unimplemented = unimplemented
+
+
+class ShortPath:
+    """A socket's path, short enough for the kernel (108 characters), until ``close``."""
+
+    def __init__(self, path: str) -> None:
+        """:raises OSError: its folder is not there."""
+        self._folder = -1
+        self.path = path
+        if len(os.fsencode(path)) > _MAX_PATH:
+            self._folder = os.open(os.path.dirname(path), os.O_PATH | os.O_DIRECTORY)
+            self.path = f"/proc/self/fd/{self._folder}/{os.path.basename(path)}"
+
+    def close(self) -> None:
+        if self._folder >= 0:
+            os.close(self._folder)
+            self._folder = -1
 
 
 def _grpc() -> Any:
@@ -51,9 +69,14 @@ class Channel:
     """To the plugin behind a socket; connects by itself, again and again."""
 
     def __init__(self, path: str) -> None:
-        """:raises PluginError: grpc is not installed."""
+        """:raises PluginError: grpc is not installed, or there is no such folder."""
         self._rpc = _grpc().RpcError
-        self._channel: Any = _grpc().aio.insecure_channel(f"unix:{path}", options=_OPTIONS)
+        try:
+            self._path = ShortPath(path)
+        except OSError as error:
+            raise PluginError(f"{path}: {error.strerror}") from error
+        target = f"unix:{self._path.path}"
+        self._channel: Any = _grpc().aio.insecure_channel(target, options=_OPTIONS)
 
     async def call(
         self, method: Method, request: Mapping[str, Any] | None = None, *, timeout: float = 45.0
@@ -91,6 +114,7 @@ class Channel:
 
     async def close(self) -> None:
         await self._channel.close()
+        self._path.close()
 
 
 Handler = Callable[[dict[str, Any]], Awaitable[Mapping[str, Any]]]
@@ -101,8 +125,9 @@ class LazyServer:
     passed on to it."""
 
     def __init__(self, path: str, handlers: Sequence[tuple[Method, Handler]]) -> None:
-        self._path = path
-        self._inner = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}")
+        self._wanted = path
+        self._short: ShortPath | None = None
+        self._path = self._inner = ""
         self._handlers = handlers
         self._listener: asyncio.Server | None = None
         self._server: Any = None
@@ -111,6 +136,10 @@ class LazyServer:
 
     async def start(self) -> None:
         """:raises OSError: the socket can't be made."""
+        self._short = ShortPath(self._wanted)
+        self._path = self._short.path
+        folder, _, name = self._path.rpartition("/")
+        self._inner = f"{folder}/.{name}"
         self._remove()
         self._listener = await asyncio.start_unix_server(self._accepted, self._path)
 
@@ -122,7 +151,9 @@ class LazyServer:
         await asyncio.gather(*self._open, return_exceptions=True)
         if self._server is not None:
             await self._server.stop(None)
-        self._remove()
+        if self._short is not None:
+            self._remove()
+            self._short.close()
 
     def _remove(self) -> None:
         for path in (self._path, self._inner):

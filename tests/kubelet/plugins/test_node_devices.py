@@ -22,7 +22,7 @@ from pilothouse.kubeclient.testing import FakeClient
 from pilothouse.kubelet.plugins import messages as m
 from pilothouse.kubelet.plugins.drivers import Drivers
 from pilothouse.kubelet.plugins.node_devices import NodeDevices
-from pilothouse.kubelet.plugins.rpc import Channel, PluginError
+from pilothouse.kubelet.plugins.rpc import Channel, PluginError, ShortPath
 from pilothouse.kubelet.plugins.wire import decode, encode
 
 grpc: Any = pytest.importorskip("grpc.aio")
@@ -36,7 +36,8 @@ class Server:
 
         self._base = base
         self._server = grpc.server()
-        self._server.add_insecure_port(f"unix:{path}")
+        self._path = ShortPath(str(path))
+        self._server.add_insecure_port(f"unix:{self._path.path}")
 
     def unary(self, method: m.Method, handler: Callable[[Any], Any]) -> None:
         async def serve(request: bytes, context: Any) -> bytes:
@@ -163,11 +164,11 @@ class DRADriver:
         await self.dra.stop()
 
 
-@pytest.fixture
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A short path: sockets have 108 characters."""
-    root = tmp_path_factory.mktemp("n")
-    (root / "plugins_registry").mkdir()
+@pytest.fixture(params=["n", "n" * 120], ids=["short", "long"])
+def root(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A socket's path may have 108 characters, a kubelet's folder may be longer."""
+    root = tmp_path_factory.mktemp("r") / request.param
+    (root / "plugins_registry").mkdir(parents=True)
     return root
 
 
