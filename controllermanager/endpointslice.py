@@ -10,6 +10,7 @@ from pilothouse.apimachinery.errors import StatusError, is_not_found
 from pilothouse.apimachinery.labels import selector_from_map
 from pilothouse.apimachinery.object import (
     Obj,
+    condition_of,
     copy_object,
     get_nested,
     meta,
@@ -35,6 +36,7 @@ from pilothouse.controllermanager.pods import (
     is_ready,
     node_of,
 )
+from pilothouse.controllermanager.topology_hints import TopologyHints
 from pilothouse.kubeclient.resources import ENDPOINT_SLICES, NODES, PODS, SERVICES
 
 if TYPE_CHECKING:
@@ -60,11 +62,12 @@ def compute(
     slices: Sequence[Obj],
     nodes: Mapping[str, Obj],
     maximum: int = 100,
+    topology: TopologyHints | None = None,
 ) -> tuple[Changes, list[str]]:
     """The writes for one Service, and what stands in the way of pods that were left out.
 
     ``pods``: those that the selector picks; ``nodes``: theirs by name; ``slices``: what this
-    controller has made for the Service.
+    controller has made for the Service. ``topology``: gives the hints of the topology mode.
     """
     changes, problems = Changes(), list[str]()
     types = address_types(service)
@@ -92,11 +95,40 @@ def compute(
             if endpoint["addresses"]:
                 endpoints[endpoint_key(endpoint)] = endpoint
         filled = {key: value for key, value in wanted.items() if value[1]}
+        if topology is not None and _uses_topology_mode(service):
+            _keep_hints(own, filled)
         part = diff(own, filled, _template(service, address_type), slice_labels(service), maximum)
+        if topology is not None:
+            _add_hints(topology, service, address_type, own, part)
         changes.create += part.create
         changes.update += part.update
         changes.delete += part.delete
     return changes, problems
+
+
+def _keep_hints(
+    existing: Sequence[Obj],
+    wanted: Mapping[PortKey, tuple[list[Obj], dict[tuple[object, ...], Obj]]],
+) -> None:
+    """As they are: whether they may stay is decided for all slices together."""
+    for piece in existing:
+        _, endpoints = wanted.get(port_key(piece.get("ports") or ()), ([], {}))
+        for endpoint in piece.get("endpoints") or ():
+            now = endpoints.get(endpoint_key(endpoint))
+            if now is not None and "hints" in endpoint:
+                now["hints"] = endpoint["hints"]
+
+
+def _add_hints(
+    topology: TopologyHints, service: Obj, address_type: str, existing: Sequence[Obj], part: Changes
+) -> None:
+    key = object_key(service)
+    if not _uses_topology_mode(service):
+        topology.leave(key, address_type)
+        return
+    touched = {name_of(piece) for piece in (*part.update, *part.delete)}
+    unchanged = [piece for piece in existing if name_of(piece) not in touched]
+    part.update += topology.add(key, address_type, [*part.create, *part.update], unchanged)
 
 
 def address_types(service: Obj) -> list[str]:
@@ -263,7 +295,11 @@ class EndpointSliceController(Controller):
             ENDPOINT_SLICES, self._slice_event, self._slice_updated, self._slice_deleted
         )
         self._slices.add_index(SERVICE_INDEX, slice_service_index)
-        self._nodes = self.watch(NODES, self._node_added, self._node_updated)
+        self._nodes = self.watch(
+            NODES, self._node_added, self._node_updated, lambda _: self._zones_changed()
+        )
+        self._topology = TopologyHints()
+        self._zones_known = False
 
     # Events.
 
@@ -305,11 +341,27 @@ class EndpointSliceController(Controller):
 
     def _node_added(self, node: Obj) -> None:
         self._enqueue_node(node)
+        self._zones_changed()
 
     def _node_updated(self, old: Obj, new: Obj) -> None:
         labels = [(meta(n).get("labels") or {}).get(ZONE_LABEL) for n in (old, new)]
         if labels[0] != labels[1]:
             self._enqueue_node(new)
+        if labels[0] != labels[1] or _node_ready(old) != _node_ready(new):
+            self._zones_changed()
+
+    def _zones_changed(self) -> None:
+        """The shares of the zones are worked out when a Service wants to know."""
+        self._zones_known = False
+        if self._topology.in_use:
+            self._know_zones()
+            for key in self._topology.overloaded():
+                self.queue.add(key)
+
+    def _know_zones(self) -> None:
+        if not self._zones_known:
+            self._zones_known = True
+            self._topology.set_nodes(self._nodes.list())
 
     def _enqueue_node(self, node: Obj) -> None:
         """Pods of a node that just appeared (or moved) may have been left out."""
@@ -324,6 +376,7 @@ class EndpointSliceController(Controller):
         if service is None:
             self._times.forget(key)
             self._tracker.forget(key)
+            self._topology.forget(key)
             return
         if not service_endpoints.has_selector(service):
             return
@@ -336,10 +389,15 @@ class EndpointSliceController(Controller):
         nodes = {name: self._nodes.get(name) for name in map(node_of, pods)}
         found = {name: node for name, node in nodes.items() if node is not None}
         alive = [s for s in slices if not is_deleted(s)]
-        changes, problems = compute(service, pods, alive, found, self._maximum)
+        if _uses_topology_mode(service):
+            self._know_zones()
+        changes, problems = compute(service, pods, alive, found, self._maximum, self._topology)
+        events, self._topology.events = self._topology.events, []
         trigger = self._times.compute(service, pods)
         try:
             await self._write(key, service, changes, trigger)
+            for event in events:
+                self.recorder.event(service, *event)
             if problems:
                 raise SyncError("; ".join(problems))
         except (StatusError, SyncError) as error:
@@ -380,6 +438,10 @@ class EndpointSliceController(Controller):
                     raise SyncError(
                         f"failed to delete {name_of(old)} EndpointSlice for Service {key}: {error}"
                     ) from error
+
+
+def _node_ready(node: Obj) -> bool:
+    return (condition_of(node, "Ready") or {}).get("status") == "True"
 
 
 def _triggered(piece: Obj, trigger: str) -> Obj:
