@@ -26,9 +26,9 @@ from pilothouse.apimachinery.patch.errors import PatchError
 from pilothouse.apimachinery.schema import GroupKind
 from pilothouse.apimachinery.timefmt import format_time
 from pilothouse.apis.meta.errors import invalid
-from pilothouse.apiserver.codec.decode import CoercionError, coerce, load_value
+from pilothouse.apiserver.codec.decode import SCHEME, CoercionError, coerce, load_value
 from pilothouse.apiserver.codec.go_values import json_kind
-from pilothouse.apiserver.endpoints.body import default
+from pilothouse.apiserver.endpoints.body import default, wrong_type_meta
 from pilothouse.apiserver.endpoints.negotiation import negotiate
 from pilothouse.apiserver.endpoints.options import parse_write_options
 from pilothouse.apiserver.endpoints.responses import entry_response
@@ -36,7 +36,7 @@ from pilothouse.apiserver.endpoints.update import check_name, new_write
 from pilothouse.apiserver.registry.before import ensure_namespace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from pilothouse.apimachinery.object import Obj
     from pilothouse.apiserver.endpoints.handler import Server
@@ -54,9 +54,13 @@ _CUSTOM = (JSON_PATCH, MERGE_PATCH, APPLY_PATCH)
 _MAX_OPERATIONS = 10_000
 _NO_KIND = GroupKind("", "")
 _CANNOT_UNMARSHAL = re.compile(
-    r"json: cannot unmarshal (\w+)(?: \S+)? into Go (?:struct field \S+|value) of type (\S+)"
+    r"json: cannot unmarshal (\w+)(?: (\S+))? into Go (?:struct field \S+|value) of type (\S+)"
 )
 _GO_KINDS = {"object": "map", "array": "slice", "number": "int64"}
+_SAID = {
+    STRATEGIC_PATCH: "",
+    APPLY_PATCH: "error decoding patch: error unmarshaling JSON: while decoding JSON: ",
+}
 _SCALARS = ("int32", "int64", "float64", "bool", "string")
 
 
@@ -120,8 +124,12 @@ def load_patch(request: Request, patch_type: str, options: WriteOptions) -> Any:
                 f"The allowed maximum operations in a JSON patch is {_MAX_OPERATIONS}, got "
                 f"{len(value)}"
             )
+    elif value is None:
+        if patch_type == MERGE_PATCH:
+            raise new_bad_request("Invalid JSON Patch")
+        return {}
     elif not isinstance(value, dict):
-        said = "" if patch_type == STRATEGIC_PATCH else "error decoding patch: "
+        said = _SAID.get(patch_type, "error decoding patch: ")
         raise new_bad_request(
             f"{said}json: cannot unmarshal {json_kind(value)} into Go value of type "
             "map[string]interface {}"
@@ -166,6 +174,7 @@ def patched(
     apply = _applier(patch_type, served)
     name = request.info.name
     strategic = patch_type == STRATEGIC_PATCH
+    repeated = _repeated(request, options, patch, patch_type)
 
     def mutate(live: Obj | None) -> Obj:
         if live is None:
@@ -176,14 +185,33 @@ def patched(
         except PatchError as error:
             raise error.to_status_error() from error
         shown = go_map(patch) if strategic else ""
-        obj = typed(obj, served, options, request.warnings, shown)
-        _check_same_kind(obj, served)
+        if not strategic:
+            _check_same_kind(obj, served)
+        obj = typed(obj, served, options, request.warnings, shown, repeated)
+        obj["kind"], obj["apiVersion"] = served.gvk.kind, served.api_version
         default(served, obj)
         ensure_namespace(obj["metadata"], request.info.namespace if served.namespaced else "")
         check_name(obj, name)
         return obj
 
     return mutate
+
+
+def _repeated(request: Request, options: WriteOptions, patch: Any, patch_type: str) -> list[str]:
+    """Strict errors about keys that the patch itself has twice."""
+    if request.obj is not None or options.field_validation == "Ignore":
+        return []
+    if len(request.body.strip()) == len(orjson.dumps(patch)):
+        return []
+    from pilothouse.apiserver.codec.json_syntax import JSONSyntaxError, loads
+    from pilothouse.apiserver.codec.strict import repeated_paths
+
+    try:
+        paths = repeated_paths(loads(request.body))
+    except JSONSyntaxError:
+        return []
+    said = "json patch duplicate field" if patch_type == JSON_PATCH else "duplicate field"
+    return [f'{said} "{path}"' for path in paths]
 
 
 def _copy(obj: Obj) -> Obj:
@@ -193,17 +221,24 @@ def _copy(obj: Obj) -> Obj:
 
 
 def typed(
-    obj: Any, served: ServedResource, options: WriteOptions, warnings: list[str], shown: str = ""
+    obj: Any,
+    served: ServedResource,
+    options: WriteOptions,
+    warnings: list[str],
+    shown: str = "",
+    repeated: Sequence[str] = (),
 ) -> Obj:
-    """A patched object in its type; ``shown`` stands for it in errors. :raises StatusError: 422."""
+    """A patched object in its type; ``shown`` stands for it in errors; ``repeated`` are strict
+    errors about the patch. :raises StatusError: 422."""
     errors: list[str] = []
     try:
         if not isinstance(obj, dict):
             raise CoercionError("the patched object is no JSON object")
-        result = coerce(obj, served.schema, errors)
+        result = _coerced(obj, served, errors, whole_numbers=bool(shown))
     except CoercionError as error:
         detail = _conversion_error(error.message) if shown else error.message
         raise _invalid_patch(shown or orjson.dumps(obj).decode(), detail) from error
+    errors = [*repeated, *errors]
     if errors:
         if options.field_validation == "Strict":
             shown = shown or orjson.dumps(result).decode()
@@ -215,12 +250,33 @@ def typed(
     return result
 
 
+def _coerced(obj: Obj, served: ServedResource, errors: list[str], *, whole_numbers: bool) -> Obj:
+    """``whole_numbers``: maps that become structs may have 30.0 where an integer is wanted."""
+    try:
+        return coerce(obj, served.schema, errors)
+    except CoercionError:
+        if not whole_numbers:
+            raise
+    errors.clear()
+    return coerce(_with_whole_numbers(obj), served.schema, errors)
+
+
+def _with_whole_numbers(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _with_whole_numbers(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_whole_numbers(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def _conversion_error(message: str) -> str:
     """What Go says of a wrong type when it converts maps to structs instead of decoding JSON."""
     found = _CANNOT_UNMARSHAL.fullmatch(message)
     if found is None:
         return message
-    kind, go_type = _GO_KINDS.get(found[1], found[1]), found[2]
+    kind, number, go_type = _GO_KINDS.get(found[1], found[1]), found[2], found[3]
+    if number and "." in number:
+        return f"cannot convert float64 to {go_type}"
     if go_type == "string" and kind == "int64":
         return "cannot convert int64 to string"
     if go_type in _SCALARS:
@@ -245,16 +301,19 @@ def _invalid_patch(shown: str, detail: str) -> StatusError:
     return new_invalid(_NO_KIND, "", [invalid("patch", shown, detail)])
 
 
-def _check_same_kind(obj: Obj, served: ServedResource) -> None:
+def _check_same_kind(obj: Any, served: ServedResource) -> None:
+    """:raises StatusError: 422, a patch made it something else."""
+    if not isinstance(obj, dict):
+        return
     for key, wanted in (("kind", served.gvk.kind), ("apiVersion", served.api_version)):
-        found = obj.get(key)
-        if not found:
-            obj[key] = wanted
-        elif found != wanted:
-            raise new_bad_request(
-                f"the {key} in the patched object ({found}) does not match the expected one "
-                f"({wanted})"
-            )
+        found = obj.setdefault(key, wanted) or wanted
+        if found == wanted or not isinstance(found, str):
+            continue
+        if served.resource.custom:
+            raise wrong_type_meta(obj, served, key)
+        version, kind = obj.get("apiVersion", served.api_version), obj["kind"]
+        detail = f'no kind "{kind}" is registered for version "{version}" in scheme "{SCHEME}"'
+        raise _invalid_patch(orjson.dumps(obj).decode(), detail)
 
 
 def applied(

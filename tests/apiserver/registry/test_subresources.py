@@ -174,6 +174,27 @@ async def test_scale(client: LocalClient) -> None:
     assert error.code == 422
 
 
+async def test_whole_numbers_with_a_fraction_in_a_strategic_patch(client: LocalClient) -> None:
+    """As the Java client's rollback sends them: Go converts maps, it decodes no JSON there."""
+    strategic = "application/strategic-merge-patch+json"
+    await client.create(DEPLOYMENTS, deployment())
+    patch = {"spec": {"replicas": 3.0, "template": {"spec": {"dnsPolicy": "Default"}}}}
+    patched = await client.patch(DEPLOYMENTS, "d", patch, strategic, "default")
+    assert patched["spec"]["replicas"] == 3 and type(patched["spec"]["replicas"]) is int
+    for number in (
+        {"replicas": 3.5},
+        {"template": {"spec": {"terminationGracePeriodSeconds": 1.5}}},
+    ):
+        error = await refused(
+            client.patch(DEPLOYMENTS, "d", {"spec": number}, strategic, "default")
+        )
+        assert error.code == 422 and "cannot convert float64 to int" in error.message
+    error = await refused(
+        client.patch(DEPLOYMENTS, "d", {"spec": {"replicas": 3.0}}, MERGE, "default")
+    )
+    assert error.code == 422
+
+
 async def budget(client: LocalClient, allowed: int, **status: Any) -> None:
     made = await client.create(
         BUDGETS,
