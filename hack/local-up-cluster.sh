@@ -5,6 +5,7 @@
 #   hack/local-up-cluster.sh [DIR]          (default: a fresh folder below /tmp; KUBECONFIG is DIR/admin.kubeconfig)
 #
 # Environment: NODE=local-node, RUNTIME=oci|process|fake (auto), PORT=6443, ETCD=path of an etcd binary, BRIDGE_IP=10.198.0.1 (oci only).
+# KUBELET_FLAGS: further flags of the kubelet.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 dir=${1:-$(mktemp -d /tmp/pilothouse-local.XXXXXX)}
@@ -74,7 +75,8 @@ start scheduler "$bin/pilothouse" scheduler --kubeconfig "$dir/scheduler.kubecon
 dns=10.96.0.10
 start kubelet "$bin/pilothouse" kubelet --kubeconfig "$dir/kubelet.kubeconfig" --hostname-override "$node" --node-ip "$address" \
   --runtime "$runtime" --root-dir "$dir/nodes/$node" --pod-cidr 10.244.0.0/24 --cluster-dns "$dns" --cluster-domain cluster.local \
-  --tls-cert-file "$pki/kubelet-$node.crt" --tls-private-key-file "$pki/kubelet-$node.key" --client-ca-file "$pki/ca.crt"
+  --tls-cert-file "$pki/kubelet-$node.crt" --tls-private-key-file "$pki/kubelet-$node.key" --client-ca-file "$pki/ca.crt" \
+  ${KUBELET_FLAGS:-}
 if [ "$runtime" = oci ]; then
   start proxy "$bin/pilothouse" proxy --kubeconfig "$dir/proxy.kubeconfig" --hostname-override "$node" --cluster-cidr 10.244.0.0/16
   start dns "$bin/pilothouse" dns --kubeconfig "$dir/admin.kubeconfig" --listen "$address:53" --service-ip "$dns" --healthz-port 0
