@@ -8,16 +8,15 @@ events)"; the same event again is a PATCH of its count.
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from pilothouse.apimachinery.errors import StatusError, is_not_found
 from pilothouse.apimachinery.object import Obj, meta
-from pilothouse.componentbase.tasks import TaskOwner
+from pilothouse.kubeclient.event_queue import EventNames, EventQueue
 from pilothouse.kubeclient.resources import EVENTS
 from pilothouse.kubeclient.workqueue.rate_limiters import TokenBucket
 
@@ -34,7 +33,6 @@ NORMAL = "Normal"
 WARNING = "Warning"
 
 CACHE_ENTRIES = 4096
-MAX_QUEUED_EVENTS = 1000
 MAX_TRIES = 12
 RETRY_SECONDS = 10.0
 AGGREGATE_MAX_EVENTS = 10
@@ -199,11 +197,8 @@ class EventRecorder:
         self._activity = activity
         self._source = {"component": component} | ({"host": host} if host else {})
         self._correlator = EventCorrelator(clock)
-        self._queue: deque[Obj] = deque()
-        self._tasks = TaskOwner(f"events-{component}")
-        self._writer: asyncio.Task[Any] | None = None
-        self._last_nanoseconds = 0
-        self._closed = False
+        self._names = EventNames(clock)
+        self._queue: EventQueue[Obj] = EventQueue(component, activity, self._correlate)
 
     def event(
         self,
@@ -216,21 +211,9 @@ class EventRecorder:
         annotations: dict[str, str] | None = None,
     ) -> None:
         """Records that something happened to ``obj``, an object or an ObjectReference."""
-        if self._closed or len(self._queue) >= MAX_QUEUED_EVENTS:
-            return
-        reference = reference_to(obj, field_path)
-        self._queue.append(self._make(reference, type_, reason, message, annotations))
-        self._activity.begin("events")
-        if self._writer is None:
-            self._writer = self._tasks.start(self._write_all(), "writer")
-
-    async def close(self) -> None:
-        """Stops writing; what is queued is lost."""
-        self._closed = True
-        await self._tasks.close()
-        while self._queue:
-            self._queue.popleft()
-            self._activity.end("events")
+        if self._queue.accepts:
+            reference = reference_to(obj, field_path)
+            self._queue.put(self._make(reference, type_, reason, message, annotations))
 
     def _make(
         self,
@@ -241,11 +224,9 @@ class EventRecorder:
         annotations: dict[str, str] | None,
     ) -> Obj:
         now = self._clock.time()
-        # The name must be new even when the clock stands still.
-        self._last_nanoseconds = max(int(now * 1e9), self._last_nanoseconds + 1)
         timestamp = datetime.fromtimestamp(int(now), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         metadata: Obj = {
-            "name": f"{reference.get('name')}.{self._last_nanoseconds:x}",
+            "name": self._names.next(reference.get("name")),
             "namespace": reference.get("namespace") or "default",
         }
         if annotations:
@@ -267,18 +248,10 @@ class EventRecorder:
             "reportingInstance": self._source.get("host", ""),
         }
 
-    async def _write_all(self) -> None:
-        try:
-            while self._queue:
-                event = self._queue.popleft()
-                try:
-                    correlated = self._correlator.correlate(event)
-                    if correlated is not None:
-                        await self._write(correlated)
-                finally:
-                    self._activity.end("events")
-        finally:
-            self._writer = None
+    async def _correlate(self, event: Obj) -> None:
+        correlated = self._correlator.correlate(event)
+        if correlated is not None:
+            await self._write(correlated)
 
     async def _write(self, correlated: Correlated) -> None:
         for attempt in range(MAX_TRIES):
@@ -320,13 +293,13 @@ class EventRecorder:
             event = {
                 **event,
                 "metadata": {
-                    "name": f"{event['involvedObject'].get('name')}.{self._next_nanoseconds():x}",
+                    "name": self._names.next(event["involvedObject"].get("name")),
                     "namespace": namespace,
                 },
             }
             self._correlator.written(event, correlated.key)
         await self._client.create(EVENTS, event, namespace)
 
-    def _next_nanoseconds(self) -> int:
-        self._last_nanoseconds = max(int(self._clock.time() * 1e9), self._last_nanoseconds + 1)
-        return self._last_nanoseconds
+    async def close(self) -> None:
+        """Stops writing; what is queued is lost."""
+        await self._queue.close()

@@ -6,9 +6,7 @@ one starts a series on the first; further ones are only counted and written from
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections import deque
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -16,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from pilothouse.apimachinery.errors import StatusError, is_not_found
 from pilothouse.apimachinery.object import Obj
 from pilothouse.apimachinery.timefmt import format_micro_time
-from pilothouse.componentbase.tasks import TaskOwner
-from pilothouse.kubeclient.record import MAX_QUEUED_EVENTS, reference_to
+from pilothouse.kubeclient.event_queue import EventNames, EventQueue
+from pilothouse.kubeclient.record import reference_to
 from pilothouse.kubeclient.resources import EVENTS_V1
 
 if TYPE_CHECKING:
@@ -57,16 +55,14 @@ class SeriesRecorder:
     ) -> None:
         self._client = client
         self._clock = clock
-        self._activity = activity
         self._controller = controller
         self._instance = instance or controller
         self._series: dict[tuple[Any, ...], _Series] = {}
-        self._queue: deque[tuple[Obj, Obj | None]] = deque()
+        self._names = EventNames(clock)
+        self._queue: EventQueue[tuple[Obj, Obj | None]] = EventQueue(
+            controller, activity, self._write
+        )
         """(event, the series part as a patch or None for a new event)"""
-        self._tasks = TaskOwner(f"events-{controller}")
-        self._writer: asyncio.Task[Any] | None = None
-        self._last_nanoseconds = 0
-        self._closed = False
 
     def event(
         self,
@@ -77,7 +73,7 @@ class SeriesRecorder:
         action: str,
         note: str,
     ) -> None:
-        if self._closed or len(self._queue) >= MAX_QUEUED_EVENTS:
+        if not self._queue.accepts:
             return
         now = self._clock.time()
         reference = reference_to(regarding)
@@ -89,7 +85,7 @@ class SeriesRecorder:
             return
         event = self._make(reference, other, now, (type_, reason, action, note))
         self._remember(key, _Series(event, now, now))
-        self._enqueue(event, None)
+        self._queue.put((event, None))
 
     def _remember(self, key: tuple[Any, ...], series: _Series) -> None:
         if len(self._series) >= MAX_SERIES:
@@ -106,19 +102,17 @@ class SeriesRecorder:
             series.written = now
             seen = format_micro_time(datetime.fromtimestamp(now, UTC))
             patch = {"series": {"count": series.count, "lastObservedTime": seen}}
-            self._enqueue(series.event, patch)
+            self._queue.put((series.event, patch))
 
     def _make(
         self, reference: Obj, related: Obj, now: float, what: tuple[str, str, str, str]
     ) -> Obj:
         type_, reason, action, note = what
-        # The name must be new even when the clock stands still.
-        self._last_nanoseconds = max(int(now * 1e9), self._last_nanoseconds + 1)
         event: Obj = {
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",
             "metadata": {
-                "name": f"{reference.get('name')}.{self._last_nanoseconds:x}",
+                "name": self._names.next(reference.get("name")),
                 "namespace": reference.get("namespace") or "default",
             },
             "eventTime": format_micro_time(datetime.fromtimestamp(now, UTC)),
@@ -134,26 +128,13 @@ class SeriesRecorder:
             event["related"] = related
         return event
 
-    def _enqueue(self, event: Obj, patch: Obj | None) -> None:
-        self._queue.append((event, patch))
-        self._activity.begin("events")
-        if self._writer is None:
-            self._writer = self._tasks.start(self._write_all(), "writer")
-
-    async def _write_all(self) -> None:
+    async def _write(self, item: tuple[Obj, Obj | None]) -> None:
         try:
-            while self._queue:
-                event, patch = self._queue.popleft()
-                try:
-                    await self._write(event, patch)
-                except (StatusError, ConnectionError, TimeoutError) as error:
-                    log.debug("event was not written: %s", error)
-                finally:
-                    self._activity.end("events")
-        finally:
-            self._writer = None
+            await self._write_once(*item)
+        except (StatusError, ConnectionError, TimeoutError) as error:
+            log.debug("event was not written: %s", error)
 
-    async def _write(self, event: Obj, patch: Obj | None) -> None:
+    async def _write_once(self, event: Obj, patch: Obj | None) -> None:
         namespace = event["metadata"]["namespace"]
         if patch is not None:
             try:
@@ -171,8 +152,4 @@ class SeriesRecorder:
 
     async def close(self) -> None:
         """Stops writing; what is queued is lost."""
-        self._closed = True
-        await self._tasks.close()
-        while self._queue:
-            self._queue.popleft()
-            self._activity.end("events")
+        await self._queue.close()

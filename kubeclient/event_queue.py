@@ -1,0 +1,76 @@
+"""What both recorders of events share: a bounded queue with one writer, names of events."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from pilothouse.componentbase.tasks import TaskOwner
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from pilothouse.apimachinery.clock import Clock
+    from pilothouse.componentbase.activity import ActivityTracker
+
+MAX_QUEUED_EVENTS = 1000
+
+T = TypeVar("T")
+
+
+class EventQueue(Generic[T]):
+    """``write`` is called for one item after the other, by a task that lives while there are any.
+    It must not raise."""
+
+    def __init__(
+        self, component: str, activity: ActivityTracker, write: Callable[[T], Awaitable[None]]
+    ) -> None:
+        self._activity = activity
+        self._write = write
+        self._queue: deque[T] = deque()
+        self._tasks = TaskOwner(f"events-{component}")
+        self._writer: asyncio.Task[Any] | None = None
+        self._closed = False
+
+    @property
+    def accepts(self) -> bool:
+        """False once closed, or while too many events wait: they are dropped."""
+        return not self._closed and len(self._queue) < MAX_QUEUED_EVENTS
+
+    def put(self, item: T) -> None:
+        self._queue.append(item)
+        self._activity.begin("events")
+        if self._writer is None:
+            self._writer = self._tasks.start(self._write_all(), "writer")
+
+    async def close(self) -> None:
+        """Stops writing; what is queued is lost."""
+        self._closed = True
+        await self._tasks.close()
+        while self._queue:
+            self._queue.popleft()
+            self._activity.end("events")
+
+    async def _write_all(self) -> None:
+        try:
+            while self._queue:
+                item = self._queue.popleft()
+                try:
+                    await self._write(item)
+                finally:
+                    self._activity.end("events")
+        finally:
+            self._writer = None
+
+
+class EventNames:
+    """``<object>.<nanoseconds in hex>``, new each time even when the clock stands still."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._last = 0
+
+    def next(self, name: Any) -> str:
+        self._last = max(int(self._clock.time() * 1e9), self._last + 1)
+        return f"{name}.{self._last:x}"
