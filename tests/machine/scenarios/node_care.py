@@ -27,7 +27,12 @@ spec:
   containers:
   - name: c
     image: busybox
-    command: [sh, -c, 'n=0; while true; do n=$((n+1)); echo "line $n of many"; test $((n%100)) = 0 && sleep 0.1; done']
+    command:
+    - sh
+    - -c
+    - |
+      n=0
+      while true; do n=$((n+1)); echo "line $n of many"; test $((n%100)) = 0 && sleep 0.1; done
     volumeMounts: [{name: m, mountPath: /m}, {name: m, mountPath: /sub, subPath: below}]
   volumes: [{name: m, emptyDir: {medium: Memory, sizeLimit: 1Mi}}]
 ---
@@ -37,7 +42,9 @@ metadata: {name: forks}
 spec:
   restartPolicy: Never
   containers:
-  - {name: c, image: busybox, command: [sh, -c, 'for i in $(seq 60); do sleep 5 & done; echo none refused']}
+  - name: c
+    image: busybox
+    command: [sh, -c, 'for i in $(seq 60); do sleep 5 & done; echo none refused']
 ---
 apiVersion: v1
 kind: Pod
@@ -87,7 +94,7 @@ def killed_and_started() -> subprocess.Popen[bytes]:
     command = Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0").split("\0")
     os.kill(pid, signal.SIGKILL)
     until(lambda: not Path(f"/proc/{pid}/exe").exists(), "the kubelet is dead")
-    log = open(directory / "logs" / "kubelet-2.log", "w")  # noqa: SIM115
+    log = open(directory / "logs" / "kubelet-2.log", "w")
     return subprocess.Popen(command, stdout=log, stderr=log)
 
 
