@@ -167,11 +167,12 @@ class Cgroups:
         return 0
 
     def processes(self, path: str) -> list[int]:
-        """Numbers as the shim sees them."""
+        """Numbers as the shim sees them; not those of other PID namespaces, which are 0 here (and
+        to signal 0 would be to signal ourselves)."""
         controller = "pids" if os.path.isdir(f"{ROOT}/pids") else "memory"
         try:
             with open(self._file(controller, path, "cgroup.procs"), encoding="ascii") as file:
-                return [int(line) for line in file]
+                return [pid for line in file if (pid := int(line)) > 0]
         except OSError:
             return []
 

@@ -37,11 +37,12 @@ async def _clean_up(name: str, networks: dict[str, str], sockets: list[Path]) ->
 
 
 async def _end_shim(socket: Path) -> None:
-    """Ends the shim's pods and the shim; a dead one's socket is ignored."""
+    """Ends the shim's pods and the shim; where it has died another one finds its pods."""
     from pilothouse.kubelet.runtime.errors import RuntimeFailure
     from pilothouse.kubelet.runtime.shim_client import ShimClient, ShimConfig
 
-    client = ShimClient(ShimConfig(state_dir=str(socket.parent)))
+    # What is not said here is as the shim before had it: a dead one's successor does the work.
+    client = ShimClient(ShimConfig(state_dir=str(socket.parent), cgroup_root="", cgroups=""))
     try:
         await client.connect()
         await client.call("shutdown", everything=True)

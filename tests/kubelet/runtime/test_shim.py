@@ -25,7 +25,7 @@ from pilothouse.kubelet.runtime.interfaces import (
     Resources,
     SecurityContext,
 )
-from pilothouse.kubelet.runtime.shim import protocol
+from pilothouse.kubelet.runtime.shim import cgroups, protocol
 from pilothouse.kubelet.runtime.shim.__main__ import UsageError, complete, parse
 from pilothouse.kubelet.runtime.shim.logs import MAX_LINE, format_lines, timestamp
 from pilothouse.kubelet.runtime.shim.loop import Loop, Workers
@@ -373,3 +373,16 @@ def test_the_shim_needs_the_standard_library_only_and_starts_quickly() -> None:
     _, uses_asyncio, uses_aiohttp = result.stdout.split()
     assert (uses_asyncio, uses_aiohttp) == ("False", "False")
     assert took < 2, result.stdout
+
+
+def test_processes_of_other_namespaces_are_never_signalled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pids").mkdir()
+    (tmp_path / "pids" / "pod").mkdir()
+    (tmp_path / "pids" / "pod" / "cgroup.procs").write_text("0\n12\n0\n")
+    monkeypatch.setattr(cgroups, "ROOT", str(tmp_path))
+    signalled: list[int] = []
+    monkeypatch.setattr(os, "kill", lambda pid, number: signalled.append(pid))
+    cgroups.Cgroups("v1").kill_all("/pod")
+    assert signalled == [12]

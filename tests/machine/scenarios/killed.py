@@ -1,4 +1,5 @@
-"""kill -9 of the whole cluster in the middle of writes; the second time of the shims, too."""
+"""kill -9 of the whole cluster in the middle of writes; the second time of the shims, too. Then for
+`down --delete` to clear away."""
 
 from __future__ import annotations
 
@@ -75,6 +76,9 @@ answers = [
     for p in pods("app=hello")
 ]
 names = sorted(p["metadata"]["name"] for p in pods("app=hello"))
+for pid in status()["pids"]:
+    os.kill(pid, signal.SIGKILL)  # `down` has to find what they left: pods, networks, cgroups
+until(lambda: not status()["running"], "the process is gone")
 output("pilothouse", "down", "--name", NAME, "--delete")
 report(
     before=before,
