@@ -167,7 +167,7 @@ def new_timeout(
 
 
 def new_too_large_resource_version(wanted: int, current: int, retry_after: int = 1) -> StatusError:
-    message = f"Too large resource version: {wanted}, current: {current}"
+    message = f"Timeout: Too large resource version: {wanted}, current: {current}"
     cause = {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}
     return new_timeout(message, retry_after, [cause])
 

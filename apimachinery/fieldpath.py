@@ -8,6 +8,7 @@ turns a non-empty one into a 422 ``Invalid`` Status with one cause per error.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -91,6 +92,14 @@ _TITLES = {
 }
 
 
+_CONTROL = re.compile(r"\\\\|\\u00([01][0-9a-f])")
+
+
+def _go_escape(match: re.Match[str]) -> str:
+    code = match[1]
+    return {None: match[0], "07": r"\a", "0b": r"\v"}.get(code, rf"\x{code}")
+
+
 def format_value(value: Any) -> str:
     """A bad value as Go prints it: strings quoted, objects as JSON."""
     if value is None:
@@ -98,7 +107,8 @@ def format_value(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False)
+        quoted = json.dumps(value, ensure_ascii=False)
+        return _CONTROL.sub(_go_escape, quoted) if "\\u00" in quoted else quoted
     if isinstance(value, (int, float)):
         return str(value)
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -67,11 +67,21 @@ def child_schema(schema: TypeSchema, key: str) -> TypeSchema:
 @lru_cache(maxsize=4096)
 def _keys(schema: TypeSchema) -> tuple[tuple[str, str, Any], ...]:
     """(name, its JSON, default) of a list's map keys, sorted."""
-    fields = schema.element.fields if schema.element is not None else {}
     return tuple(
-        (name, encode_value(name), fields[name].default if name in fields else NO_DEFAULT)
-        for name in sorted(schema.map_keys)
+        (name, encode_value(name), _key_default(schema, name)) for name in sorted(schema.map_keys)
     )
+
+
+def _key_default(schema: TypeSchema, name: str) -> Any:
+    """What an item has that does not name its key. Upstream publishes a zero value as the default
+    of every field of a built-in type that Go always writes."""
+    element = schema.element
+    field = element.fields.get(name) if element is not None else None
+    if element is None or field is None:
+        return NO_DEFAULT
+    if field.default is NO_DEFAULT and element.name and name in element.required:
+        return {"string": "", "integer": 0}.get(field.kind, NO_DEFAULT)
+    return field.default
 
 
 def item_element(item: Any, schema: TypeSchema) -> str:

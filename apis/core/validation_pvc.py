@@ -71,7 +71,7 @@ def _data_sources(errors: ErrorList, spec: Obj, path: str) -> None:
         check.dns_label(errors, namespace, f"{path}.dataSourceRef.namespace")
         if source is not None:
             message = "may not be specified when dataSourceRef.namespace is specified"
-            errors.append(invalid(path, f"{path}.dataSource", message))
+            errors.append(invalid(path, {}, message))
     elif source is not None and reference is not None and not semantic_equal(source, reference):
         errors.append(invalid(path, spec, "must match dataSourceRef"))
 

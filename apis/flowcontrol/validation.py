@@ -134,10 +134,9 @@ def _limited(errors: ErrorList, limited: Obj, path: str) -> None:
 
 def _response(errors: ErrorList, response: Obj, path: str) -> None:
     kind, queuing = response.get("type") or "", response.get("queuing")
-    if kind == "Reject":
-        if queuing is not None:
-            errors.append(forbidden(f"{path}.queuing", ""))
-    elif kind == "Queue":
+    if kind and kind != "Queue" and queuing is not None:
+        errors.append(forbidden(f"{path}.queuing", ""))
+    if kind == "Queue":
         if queuing is None:
             message = "must not be empty if limited.limitResponse.type is Limited"
             errors.append(required(f"{path}.queuing", message))
@@ -145,7 +144,7 @@ def _response(errors: ErrorList, response: Obj, path: str) -> None:
             _queuing(errors, queuing, f"{path}.queuing")
     elif not kind:
         errors.append(required(f"{path}.type"))
-    else:
+    elif kind != "Reject":
         errors.append(not_supported(f"{path}.type", kind, _RESPONSES))
 
 

@@ -76,9 +76,7 @@ def _url(url: str, path: Path) -> ErrorList:
 def _service(service: Any, path: Path) -> ErrorList:
     where = path.child("service")
     errors: ErrorList = [
-        required(where.child(key), f"service {key} is required")
-        for key in ("name", "namespace")
-        if not service.get(key)
+        required(where.child(key)) for key in ("name", "namespace") if not service.get(key)
     ]
     port = service.get("port")
     if port is not None and not 1 <= port <= 65535:
@@ -92,10 +90,10 @@ def _service(service: Any, path: Path) -> ErrorList:
         return errors
     if not url_path.startswith("/"):
         errors.append(invalid(at, url_path, "must start with a '/'"))
-    if "//" in url_path:
-        errors.append(invalid(at, url_path, "segment[0] may not be empty"))
-        return errors
-    for i, step in enumerate(url_path.strip("/").split("/")):
+    for i, step in enumerate(url_path[1:].removesuffix("/").split("/")):
+        if not step:
+            errors.append(invalid(at, url_path, f"segment[{i}] may not be empty"))
+            continue
         messages = is_dns1123_subdomain(step)
         if messages:
             text = f"segment[{i}]: {messages[0]}"

@@ -24,7 +24,6 @@ from pilothouse.apiserver.apiextensions.conditions import (
     approval_state,
     is_protected_group,
     is_true,
-    storage_version,
     stored_versions,
 )
 from pilothouse.apiserver.apiextensions.conversion_validation import conversion_errors
@@ -159,6 +158,8 @@ def _spec(spec: Obj, options: Options, before: Obj | None = None) -> ErrorList:
         messages = is_dns1035_label(name)
         if messages:
             errors.append(invalid(where.index(i).child("name"), name, ",".join(messages)))
+            if i == 0:  # the deprecated field, which upstream fills from the first version
+                errors.append(invalid(SPEC.child("version"), name, ",".join(messages)))
         errors += _version(version, where.index(i), shared, options, before)
     names = [version.get("name") for version in versions]
     if len(set(names)) != len(names):
@@ -399,7 +400,8 @@ def _status(crd: Obj) -> ErrorList:
     if not stored:
         return [*errors, invalid(where, None, "must have at least one stored version")]
     names = [version.get("name") for version in crd["spec"].get("versions") or ()]
-    current = storage_version(crd)
+    marked = [v.get("name") or "" for v in crd["spec"].get("versions") or () if v.get("storage")]
+    current = marked[-1] if marked else ""
     if current and current not in stored:
         errors.append(invalid(where, stored, f"must have the storage version {current}"))
     for i, name in enumerate(stored):

@@ -263,7 +263,7 @@ def _extensions(schema: _Schema, path: Path, options: Options, errors: ErrorList
             errors += non_atomic_set(item, path)
         if list_type not in ("atomic", "set", "map"):
             kinds = ("atomic", "set", "map")
-            errors.append(not_supported(path.child(LIST_TYPE), list_type, kinds))
+            errors.append(not_supported(path.child(LIST_TYPE), list_type, kinds, keep_order=True))
     keys = schema.get(MAP_KEYS) or ()
     if keys and list_type != "map":
         where, detail = path.child(LIST_TYPE), f"must be map if {MAP_KEYS} is non-empty"

@@ -51,11 +51,14 @@ class CustomResourceStrategy(Strategy):
             obj["metadata"]["generation"] = (old["metadata"].get("generation") or 0) + 1
 
     def validate(self, context: RegistryContext, obj: Obj) -> ErrorList:
+        return self.validate_after(context, obj, [])
+
+    def validate_after(self, context: RegistryContext, obj: Obj, found: ErrorList) -> ErrorList:
         schema = self._schema
         errors = schema.errors(obj)
         errors += self._scale_errors(obj)
         errors += schema.extension_errors(obj, None)
-        return errors + schema.rule_errors(obj, None, errors)
+        return errors + schema.rule_errors(obj, None, found + errors)
 
     def validate_update(self, context: RegistryContext, obj: Obj, old: Obj) -> ErrorList:
         schema = self._schema

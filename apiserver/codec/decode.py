@@ -7,6 +7,7 @@ a body is a 400 (415 for an unknown content type) with the text of kube-apiserve
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,12 @@ YAML = "application/yaml"
 PROTOBUF = "application/vnd.kubernetes.protobuf"
 MEDIA_TYPES = (JSON, YAML, PROTOBUF)
 _PARSE_ERROR = "couldn't get version/kind; json parse error"
-_SCHEME = "pkg/api/legacyscheme/scheme.go:30"
+_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_PARAMETERS = re.compile(
+    rf'[^;]*(;\s*{_TOKEN}\s*=\s*({_TOKEN}|"(\\.|[^"\\])*")\s*)*;?\s*'
+).fullmatch
+"""A media type with parameters that Go's mime package reads."""
+SCHEME = "pkg/api/legacyscheme/scheme.go:30"
 """How kube-apiserver's scheme calls itself in errors."""
 
 __all__ = ["MEDIA_TYPES", "CoercionError", "Decoded", "coerce", "decode_body", "load_value"]
@@ -62,21 +68,25 @@ def decode_body(
     default_gvk: GroupVersionKind,
     field_validation: str,
     schema_for: SchemaFor,
+    bare_errors: bool = False,
 ) -> Decoded:
     """The object in ``body``, of kind ``default_gvk`` whether the body says so or not.
 
-    ``field_validation`` is Strict, Warn (also when empty) or Ignore.
+    ``field_validation`` is Strict, Warn (also when empty) or Ignore. ``bare_errors``: a 400 says
+    what the decoder says, without the handlers' sentence around it.
 
     :raises StatusError: 400, or 415 for a content type that no decoder reads.
     """
     media_type = content_type.partition(";")[0].strip().lower() or JSON
-    if media_type not in MEDIA_TYPES:
+    if media_type not in MEDIA_TYPES or (";" in content_type and _PARAMETERS(content_type) is None):
         raise new_unsupported_media_type(MEDIA_TYPES)
     try:
         if media_type == PROTOBUF:
             return _decode_protobuf(body, default_gvk, schema_for)
         return _decode_text(body, media_type, default_gvk, field_validation or "Warn", schema_for)
     except _BodyError as error:
+        if bare_errors:
+            raise new_bad_request(str(error)) from None
         raise _transformed(error, default_gvk, body) from None
 
 
@@ -167,8 +177,11 @@ def _decode_text(
         if not gvk.kind:
             shown = body.decode("utf-8", "replace")
             raise _BodyError(f"Object 'Kind' is missing in '{shown}'", gvk)
-    gvk = _with_defaults(gvk, default_gvk)
-    schema = _schema_of(gvk, default_gvk, schema_for)
+        # Whatever kind it says: who takes it looks at that.
+        gvk, schema = _with_defaults(gvk, default_gvk), default_schema
+    else:
+        gvk = _with_defaults(gvk, default_gvk)
+        schema = _schema_of(gvk, default_gvk, schema_for)
     errors: list[str] | None = [] if strict else None
     if yaml_error and errors is not None:
         errors.append(yaml_error.removeprefix(_CONVERTING))
@@ -249,7 +262,7 @@ def _schema_of(
     if schema is None:
         api_version = f'"{gvk.api_version}"'
         raise _BodyError(
-            f'no kind "{gvk.kind}" is registered for version {api_version} in scheme "{_SCHEME}"',
+            f'no kind "{gvk.kind}" is registered for version {api_version} in scheme "{SCHEME}"',
             gvk,
         )
     if gvk.kind == default.kind:

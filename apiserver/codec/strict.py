@@ -45,6 +45,23 @@ def _pairs(obj: dict[str, Any]) -> Iterable[tuple[str, Any]]:
     return obj.pairs if isinstance(obj, Pairs) else obj.items()
 
 
+def repeated_paths(value: Any, path: str = "") -> list[str]:
+    """Paths of keys that :class:`Pairs` hold more than once, each told once for every time more."""
+    found: list[str] = []
+    if isinstance(value, dict):
+        seen: set[str] = set()
+        for key, item in _pairs(value):
+            below = f"{path}.{key}" if path else key
+            if key in seen:
+                found.append(below)
+            seen.add(key)
+            found += repeated_paths(item, below)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            found += repeated_paths(item, f"{path}[{index}]")
+    return found
+
+
 def walk(obj: Any, schema: TypeSchema, strict_errors: list[str] | None) -> Obj:
     """The normalised copy of ``obj``. :raises CoercionError: as Go's decoder would fail."""
     walker = _Walker(strict_errors)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pilothouse.apimachinery.errors import new_bad_request
+from pilothouse.apimachinery.errors import new_bad_request, new_invalid
+from pilothouse.apimachinery.schema import GroupKind
+from pilothouse.apis.meta.errors import invalid
 from pilothouse.apiserver.codec.decode import coerce, decode_body
 from pilothouse.apiserver.codec.defaulting import apply_defaults
 
 if TYPE_CHECKING:
+    from pilothouse.apimachinery.errors import StatusError
     from pilothouse.apimachinery.object import Obj
     from pilothouse.apimachinery.schema import GroupVersionKind
     from pilothouse.apimachinery.typeschema import TypeSchema
@@ -78,12 +81,29 @@ def _decode(
         )
         request.warnings += decoded.warnings
         obj = decoded.obj
+        if decoded.gvk.kind != gvk.kind:  # custom kinds only: decoding refuses it for others
+            raise _must_be(obj, GroupKind(gvk.group, decoded.gvk.kind), "kind", gvk.kind)
     if not isinstance(obj.get("metadata"), dict):
         obj["metadata"] = {}
     return obj
 
 
+def wrong_type_meta(obj: Obj, served: ServedResource, key: str) -> StatusError:
+    """A custom object's ``kind`` or ``apiVersion`` is not its definition's."""
+    wanted = served.gvk.kind if key == "kind" else served.api_version
+    return _must_be(obj, GroupKind(served.gvk.group, obj["kind"]), key, wanted)
+
+
+def _must_be(obj: Obj, kind: GroupKind, key: str, wanted: str) -> StatusError:
+    metadata = obj.get("metadata")
+    name = metadata.get("name") if isinstance(metadata, dict) else ""
+    return new_invalid(kind, name or "", [invalid(key, obj[key], f"must be {wanted}")])
+
+
 def default(served: ServedResource, obj: Obj) -> None:
     apply_defaults(obj, served.schema)
-    if served.converter is None:
+    converter = served.converter
+    if converter is None:
         served.strategy.default(obj)
+    elif (set_defaults := getattr(converter, "default", None)) is not None:
+        set_defaults(obj)

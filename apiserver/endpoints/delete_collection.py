@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from pilothouse.apimachinery.errors import new_invalid
+from pilothouse.apimachinery.schema import GroupKind
+from pilothouse.apis.meta.errors import invalid
 from pilothouse.apiserver.endpoints.delete import delete_write
 from pilothouse.apiserver.endpoints.list import find
 from pilothouse.apiserver.endpoints.negotiation import negotiate
@@ -34,6 +37,11 @@ async def handle(server: Server, request: Request, served: ServedResource) -> Re
         negotiate(request.headers.get("accept", ""))
     list_options = parse_list_options(request, served)
     options = parse_delete_options(request)
+    if options.get("ignoreStoreReadErrorWithClusterBreakingPotential"):
+        name = "ignoreStoreReadErrorWithClusterBreakingPotential"
+        detail = "is not allowed with DELETECOLLECTION, try again after removing the option"
+        kind = GroupKind("meta.k8s.io", "DeleteOptions")
+        raise new_invalid(kind, "", [invalid(name, True, detail)])
     write = delete_write(request, served, options)
     request.warnings += served.store.strategy.warnings_on_delete(options)
     found = await find(served, request.info.namespace, list_options)
@@ -43,9 +51,11 @@ async def handle(server: Server, request: Request, served: ServedResource) -> Re
         items = [entry.obj for entry in entries]
     else:
         items = [_item(orjson.loads(encoded(served, entry)), served) for entry in entries]
-    metadata = {"resourceVersion": str(found.revision)}
-    if found.continue_token:
+    metadata: dict[str, str | int] = {"resourceVersion": str(found.revision)}
+    if found.continue_token or (served.resource.custom and not request.local):
         metadata["continue"] = found.continue_token
+    if found.remaining:
+        metadata["remainingItemCount"] = found.remaining
     return object_response(
         request,
         {

@@ -28,7 +28,7 @@ from pilothouse.apiserver.endpoints.responses import dump
 from pilothouse.apiserver.request.context import Response
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from pilothouse.apis.resource import Resource, Subresource
     from pilothouse.apiserver.aggregator.remote_discovery import RemoteEntry
@@ -245,6 +245,11 @@ def _group(snapshot: _Snapshot, group: str) -> dict[str, Any]:
     return {"name": group, "versions": versions, "preferredVersion": versions[0]}
 
 
+def _ordered(row: Resource) -> Sequence[Subresource]:
+    """By name; those of custom resources as their definition lists them."""
+    return row.subresources if row.custom else sorted(row.subresources, key=lambda sub: sub.name)
+
+
 def _resource_list(snapshot: _Snapshot, group: str, version: str) -> dict[str, Any]:
     head: dict[str, Any] = {"kind": "APIResourceList"}
     if group:
@@ -252,7 +257,7 @@ def _resource_list(snapshot: _Snapshot, group: str, version: str) -> dict[str, A
     entries: list[dict[str, Any]] = []
     for row in snapshot.rows(group, version):
         entries.append(_resource_entry(row))
-        subresources = sorted(row.subresources, key=lambda sub: sub.name)
+        subresources = _ordered(row)
         entries += [_subresource_entry(row, sub) for sub in subresources]
     return head | {
         "groupVersion": f"{group}/{version}" if group else version,
@@ -347,6 +352,6 @@ def _aggregated_entry(row: Resource) -> dict[str, Any]:
                 "responseKind": _response_kind(row, sub.kind, sub),
                 "verbs": list(sub.verbs),
             }
-            for sub in sorted(row.subresources, key=lambda sub: sub.name)
+            for sub in _ordered(row)
         ]
     return entry

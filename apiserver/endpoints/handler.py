@@ -14,6 +14,7 @@ from pilothouse.apimachinery.errors import (
     StatusError,
     new_bad_request,
     new_generic_not_found,
+    new_method_not_supported,
     new_not_found,
 )
 from pilothouse.apimachinery.schema import GroupResource
@@ -89,6 +90,9 @@ _VERBS: dict[str, VerbHandler] = {
     "deletecollection": delete_collection.handle,
 }
 _TEXT = "text/plain; charset=utf-8"
+_DOCUMENTS = "/openapi/v3"
+_EXACT = ("/healthz", "/livez", "/readyz", _DOCUMENTS)
+"""Paths that no slash may follow."""
 _NEEDS_NAME = frozenset(("get", "update", "patch", "delete"))
 
 
@@ -122,6 +126,8 @@ class APIHandler:
         served = server.registry.lookup(info.api_group, info.api_version, info.resource)
         if served is None:
             return await self._route(request)
+        if served.resource.custom and not request.local and not _fits_scope(info, served):
+            return Response(404, b"404 page not found\n", _TEXT)
         check_scope(info, served)
         if served.warnings:
             request.warnings += served.warnings
@@ -133,7 +139,7 @@ class APIHandler:
                 raise new_generic_not_found()
             handler = find_handler(served, info.subresource)
             if not _allows(sub.verbs, request):
-                raise method_not_allowed()
+                raise _not_allowed(request, served)
             answer: Response = await handler(server, request, served)
             return answer
         return await self._main(request, served)
@@ -142,7 +148,11 @@ class APIHandler:
         """A request for the resource itself."""
         info, server = request.info, self.server
         if info.verb not in served.verbs or (info.name != "") != _takes_name(info):
-            raise method_not_allowed()
+            if served.resource.custom and info.verb in _NEEDS_NAME and not info.name:
+                raise new_bad_request("name must be provided")
+            if info.verb == "proxy":
+                raise new_generic_not_found()
+            raise _not_allowed(request, served)
         if not request.local:
             accept = request.headers.get("accept", "")
             if served.resource.custom:
@@ -165,7 +175,7 @@ class APIHandler:
     async def _route(self, request: Request) -> Response:
         path = request.path
         route = self.routes.get(path)
-        if route is None and len(path) > 1:
+        if route is None and len(path) > 1 and not path.startswith(_EXACT):
             route = self.routes.get(path.rstrip("/"))
         if route is None:
             for prefix, candidate in self.prefixes:
@@ -173,12 +183,14 @@ class APIHandler:
                     route = candidate
                     break
         try:
-            if route is None:
+            if route is None or (path.endswith("/") and path.startswith(_EXACT)):
                 raise new_generic_not_found()
             return await route(request)
         except StatusError as error:
             if error.code != 404 or request.local or self._is_built_in(path):
                 raise
+            if path.startswith(_DOCUMENTS):
+                return Response(404, content_type="")
             return Response(404, b"404 page not found\n", _TEXT)
 
     def _is_built_in(self, path: str) -> bool:
@@ -188,6 +200,19 @@ class APIHandler:
         group = path.removeprefix("/apis/").partition("/")[0] if path.startswith("/apis/") else ""
         served = self.server.registry.all()
         return any(s.resource.group == group and not s.resource.custom for s in served if group)
+
+
+def _fits_scope(info: RequestInfo, served: ServedResource) -> bool:
+    if not served.namespaced:
+        return not info.namespace
+    return bool(info.namespace) or info.verb in ("list", "watch")
+
+
+def _not_allowed(request: Request, served: ServedResource) -> StatusError:
+    if not served.resource.custom:
+        return method_not_allowed()
+    verb = "" if request.method == "OPTIONS" else request.info.verb
+    return new_method_not_supported(served.group_resource, verb)
 
 
 def _takes_name(info: RequestInfo) -> bool:

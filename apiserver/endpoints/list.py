@@ -13,7 +13,7 @@ import orjson
 from pilothouse.apimachinery.errors import StatusError, new_bad_request
 from pilothouse.apiserver.endpoints.negotiation import JSON, negotiate, wants_pretty
 from pilothouse.apiserver.endpoints.options import EXACT, parse_list_options
-from pilothouse.apiserver.endpoints.responses import dump
+from pilothouse.apiserver.endpoints.responses import dump, internal_name
 from pilothouse.apiserver.endpoints.table import (
     TableWriter,
     encoded,
@@ -216,12 +216,14 @@ def _respond(
         kind = _list_kind(served)
         message = (
             "you requested PartialObjectMetadata, but the requested object is a list "
-            f"(*{served.gvk.version}.{kind})"
+            f"(*{internal_name(served, kind)})"
         )
         raise StatusError(406, "NotAcceptable", message)
     else:
         head = _head(_list_kind(served), served.api_version, metadata)
         if served.resource.custom:
+            if not result.continue_token:  # as Go's untyped lists have it
+                head = head.replace(b'"metadata":{', b'"metadata":{"continue":"",', 1)
             chunks = _chunks(head, entries, lambda entry: encoded(served, entry))
         else:
             chunks = _bare_chunks(head, served, entries)

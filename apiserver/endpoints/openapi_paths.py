@@ -49,6 +49,7 @@ _LIST_QUERY = (
     "allowWatchBookmarks continue fieldSelector labelSelector limit resourceVersion "
     "resourceVersionMatch sendInitialEvents shardSelector timeoutSeconds watch"
 ).split()
+_GET_CUSTOM_QUERY = ["resourceVersion"]
 _WRITE_QUERY = "dryRun fieldManager fieldValidation".split()
 _PATCH_QUERY = [*_WRITE_QUERY, "force"]
 _DELETE_QUERY = (
@@ -101,14 +102,16 @@ class PathWriter:
         self.paths: dict[str, dict[str, Any]] = {}
 
     def write(self, rows: Iterable[Resource]) -> dict[str, dict[str, Any]]:
-        self.paths[f"{self.base}/"] = {
-            "get": {
-                "tags": [self.tag],
-                "description": "get available resources",
-                "operationId": f"get{self.prefix}APIResources",
-                "responses": self._responses(f"{META}.APIResourceList", ("200",)),
+        rows = list(rows)
+        if not all(row.custom for row in rows):  # upstream documents none of these for them
+            self.paths[f"{self.base}/"] = {
+                "get": {
+                    "tags": [self.tag],
+                    "description": "get available resources",
+                    "operationId": f"get{self.prefix}APIResources",
+                    "responses": self._responses(f"{META}.APIResourceList", ("200",)),
+                }
             }
-        }
         for row in rows:
             self._resource(row)
         return dict(sorted(self.paths.items()))
@@ -217,7 +220,8 @@ class PathWriter:
             [_query_param(name) for name in _LIST_QUERY],
         )
         name = f"{row.definition}List"
-        self.used.add(f"{META}.WatchEvent")
+        if not row.custom:
+            self.used.add(f"{META}.WatchEvent")
         return operation | {"responses": self._responses(name, ("200",), _LIST_TYPES)}
 
     def _delete_collection(self, row: Resource, scope: str) -> dict[str, Any]:
@@ -226,9 +230,11 @@ class PathWriter:
             "deletecollection",
             f"delete{self.prefix}Collection{scope}{row.kind}",
             f"delete collection of {row.kind}",
-            [_query_param(name) for name in _DELETE_LIST_QUERY],
+            [_query_param(name) for name in (_LIST_QUERY if row.custom else _DELETE_LIST_QUERY)],
         )
-        operation["requestBody"] = self._body(f"{META}.DeleteOptions", ("*/*",), required=False)
+        if not row.custom:
+            body = self._body(f"{META}.DeleteOptions", ("*/*",), required=False)
+            operation["requestBody"] = body
         return operation | {"responses": self._responses(f"{META}.Status", ("200",))}
 
     def _body(self, name: str, types: Iterable[str], *, required: bool) -> dict[str, Any]:
@@ -245,7 +251,7 @@ class PathWriter:
             "put": _WRITE_QUERY,
             "patch": _PATCH_QUERY,
             "delete": _DELETE_QUERY,
-        }.get(method, [])
+        }.get(method, _GET_CUSTOM_QUERY if row.custom else [])
         target = f"{sub.name} of the specified {row.kind}" if sub else f"the specified {row.kind}"
         text = {
             "get": f"read {target}",

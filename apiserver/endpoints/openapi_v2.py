@@ -97,7 +97,7 @@ class OpenAPIV2:
         """``headers`` have lower-case names; 406 when no form suits the Accept header."""
         content_type = _negotiate(headers.get("accept", ""))
         if not content_type:
-            return Response(status=406, content_type="text/plain", headers=[("Vary", "Accept")])
+            return Response(status=406, content_type="", headers=[("Vary", "Accept")])
         self._refresh()
         answer_headers = [("Etag", self._etag), ("Vary", "Accept")]
         if headers.get("if-none-match") == self._etag:

@@ -109,8 +109,8 @@ class OpenAPIV3:
     ) -> Response:
         """``headers`` have lower-case names. :raises StatusError: 404."""
         self._refresh()
-        name = path.removeprefix("/openapi/v3").strip("/")
-        if not name:
+        name = path.removeprefix("/openapi/v3/")
+        if name == "/openapi/v3":
             return self._respond_index(headers)
         found = self._groups.get(name)
         if found is None:
@@ -163,7 +163,7 @@ class OpenAPIV3:
         self, found: _GroupVersion, headers: Mapping[str, str], asked: str
     ) -> Response:
         if not _accepts_json(headers.get("accept", "")):
-            return Response(status=406, content_type="text/plain", headers=[("Vary", "Accept")])
+            return Response(status=406, content_type="", headers=[("Vary", "Accept")])
         etag = f'"{found.etag}"'
         answer_headers = [("Etag", etag), ("Vary", "Accept")]
         if asked and asked != found.etag:

@@ -122,6 +122,9 @@ def _field_selector(text: str, served: ServedResource) -> FieldSelector | None:
     strategy = served.store.strategy
     if served.converter is not None and served.converter.field_labels:
         labels = served.converter.field_labels
+        for field, _, _ in selector.requirements:
+            if field not in labels:
+                raise new_bad_request(f"field label not supported: {field}")
         selector = selector.transform(lambda field, value: (labels.get(field, field), value))
     for field, _, _ in selector.requirements:
         if field == "metadata.name" or field in strategy.selectable_fields:
@@ -278,6 +281,9 @@ def parse_delete_options(request: Request) -> Obj:
     return options
 
 
+_IGNORE_READ_ERRORS = "ignoreStoreReadErrorWithClusterBreakingPotential"
+
+
 def _delete_options_from(query: Query) -> Obj:
     options: Obj = {}
     period = parse_int(query, "gracePeriodSeconds")
@@ -290,6 +296,13 @@ def _delete_options_from(query: Query) -> Obj:
         options["propagationPolicy"] = query["propagationPolicy"][0]
     if query.get("dryRun"):
         options["dryRun"] = query["dryRun"]
+    if parse_bool(query, _IGNORE_READ_ERRORS):
+        options[_IGNORE_READ_ERRORS] = True
+    preconditions = {
+        key: query[key][0] for key in ("uid", "resourceVersion") if query.get(key, [""])[0]
+    }
+    if preconditions:
+        options["preconditions"] = preconditions
     return options
 
 
@@ -307,6 +320,7 @@ def _decode_delete_options(request: Request) -> Obj:
         default_gvk=_DELETE_OPTIONS,
         field_validation="Ignore",
         schema_for=lambda gvk: schema if gvk.kind == "DeleteOptions" else None,
+        bare_errors=True,
     )
     if decoded.gvk.kind != "DeleteOptions":
         raise new_bad_request("decoded object cannot be converted to DeleteOptions")

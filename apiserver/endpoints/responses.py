@@ -41,6 +41,17 @@ if TYPE_CHECKING:
 _NOT_OBJECTS = "you requested {}, but the requested object is {}"
 
 
+_GO_PACKAGES = {"": "core", "events.k8s.io": "core"}
+
+
+def internal_name(served: ServedResource, kind: str) -> str:
+    """A type as upstream's own code names it: the package of its group, then the kind."""
+    if served.resource.custom:
+        return f"unstructured.Unstructured{'List' if kind.endswith('List') else ''}"
+    group = served.gvr.group
+    return f"{_GO_PACKAGES.get(group) or group.partition('.')[0]}.{kind}"
+
+
 def error_response(error: StatusError, request: Request | None = None) -> Response:
     """The Status of ``error``; local callers get the exception itself."""
     if request is not None and request.local:
@@ -79,9 +90,7 @@ def dump(obj: Any, status: int = 200, media_type: str = JSON, pretty: bool = Fal
 
         text = yaml.safe_dump(obj, default_flow_style=False, allow_unicode=True)
         return Response(status, text.encode(), YAML)
-    options = orjson.OPT_APPEND_NEWLINE
-    if pretty:
-        options |= orjson.OPT_INDENT_2
+    options = orjson.OPT_INDENT_2 if pretty else orjson.OPT_APPEND_NEWLINE
     return Response(status, orjson.dumps(obj, option=options), media_type)
 
 
@@ -111,7 +120,7 @@ def entry_response(
     elif negotiated.transform == "PartialObjectMetadata":
         data = partial_object(entry, negotiated.meta_version)
     else:
-        what = f"not a list (*{served.gvk.kind})"
+        what = f"not a list (*{internal_name(served, served.gvk.kind)})"
         message = _NOT_OBJECTS.format("PartialObjectMetadataList", what)
         raise StatusError(406, "NotAcceptable", message)
     if pretty or negotiated.media_type != JSON:
@@ -127,7 +136,8 @@ def _one_row(
     now: datetime,
 ) -> bytes:
     writer = TableWriter(served, negotiated, include_object(request.query), now)
-    return writer.head(list_metadata(entry.revision)) + writer.row(entry) + b"]}"
+    metadata = list_metadata(entry.revision) if entry.revision else b"{}"  # a dry run has none
+    return writer.head(metadata) + writer.row(entry) + b"]}"
 
 
 def result_response(

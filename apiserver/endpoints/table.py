@@ -69,7 +69,9 @@ def partial_object(entry: CacheEntry, meta_version: str, obj: Obj | None = None)
     key = ("partial", meta_version)
     data: bytes | None = entry.memo.get(key)
     if data is None:
-        seen = with_revision(entry.peek() if obj is None else obj, entry.revision)
+        seen = entry.peek() if obj is None else obj
+        if entry.revision:  # a dry run has none
+            seen = with_revision(seen, entry.revision)
         data = entry.memo[key] = partial_of(seen, meta_version)
     return data
 
@@ -176,7 +178,10 @@ class TableWriter:
             return [name] + ["<unknown>"] * (len(self.served.strategy.columns) - 1)
 
     def bookmark_row(self, obj: Obj) -> bytes:
-        cells: list[Any] = [""] * len(self.served.strategy.columns)
+        try:  # of nothing but metadata, as upstream prints it
+            cells = self.served.strategy.row(obj, self.now)
+        except Exception:
+            cells = [""] * len(self.served.strategy.columns)
         partial = partial_of(obj, self.meta_version)
         return b'{"cells":%b,"object":%b}' % (orjson.dumps(cells), partial)
 

@@ -113,7 +113,7 @@ def before_create(
         metadata["generation"] = 1
     strategy.prepare_for_create(context, obj)
     errors = _metadata_errors(strategy, metadata)
-    errors += strategy.validate(context, obj)
+    errors += strategy.validate_after(context, obj, errors)
     if errors:
         raise new_invalid(kind, metadata.get("name") or "", errors)
     warnings += strategy.warnings_on_create(context, obj)

@@ -36,6 +36,18 @@ class AutoscalerConverter:
 
     field_labels: dict[str, str] = {}
 
+    def default(self, obj: Obj) -> None:
+        """What v2's defaults look like in v1, set before anybody is said to manage fields."""
+        spec = obj.get("spec")
+        if not isinstance(spec, dict):
+            return
+        if spec.get("minReplicas") is None:
+            spec["minReplicas"] = 1
+        metadata = obj.get("metadata") or {}
+        others = _METRICS in (metadata.get("annotations") or {})
+        if spec.get("targetCPUUtilizationPercentage") is None and not others:
+            spec["targetCPUUtilizationPercentage"] = 80
+
     def to_storage(self, obj: Obj) -> Obj:
         metadata, kept = _take_annotations(obj["metadata"])
         spec = dict(obj.get("spec") or {})

@@ -17,11 +17,7 @@ from pilothouse.apiserver.registry.before import (
     check_delete_preconditions,
     mark_as_deleting,
 )
-from pilothouse.apiserver.registry.interpret import (
-    OPTIMISTIC_LOCK,
-    interpret,
-    precondition_failed,
-)
+from pilothouse.apiserver.registry.interpret import OPTIMISTIC_LOCK, interpret
 from pilothouse.apiserver.storage.errors import OutcomeUnknown, RevisionConflict, StorageError
 from pilothouse.apiserver.storage.versioner import encode, splice
 
@@ -153,9 +149,8 @@ async def _remove(store: Store, write: Write, key: str, entry: Entry) -> Entry |
     if str(store.resource) in RETURNS_DELETED_OBJECT:
         return entry
     metadata = entry.obj["metadata"]
-    details = {"name": metadata["name"], "group": store.resource.group}
-    if not store.resource.group:
-        del details["group"]
+    group = write.served.gvr.group
+    details = {"name": metadata["name"]} | ({"group": group} if group else {})
     details |= {"kind": store.resource.resource, "uid": metadata.get("uid") or ""}
     return {
         "kind": "Status",
@@ -211,7 +206,7 @@ async def _delete_namespace(
     """The first delete of a Namespace turns it to Terminating; its controller does the rest."""
     live = entry.obj
     metadata = live["metadata"]
-    _check_namespace_preconditions(store, write, key, live, options)
+    _check_namespace_preconditions(store, write, live, options)
     if metadata.get("deletionTimestamp"):
         return entry, False
     await _admit(store, write, live)
@@ -226,15 +221,17 @@ async def _delete_namespace(
     return await _write(store, write, key, entry, copy_object(obj)), False
 
 
-def _check_namespace_preconditions(
-    store: Store, write: Write, key: str, live: Obj, options: Obj
-) -> None:
+def _check_namespace_preconditions(store: Store, write: Write, live: Obj, options: Obj) -> None:
     preconditions = options.get("preconditions") or {}
     for field, path in (("UID", "uid"), ("ResourceVersion", "resourceVersion")):
         wanted = preconditions.get(path)
         found = live["metadata"].get(path) or ""
         if wanted is not None and wanted != found:
-            raise precondition_failed(store.resource, write.name, key, field, wanted, found)
+            text = (
+                f"Precondition failed: {field} in precondition: {wanted}, {field} in object meta: "
+                f"{found}"
+            )
+            raise new_conflict(store.resource, write.name, text)
 
 
 async def delete_collection(

@@ -85,6 +85,10 @@ class Strategy:
     def validate(self, context: RegistryContext, obj: Obj) -> ErrorList:
         return []
 
+    def validate_after(self, context: RegistryContext, obj: Obj, found: ErrorList) -> ErrorList:
+        """``validate`` for who must know what is wrong with the metadata already."""
+        return self.validate(context, obj)
+
     def validate_update(self, context: RegistryContext, obj: Obj, old: Obj) -> ErrorList:
         return []
 

@@ -6,6 +6,7 @@ reads the verb, resource, namespace and name from here and never looks at the pa
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_plus, unquote_to_bytes
@@ -26,6 +27,7 @@ _VERBS = {
     "PATCH": "patch",
     "DELETE": "delete",
 }
+_BAD_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
 NO_QUERY: dict[str, list[str]] = {}
 
 
@@ -79,12 +81,13 @@ def _check_escapes(raw: bytes) -> None:
 
 
 def parse_query(raw: str) -> dict[str, list[str]]:
-    """Query values by name, decoded; wrong escapes stay as they are."""
+    """Query values by name, decoded. Pairs with a wrong escape or a semicolon are left out, as
+    Go's url.Values leaves them out."""
     if not raw:
         return {}
     query: dict[str, list[str]] = {}
     for pair in raw.split("&"):
-        if not pair:
+        if not pair or ";" in pair or ("%" in pair and _BAD_ESCAPE.search(pair)):
             continue
         name, _, value = pair.partition("=")
         if "%" in name or "+" in name:

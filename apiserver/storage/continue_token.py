@@ -6,9 +6,11 @@ import base64
 import binascii
 import json
 import posixpath
+import re
 from typing import Any
 
 from pilothouse.apimachinery.errors import StatusError, new_resource_expired
+from pilothouse.apiserver.codec.go_values import json_kind
 
 _VERSION = "meta.k8s.io/v1"
 LATEST = -1
@@ -28,6 +30,7 @@ INCONSISTENT_CONTINUE = (
     "first chunk was returned and now may show up in the list."
 )
 _INVALID = "continue key is not valid"
+_NOT_BASE64 = re.compile(r"[^A-Za-z0-9_-]")
 
 
 class InvalidContinue(ValueError):
@@ -50,8 +53,14 @@ def decode_continue(token: str, prefix: str) -> tuple[str, int]:
     """
     fields = _fields(token)
     version, revision, start = fields.get("v", ""), fields.get("rv", 0), fields.get("start", "")
-    if not isinstance(version, str) or not isinstance(start, str) or type(revision) is not int:
-        raise InvalidContinue(f"{_INVALID}: json: cannot unmarshal into continueToken")
+    for name, value, go_type in (
+        ("v", version, "string"), ("rv", revision, "int64"), ("start", start, "string")
+    ):  # fmt: skip
+        if type(value) is not (int if go_type == "int64" else str):
+            raise InvalidContinue(
+                f"{_INVALID}: json: cannot unmarshal {json_kind(value)} into Go struct field "
+                f"continueToken.{name} of type {go_type}"
+            )
     if version != _VERSION:
         raise InvalidContinue(
             f"{_INVALID}: server does not recognize this encoded version {version}"
@@ -71,12 +80,15 @@ def decode_continue(token: str, prefix: str) -> tuple[str, int]:
 
 def _fields(token: str) -> dict[str, Any]:
     try:
+        wrong = _NOT_BASE64.search(token)
+        if wrong is not None:
+            raise ValueError
         raw = token.encode("ascii")
-        if b"=" in raw or b"+" in raw or b"/" in raw:
-            raise ValueError("illegal base64 data")
         text = base64.b64decode(raw + b"=" * (-len(raw) % 4), altchars=b"-_", validate=True)
     except (ValueError, binascii.Error) as error:
-        raise InvalidContinue(f"{_INVALID}: illegal base64 data") from error
+        at = len(token) if wrong is None else len(token[: wrong.start()].encode())
+        text = f"{_INVALID}: illegal base64 data at input byte {at}"
+        raise InvalidContinue(text) from error
     try:
         from pilothouse.apiserver.codec.json_syntax import loads
 

@@ -127,7 +127,7 @@ def _compact(body: Any) -> bytes:
 
 
 def _is_watch(path: str) -> bool:
-    return "watch=" in path
+    return "watch=" in path or "/watch/" in path
 
 
 def wait_for_services(connection: Connection) -> None:

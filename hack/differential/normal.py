@@ -14,7 +14,7 @@ _TEXTS = [
     (r"20[2-9]\d-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)? \+0000 UTC( m=[+-][\d.]+)?", "TIME"),
     (r"\b10\.96\.\d+\.\d+\b", "IP"),
     (r"\beyJ[\w-]+\.[\w-]+\.[\w-]+", "JWT"),
-    (r"resource version: \d+( \(\d+\))?", "resource version: RV"),
+    (r"resource version: \d+(, current: \d+| \(\d+\))?", "resource version: RV"),
     (r"https?://127\.0\.0\.1:\d+|\b127\.0\.0\.1:\d+", "SERVER"),
     (r"\b0x[0-9a-f]{6,}", "ADDRESS"),
     (r"\bkube-api-access-[a-z0-9]{5}\b", "kube-api-access-RANDOM"),
@@ -81,9 +81,13 @@ def _object(value: dict[str, Any]) -> dict[str, Any]:
         made["extra"].pop("authentication.kubernetes.io/credential-id", None)
         if not made["extra"]:
             del made["extra"]
+    if "f:acceptedNames" in made and isinstance(made.get("f:conditions"), dict):
+        made["f:conditions"].pop(".", None)  # null before they are set: somebody managed that
     for key in _NULL_TIMES:
         if made.get(key) == {}:
             del made[key]
+    if made.get("kind") == "PartialObjectMetadataList":
+        made.setdefault("items", [])
     entries = made.get("managedFields")
     if isinstance(entries, list):
         entries.sort(

@@ -11,7 +11,8 @@ from pilothouse.apimachinery.object import copy_object
 from pilothouse.apimachinery.schema import GroupResource
 from pilothouse.apimachinery.timefmt import format_time
 from pilothouse.apiserver.apiextensions import conditions
-from pilothouse.apiserver.registry.strategy import NAME_COLUMN, Column, Strategy
+from pilothouse.apiserver.apiextensions.columns import NAME
+from pilothouse.apiserver.registry.strategy import Column, Strategy
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -39,7 +40,7 @@ class CustomResourceDefinitionStrategy(Strategy):
     namespaced = False
     allow_unconditional_update = False
     columns = (
-        NAME_COLUMN,
+        NAME,
         Column("Scope", description="Cluster/Namespaced"),
         Column("Versions", description="Served versions"),
         _CREATED,
@@ -59,6 +60,8 @@ class CustomResourceDefinitionStrategy(Strategy):
             names["listKind"] = f"{kind}List"
         conversion = spec.setdefault("conversion", {"strategy": "None"})
         webhook = conversion.get("webhook") or {}
+        if not webhook:
+            conversion.pop("webhook", None)
         service = (webhook.get("clientConfig") or {}).get("service")
         if service is not None and service.get("port") is None:
             service["port"] = 443

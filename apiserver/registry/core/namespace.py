@@ -27,7 +27,7 @@ class NamespaceStrategy(BuiltInStrategy):
     resource = GroupResource("", "namespaces")
     namespaced = False
     has_generation = False
-    selectable_fields = ("status.phase", "name")
+    selectable_fields = ("status.phase",)
 
     def name_errors(self, name: str, prefix: bool) -> list[str]:
         return is_dns1123_label(name, prefix=prefix)

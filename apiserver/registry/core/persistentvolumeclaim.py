@@ -33,10 +33,12 @@ class PersistentVolumeClaimStrategy(BuiltInStrategy):
 
     def prepare_for_create(self, context: RegistryContext, obj: Obj) -> None:
         obj["status"] = {"phase": "Pending"}
+        _drop_foreign_source(obj["spec"], {})
         _keep_known_source(obj["spec"], {})
         _same_sources(obj["spec"])
 
     def prepare_for_update(self, context: RegistryContext, obj: Obj, old: Obj) -> None:
+        _drop_foreign_source(obj["spec"], old.get("spec") or {})
         _keep_known_source(obj["spec"], old.get("spec") or {})
         _same_sources(obj["spec"])
 
@@ -65,6 +67,14 @@ class PersistentVolumeClaimStrategy(BuiltInStrategy):
         fields = super().fields(obj)
         fields["name"] = fields["metadata.name"]
         return fields
+
+
+def _drop_foreign_source(spec: Obj, before: Obj) -> None:
+    """Sources in other namespaces are a feature that is off by default
+    (CrossNamespaceVolumeDataSource)."""
+    reference = spec.get("dataSourceRef")
+    if reference and reference.get("namespace") and before.get("dataSourceRef") is None:
+        del spec["dataSourceRef"]
 
 
 def _keep_known_source(spec: Obj, before: Obj) -> None:

@@ -48,6 +48,7 @@ class PodStrategy(BuiltInStrategy):
         "spec.hostNetwork",
         "status.phase",
         "status.podIP",
+        "status.podIPs",
         "status.nominatedNodeName",
     )
 
@@ -123,6 +124,7 @@ class PodStrategy(BuiltInStrategy):
             "spec.hostNetwork": "true" if spec.get("hostNetwork") else "false",
             "status.phase": status.get("phase") or "",
             "status.podIP": (ips[0].get("ip") or "") if ips else "",
+            "status.podIPs": (ips[0].get("ip") or "") if ips else "",
             "status.nominatedNodeName": status.get("nominatedNodeName") or "",
         }
 

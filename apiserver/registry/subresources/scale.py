@@ -115,7 +115,7 @@ async def handle(server: Server, request: Request, served: ServedResource) -> Re
         return await _patch(server, request, served)
     options = parse_write_options(request.query, "UpdateOptions")
     scale = decode_kind(server, request, KIND, _schema(), options.field_validation)
-    _check(scale, request)
+    _check(scale, request, served)
     return await _write(server, request, served, options, lambda live: scale, "UpdateOptions")
 
 
@@ -145,24 +145,20 @@ async def _patch(server: Server, request: Request, served: ServedResource) -> Re
             detail = invalid("patch", str(patch), error.message)
             raise new_invalid(GroupKind("", ""), "", [detail]) from error
         scale.setdefault("metadata", {})
-        _check(scale, request)
+        _check(scale, request, served)
         return scale
 
-    if kind == APPLY_PATCH and not served.resource.custom:
-        return await _apply(server, request, served, options, patch)
-    return await _write(server, request, served, options, wanted, "PatchOptions")
+    apply = kind == APPLY_PATCH
+    scaled = _applying(server, request, served, options, patch) if apply else wanted
+    return await _write(server, request, served, options, scaled, "PatchOptions", managed=apply)
 
 
-async def _apply(
+def _applying(
     server: Server, request: Request, served: ServedResource, options: WriteOptions, patch: Obj
-) -> Response:
+) -> Callable[[Obj], Obj]:
     """Server-side apply: who manages the workload's replicas manages the Scale's."""
-    from pilothouse.apiserver.registry.subresources.scale_fields import managers_of_scale, take_over
-
-    live_entries: list[Obj] = []
 
     def wanted(live: Obj) -> Obj:
-        live["metadata"]["managedFields"] = managers_of_scale(live_entries)
         try:
             scale = field_manager.apply(
                 live,
@@ -177,19 +173,10 @@ async def _apply(
         except field_manager.ApplyConflict as error:
             raise error.to_status_error() from error
         scale = coerce(copy_object(scale), _schema())
-        _check(scale, request)
+        _check(scale, request, served)
         return scale
 
-    def parent_of(parent: Obj, scale: Obj) -> None:
-        entries = scale["metadata"].get("managedFields") or []
-        version = served.api_version
-        parent["metadata"]["managedFields"] = take_over(live_entries, entries, version)
-
-    def look(live: Obj) -> None:
-        live_entries[:] = live["metadata"].get("managedFields") or []
-
-    hooks = (look, parent_of)
-    return await _write(server, request, served, options, wanted, "PatchOptions", hooks)
+    return wanted
 
 
 class _ScaleView:
@@ -209,13 +196,17 @@ class _ScaleView:
         return parent
 
 
-def _check(scale: Obj, request: Request) -> None:
+def _check(scale: Obj, request: Request, served: ServedResource) -> None:
     ensure_namespace(scale["metadata"], request.info.namespace)
     check_name(scale, request.info.name)
     replicas = (scale.get("spec") or {}).get("replicas") or 0
-    if replicas < 0:
-        detail = invalid("spec.replicas", replicas, "must be greater than or equal to 0")
-        raise new_invalid(KIND.group_kind, request.info.name, [detail])
+    if replicas >= 0:
+        return
+    kind, path, detail = KIND.group_kind, "spec.replicas", "must be greater than or equal to 0"
+    if served.resource.custom:
+        kind, path = served.gvk.group_kind, str(_paths(served).get("specReplicasPath"))
+        detail = "should be a non-negative integer"
+    raise new_invalid(kind, request.info.name, [invalid(path, replicas, detail)])
 
 
 async def _write(
@@ -225,36 +216,61 @@ async def _write(
     options: WriteOptions,
     wanted: Callable[[Obj], Obj],
     kind: str,
-    hooks: tuple[Callable[[Obj], None], Callable[[Obj, Obj], None]] | None = None,
+    *,
+    managed: bool = False,
 ) -> Response:
-    """``hooks`` of an apply: see the live workload; set the managers of the new one."""
+    """``managed``: ``wanted`` says who manages the Scale it gives."""
+    from pilothouse.apiserver.registry.subresources.scale_fields import managers_of_scale, take_over
+
     write = new_write(server, request, served, options, kind)
     write.kind, write.view = KIND, _ScaleView(served)
-    paths = _paths(served)
+    path = _path(_paths(served), "specReplicasPath")
 
     def mutate(live: Obj | None) -> Obj:
         if live is None:
             resource = GroupResource(served.gvr.group, f"{served.gvr.resource}/scale")
             raise new_not_found(resource, request.info.name)
-        if hooks is not None:
-            hooks[0](live)
-        scale = wanted(scale_of(live, served))
-        given = scale["metadata"].get("uid")
-        if given and given != live["metadata"].get("uid"):
-            raise new_bad_request(
-                f"Precondition failed: UID in precondition: {given}, UID in object meta: "
-                f"{live['metadata'].get('uid')}"
+        entries = live["metadata"].get("managedFields") or []
+        before = scale_of(live, served)
+        before["metadata"]["managedFields"] = managers_of_scale(entries, path)
+        scale = wanted(before)
+        if not managed:
+            scale = {**scale, "metadata": dict(scale["metadata"])}
+            field_manager.update(
+                before,
+                scale,
+                _schema(),
+                manager=write.manager,
+                api_version=KIND.api_version,
+                time=format_time(server.clock.now()),
+                subresource="scale",
             )
-        parent: Obj = copy_object(live)
-        replicas = (scale.get("spec") or {}).get("replicas") or 0
-        set_nested(parent, *_path(paths, "specReplicasPath"), value=replicas)
-        revision = scale["metadata"].get("resourceVersion") or ""
-        # Custom resources have no unconditional updates of their own, but their scales do.
-        if revision or not served.resource.custom:
-            parent["metadata"]["resourceVersion"] = revision
-        if hooks is not None:
-            hooks[1](parent, scale)
+        parent = _scaled(live, scale, served)
+        owners = scale["metadata"].get("managedFields") or []
+        entries = take_over(entries, owners, served.api_version, path)
+        parent["metadata"].pop("managedFields", None)
+        if entries:
+            parent["metadata"]["managedFields"] = entries
         return parent
 
-    entry, _ = await served.store.update(write, mutate, managed=hooks is not None)
+    entry, _ = await served.store.update(write, mutate, managed=True)
     return object_response(request, scale_of(shared(served, entry), served))
+
+
+def _scaled(live: Obj, scale: Obj, served: ServedResource) -> Obj:
+    """The workload with the replicas that ``scale`` wants. :raises StatusError: 400, it is meant
+    for another one."""
+    given = scale["metadata"].get("uid")
+    if given and given != live["metadata"].get("uid"):
+        raise new_bad_request(
+            f"Precondition failed: UID in precondition: {given}, UID in object meta: "
+            f"{live['metadata'].get('uid')}"
+        )
+    parent: Obj = copy_object(live)
+    replicas = (scale.get("spec") or {}).get("replicas") or 0
+    set_nested(parent, *_path(_paths(served), "specReplicasPath"), value=replicas)
+    revision = scale["metadata"].get("resourceVersion") or ""
+    # Custom resources have no unconditional updates of their own, but their scales do.
+    if revision or not served.resource.custom:
+        parent["metadata"]["resourceVersion"] = revision
+    return parent
