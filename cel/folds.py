@@ -48,8 +48,9 @@ class FoldCompiler:
         assert isinstance(step, ast.Call)
         if expr.kind in ("all", "exists"):
             predicate = self.compile(step.args[1])
-            loop = _all if expr.kind == "all" else _exists
-            result = loop(values, slots, predicate)
+            exists = expr.kind == "exists"
+            step_cost = 3 if exists else 2
+            result = _quantified(values, slots, predicate, stop_at=exists, step=step_cost)
         elif expr.kind == "exists_one":
             result = _exists_one(values, slots, self.compile(step.args[0]))
         else:
@@ -125,14 +126,19 @@ def _binder(slots: list[int]) -> Callable[[Frame, Any], None] | None:
     return put
 
 
-def _all(values: Closure, slots: list[int], predicate: Closure) -> Closure:
+def _quantified(
+    values: Closure, slots: list[int], predicate: Closure, *, stop_at: bool, step: int
+) -> Closure:
+    """``all`` stops at the first False, ``exists`` at the first True; an element that fails counts
+    only when nothing stops. ``step``: what cel-go charges for an element, apart from its value."""
     slot, put = slots[0], _binder(slots)
+    go_on = not stop_at
 
     def check(f: Frame) -> Any:
         error: EvaluationError | None = None
         stopped = False
         for item in _items(values(f), put is not None):
-            f[0] += 2
+            f[0] += step
             if stopped:
                 break
             f[0] += 1
@@ -142,9 +148,9 @@ def _all(values: Closure, slots: list[int], predicate: Closure) -> Closure:
                 put(f, item)
             try:
                 value = predicate(f)
-                if value is False:
+                if value is stop_at:
                     stopped = True
-                elif value is not True:
+                elif value is not go_on:
                     raise no_overload()
             except EvaluationError as caught:
                 error = error or caught
@@ -152,45 +158,10 @@ def _all(values: Closure, slots: list[int], predicate: Closure) -> Closure:
                 raise Exceeded
         f[0] += 1
         if stopped:
-            return False
+            return stop_at
         if error is not None:
             raise error
-        return True
-
-    return check
-
-
-def _exists(values: Closure, slots: list[int], predicate: Closure) -> Closure:
-    slot, put = slots[0], _binder(slots)
-
-    def check(f: Frame) -> Any:
-        error: EvaluationError | None = None
-        stopped = False
-        for item in _items(values(f), put is not None):
-            f[0] += 3
-            if stopped:
-                break
-            f[0] += 1
-            if put is None:
-                f[slot] = item
-            else:
-                put(f, item)
-            try:
-                value = predicate(f)
-                if value is True:
-                    stopped = True
-                elif value is not False:
-                    raise no_overload()
-            except EvaluationError as caught:
-                error = error or caught
-            if f[0] > f[1]:
-                raise Exceeded
-        f[0] += 1
-        if stopped:
-            return True
-        if error is not None:
-            raise error
-        return False
+        return go_on
 
     return check
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pilothouse.apis.certificates.validation import USAGES
+
 ENUMS: dict[tuple[str, str], tuple[str, ...]] = {
     ("io.k8s.api.admissionregistration.v1.NamedRuleWithOperations", "operations"): (
         "*",
@@ -23,31 +25,7 @@ ENUMS: dict[tuple[str, str], tuple[str, ...]] = {
         "io.k8s.api.admissionregistration.v1.ValidatingAdmissionPolicyBindingSpec",
         "validationActions",
     ): ("Audit", "Deny", "Warn"),
-    ("io.k8s.api.certificates.v1.CertificateSigningRequestSpec", "usages"): (
-        "any",
-        "cert sign",
-        "client auth",
-        "code signing",
-        "content commitment",
-        "crl sign",
-        "data encipherment",
-        "decipher only",
-        "digital signature",
-        "email protection",
-        "encipher only",
-        "ipsec end system",
-        "ipsec tunnel",
-        "ipsec user",
-        "key agreement",
-        "key encipherment",
-        "microsoft sgc",
-        "netscape sgc",
-        "ocsp signing",
-        "s/mime",
-        "server auth",
-        "signing",
-        "timestamping",
-    ),
+    ("io.k8s.api.certificates.v1.CertificateSigningRequestSpec", "usages"): USAGES,
     ("io.k8s.api.core.v1.PersistentVolumeClaimSpec", "accessModes"): (
         "ReadOnlyMany",
         "ReadWriteMany",

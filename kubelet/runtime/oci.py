@@ -193,16 +193,7 @@ class OCIRuntime:
         stream = await self.exec(
             container_id, command, tty=False, stdin=False, stdout=True, stderr=True
         )
-        try:
-            async with asyncio.timeout(timeout or None):
-                return await collect(stream)
-        except TimeoutError:
-            text = " ".join(command)
-            raise errors.ExecTimeout(
-                f'command "{text}" timed out: timeout {timeout:g}s exceeded'
-            ) from None
-        finally:
-            await stream.kill()
+        return await collect(stream, command, timeout)
 
     async def exec(
         self,
@@ -306,12 +297,26 @@ def _sandbox(status: dict[str, Any]) -> SandboxStatus:
     return SandboxStatus(**{**status, "ips": tuple(status["ips"])})
 
 
-async def collect(stream: ProcessStream) -> tuple[bytes, bytes, int]:
-    """Everything a process writes, and its exit code."""
-    out, err, code = await asyncio.gather(
-        _read_limited(stream.stdout), _read_limited(stream.stderr), stream.wait()
-    )
-    return out, err, code
+async def collect(
+    stream: ProcessStream, command: list[str], timeout: float
+) -> tuple[bytes, bytes, int]:
+    """Everything a process writes, and its exit code. Afterwards it is dead.
+
+    :raises ExecTimeout: ``timeout`` (seconds; 0: none) is over.
+    """
+    try:
+        async with asyncio.timeout(timeout or None):
+            out, err, code = await asyncio.gather(
+                _read_limited(stream.stdout), _read_limited(stream.stderr), stream.wait()
+            )
+            return out, err, code
+    except TimeoutError:
+        text = " ".join(command)
+        raise errors.ExecTimeout(
+            f'command "{text}" timed out: timeout {timeout:g}s exceeded'
+        ) from None
+    finally:
+        await stream.kill()
 
 
 async def _read_limited(reader: asyncio.StreamReader | None) -> bytes:

@@ -355,16 +355,7 @@ class ProcessRuntime:
         stream = await self.exec(
             container_id, command, tty=False, stdin=False, stdout=True, stderr=True
         )
-        try:
-            async with asyncio.timeout(timeout or None):
-                return await collect(stream)
-        except TimeoutError:
-            text = " ".join(command)
-            raise errors.ExecTimeout(
-                f'command "{text}" timed out: timeout {timeout:g}s exceeded'
-            ) from None
-        finally:
-            await stream.kill()
+        return await collect(stream, command, timeout)
 
     async def exec(
         self,
