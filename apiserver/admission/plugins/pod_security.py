@@ -18,6 +18,8 @@ from pilothouse.apiserver.admission.pod_security_checks import (
     describe,
     violations,
 )
+from pilothouse.apiserver.admission.pod_security_metrics import PodSecurityMetrics
+from pilothouse.componentbase.version import GIT_VERSION
 
 if TYPE_CHECKING:
     from pilothouse.apimachinery.object import Obj
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 PREFIX = "pod-security.kubernetes.io/"
 _VERSION = re.compile(r"v1\.(0|[1-9][0-9]*)")
 _MAX_PODS = 3000
+_OWN_MINOR = int(GIT_VERSION.split(".")[1])
 
 
 class LevelVersion(NamedTuple):
@@ -84,6 +87,23 @@ def policy_of(labels: dict[str, str]) -> tuple[Policy, ErrorList]:
 
 
 class PodSecurity(Plugin):
+    def set_up(self) -> None:
+        self._made: PodSecurityMetrics | None = None
+
+    @property
+    def _metrics(self) -> PodSecurityMetrics:
+        if self._made is None:
+            registry = self.context.hooks.metrics
+            made = PodSecurityMetrics() if registry is None else registry.shared(PodSecurityMetrics)
+            self._made = made
+        return self._made
+
+    def _count(self, attributes: Attributes, mode: str, asked: LevelVersion, allowed: bool) -> None:
+        version = "latest" if asked.level == PRIVILEGED else str(asked).partition(":")[2]
+        if asked.level != PRIVILEGED and asked.version != LATEST and asked.version > _OWN_MINOR:
+            version = "future"
+        self._metrics.evaluated(attributes, mode, asked.level, version, allowed=allowed)
+
     def interested(self, operation: Operation, resource: GroupResource, subresource: str) -> bool:
         return subresource == "" or resource == PODS
 
@@ -108,13 +128,17 @@ class PodSecurity(Plugin):
     def _pod(self, attributes: Attributes, pod: Obj) -> None:
         parsed = self._policy(attributes.namespace)
         if parsed is None:
+            self._metrics.failed(attributes, fatal=True)
             raise new_internal_error(f'failed to lookup namespace "{attributes.namespace}"')
         policy, errors = parsed
         if policy.privileged and not errors:
+            self._count(attributes, "enforce", policy.enforce, True)
             return
         old = attributes.old_obj
         if attributes.operation == "UPDATE" and old is not None and not _images_differ(pod, old):
             return
+        if errors:
+            self._metrics.failed(attributes, fatal=False)
         self._evaluate(attributes, policy, pod["metadata"], pod["spec"], enforce=True)
 
     def _controller(self, attributes: Attributes, obj: Obj) -> None:
@@ -144,13 +168,17 @@ class PodSecurity(Plugin):
         if found := check(policy.audit):
             text = f'would violate PodSecurity "{policy.audit}": {describe(found)}'
             notes[f"{PREFIX}audit-violations"] = text
+            self._count(attributes, "audit", policy.audit, False)
         if enforce:
             notes[f"{PREFIX}enforce-policy"] = str(policy.enforce)
-            if found := check(policy.enforce):
+            found = check(policy.enforce)
+            self._count(attributes, "enforce", policy.enforce, not found)
+            if found:
                 text = f'violates PodSecurity "{policy.enforce}": {describe(found)}'
                 resource = attributes.resource.group_resource
                 raise new_forbidden(resource, attributes.name, text)
         if found := check(policy.warn):
+            self._count(attributes, "warn", policy.warn, False)
             attributes.warnings.append(
                 f'would violate PodSecurity "{policy.warn}": {describe(found)}'
             )

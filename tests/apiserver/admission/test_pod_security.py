@@ -9,6 +9,7 @@ import pytest
 from pilothouse.apimachinery.object import Obj
 from pilothouse.apiserver.admission.plugins.pod_security import policy_of
 from pilothouse.apiserver.admission.testing import Admission, pod
+from pilothouse.componentbase.metrics import Registry
 
 PREFIX = "pod-security.kubernetes.io/"
 
@@ -179,3 +180,25 @@ def test_bad_labels_fail_closed_for_enforce_only() -> None:
     policy, errors = policy_of({f"{PREFIX}enforce": "typo", f"{PREFIX}warn": "typo"})
     assert policy.enforce.level == "restricted" and policy.warn.level == "privileged"
     assert len(errors) == 2
+
+
+async def test_metrics() -> None:
+    admission = labelled(enforce="baseline", enforce_version="v1.34", warn="restricted")
+    admission.chain.hooks.metrics = registry = Registry()
+    await admission.run("CREATE", "pods", pod())
+    await admission.refusal("CREATE", "pods", pod(hostIPC=True))
+    future = labelled(enforce="baseline", enforce_version="v1.99")
+    future.chain.hooks.metrics = registry
+    await future.run("CREATE", "pods", secure())
+    plain = labelled()
+    plain.chain.hooks.metrics = registry
+    await plain.run("CREATE", "pods", pod(hostIPC=True))
+    counted: Any = registry.get("pod_security_evaluations_total")
+    create = ("create", "pod", "")
+    assert counted.values == {
+        ("allow", "baseline", "v1.34", "enforce", *create): 1,
+        ("deny", "restricted", "latest", "warn", *create): 1,
+        ("deny", "baseline", "v1.34", "enforce", *create): 1,
+        ("allow", "baseline", "future", "enforce", *create): 1,
+        ("allow", "privileged", "latest", "enforce", *create): 1,
+    }
