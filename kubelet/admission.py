@@ -56,7 +56,9 @@ class PodAdmission:
         uid = pod["metadata"]["uid"]
         if uid in self._held:
             return None
-        wanted = _Held(pod_requests(pod), host_ports(pod), _resources(pod))
+        # What runs has been given what its status says; the spec may want something else by now.
+        given = _with_resources(pod, _reported(pod)) if running else pod
+        wanted = _Held(pod_requests(given), host_ports(pod), _resources(given))
         rejection = None if running else self._unsuitable(pod) or self._rejection(wanted, node)
         if rejection is None:
             self._held[uid] = wanted
@@ -144,6 +146,23 @@ def _resources(pod: Obj) -> dict[str, Obj]:
     return {c["name"]: c.get("resources") or {} for c in containers} | {
         _POD: spec.get("resources") or {}
     }
+
+
+def _reported(pod: Obj) -> dict[str, Obj]:
+    """As its containers' statuses have them, the spec's where there is none."""
+    status = pod.get("status") or {}
+    listed = (
+        *(status.get("initContainerStatuses") or ()),
+        *(status.get("containerStatuses") or ()),
+    )
+    reported = {s["name"]: s["resources"] for s in listed if "resources" in s}
+    given = status.get("resources") or {}
+    reported[_POD] = {
+        kind: {name: (given.get(kind) or {}).get(name, text) for name, text in amounts.items()}
+        for kind, amounts in (pod["spec"].get("resources") or {}).items()
+        if kind in ("requests", "limits")
+    }
+    return _resources(pod) | {name: kept for name, kept in reported.items() if kept}
 
 
 def _differ(before: dict[str, Obj], after: dict[str, Obj]) -> bool:

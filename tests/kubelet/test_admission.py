@@ -92,3 +92,18 @@ def test_resize_is_given_deferred_or_refused():
     assert admission.resize(wanted, NODE) == (wanted, None, True)
     assert admission.resize(small, NODE) == (small, None, True)
     assert admission.admit(pod("b", cpu="1500m"), NODE, running=False) is None
+
+
+def test_a_kubelet_that_starts_anew_goes_by_what_was_given():
+    admission = PodAdmission()
+    grown = pod("a", cpu="1500m")
+    name = grown["spec"]["containers"][0]["name"]
+    given = {"requests": {"cpu": "500m"}}
+    grown["status"] = {"containerStatuses": [{"name": name, "resources": given}]}
+    assert admission.admit(grown, NODE, running=True) is None
+    assert admission.admit(pod("b", cpu="1"), NODE, running=False) is None
+    allowed, problem, _ = admission.resize(grown, NODE)
+    assert problem is not None and problem[0] == "Deferred"
+    assert allowed["spec"]["containers"][0]["resources"] == given
+    admission.release("b")
+    assert admission.resize(grown, NODE)[1:] == (None, True)
