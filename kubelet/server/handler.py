@@ -17,6 +17,7 @@ from urllib.parse import parse_qs
 
 from pilothouse.kubelet.runtime.errors import RuntimeFailure
 from pilothouse.kubelet.server import containers, logs, node_logs, stats
+from pilothouse.kubelet.server.cpu_rates import CPURates
 from pilothouse.kubelet.server.inotify import DirectoryWatches
 from pilothouse.kubelet.server.interfaces import JSON, KubeletHost, Refusal, Response
 from pilothouse.kubelet.server.log_format import LogOptions
@@ -36,6 +37,7 @@ class KubeletServer:
     def __init__(self, kubelet: KubeletHost) -> None:
         self._host = kubelet
         self._watches = DirectoryWatches()
+        self._cpu_rates = CPURates()
 
     # -- plain requests ------------------------------------------------------------------
 
@@ -69,7 +71,8 @@ class KubeletServer:
                 return await self._run(namespace, pod, "".join(uid), container, query)
             case ["stats", "summary"]:
                 only = (query.get("only_cpu_and_memory") or [""])[0] in ("true", "1")
-                return _json(await stats.summary(self._host, only_cpu_and_memory=only))
+                found = await stats.summary(self._host, self._cpu_rates, only_cpu_and_memory=only)
+                return _json(found)
             case ["metrics"]:
                 return stats.exposition(stats.own_metrics(self._host))
             case ["metrics", "resource"]:

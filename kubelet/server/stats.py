@@ -1,6 +1,6 @@
 """Numbers about this node: ``/stats/summary``, ``/metrics…`` and ``/configz``.
 
-Read when somebody asks; nothing is sampled in between.
+Read when somebody asks; nothing is sampled in between (``cpu_rates.py``).
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,10 +18,12 @@ from pilothouse.componentbase.metrics import CONTENT_TYPE, Counter, Gauge, Regis
 from pilothouse.kubelet.config import KubeletConfig
 from pilothouse.kubelet.runtime.errors import RuntimeFailure
 from pilothouse.kubelet.runtime.interfaces import ContainerStats, ContainerStatus
+from pilothouse.kubelet.server.cpu_rates import CPURates
 from pilothouse.kubelet.server.interfaces import KubeletHost, Response
 from pilothouse.kubelet.server.simulated_usage import simulated_usage
 
 NANO = 1e9
+_NODE = ""  # its key among containers' ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +66,15 @@ async def sample(host: KubeletHost) -> tuple[list[Sample], bool]:
 # -- /stats/summary ----------------------------------------------------------------------
 
 
-async def summary(host: KubeletHost, *, only_cpu_and_memory: bool = False) -> Obj:
-    """stats.k8s.io v1alpha1 Summary, as far as it can be told."""
-    samples, _ = await sample(host)
+async def summary(host: KubeletHost, rates: CPURates, *, only_cpu_and_memory: bool = False) -> Obj:
+    """stats.k8s.io v1alpha1 Summary, as far as it can be told. ``rates``: of summaries before."""
+    samples = [_rated(one, rates) for one in (await sample(host))[0]]
+    rates.keep([_NODE, *(one.status.id for one in samples)])
     now = format_time(host.clock.now())
     by_pod: dict[str, list[Sample]] = {}
     for one in samples:
         by_pod.setdefault(one.pod["metadata"]["uid"], []).append(one)
-    usage = _node_usage(now)
+    usage = _node_usage(host, now, rates)
     if not (await host.runtime.info()).capabilities.real_processes:
         # Nothing of what the machine does is this node's.
         usage = {"cpu": _cpu(samples, now), "memory": _memory(samples, now)}
@@ -83,6 +86,15 @@ async def summary(host: KubeletHost, *, only_cpu_and_memory: bool = False) -> Ob
         "node": node,
         "pods": [_pod_stats(group, now, only_cpu_and_memory) for group in by_pod.values()],
     }
+
+
+def _rated(one: Sample, rates: CPURates) -> Sample:
+    stats = one.stats
+    if stats.cpu_usage_nanocores is not None:
+        return one
+    used = stats.cpu_usage_core_nanoseconds
+    rate = rates.rate(one.status.id, stats.timestamp, used, one.status.started_at)
+    return replace(one, stats=replace(stats, cpu_usage_nanocores=rate))
 
 
 def _pod_stats(group: list[Sample], now: str, only_cpu_and_memory: bool) -> Obj:
@@ -135,11 +147,13 @@ def _memory(group: list[Sample], now: str) -> Obj:
     }
 
 
-def _node_usage(now: str) -> Obj:
+def _node_usage(host: KubeletHost, now: str, rates: CPURates) -> Obj:
     memory = _meminfo()
+    used = int(_cpu_seconds() * NANO)
+    rate = rates.rate(_NODE, host.clock.now().timestamp(), used, _boot_seconds())
     total, available = memory.get("MemTotal", 0), memory.get("MemAvailable", 0)
     return {
-        "cpu": {"time": now, "usageCoreNanoSeconds": int(_cpu_seconds() * NANO)},
+        "cpu": {"time": now, "usageCoreNanoSeconds": used, "usageNanoCores": rate},
         "memory": {
             "time": now,
             "availableBytes": available,
@@ -158,11 +172,13 @@ def _cpu_seconds() -> float:
 
 
 def _boot_time() -> str:
+    return format_time(datetime.fromtimestamp(_boot_seconds(), UTC))
+
+
+def _boot_seconds() -> int:
     with open("/proc/stat") as file:
-        for line in file:
-            if line.startswith("btime "):
-                return format_time(datetime.fromtimestamp(int(line.split()[1]), UTC))
-    return ""
+        found = next((line for line in file if line.startswith("btime ")), "btime 0")
+    return int(found.split()[1])
 
 
 def _meminfo() -> dict[str, int]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import pty
 import re
@@ -377,7 +378,9 @@ def test_python_client(machine: Machine) -> None:
 def test_node_proxy(machine: Machine) -> None:
     base = "/api/v1/nodes/streaming-1/proxy"
     assert machine.run("get", "--raw", f"{base}/healthz").stdout == b"ok"
-    assert b'"podRef"' in machine.run("get", "--raw", f"{base}/stats/summary").stdout
+    summary = json.loads(machine.run("get", "--raw", f"{base}/stats/summary").stdout)
+    assert summary["node"]["cpu"]["usageNanoCores"] > 0 and summary["pods"]
+    assert all("usageNanoCores" in pod["cpu"] for pod in summary["pods"])
     listing = machine.run("get", "--raw", f"{base}/logs/").stdout
     assert b"default_shell_" in listing
 
