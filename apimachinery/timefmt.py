@@ -18,11 +18,9 @@ _RFC3339 = re.compile(
 
 def format_time(value: datetime) -> str:
     """``2026-01-02T03:04:05Z``; fractions of a second are cut."""
-    value = value.astimezone(UTC)
-    return (
-        f"{value.year:04d}-{value.month:02d}-{value.day:02d}"
-        f"T{value.hour:02d}:{value.minute:02d}:{value.second:02d}Z"
-    )
+    if value.tzinfo is not UTC:
+        value = value.astimezone(UTC)
+    return value.isoformat(timespec="seconds")[:19] + "Z"
 
 
 def format_micro_time(value: datetime) -> str:
