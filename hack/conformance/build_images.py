@@ -59,6 +59,7 @@ def images() -> list[Image]:
         Image(f"{E2E}/nonroot:1.5", ("busybox",), cmd=("sh",), user="1234"),
         Image("registry.k8s.io/build-image/distroless-iptables:v0.9.9", ("busybox", "conntrack")),
         Image(f"{E2E}/regression-issue-74839:1.5", ("regression",), ("/regression-issue-74839",)),
+        Image("registry.k8s.io/sig-storage/hostpathplugin:v1.17.1", ("busybox", "hostpathplugin")),
         Image(
             f"{E2E}/resource-consumer:1.14",
             ("busybox", "resource-consumer"),
@@ -272,6 +273,7 @@ def build(out: Path, program: Path, release: str, work: Path) -> None:
         "busybox": busybox_image(packages, work),
         "conntrack": conntrack(packages),
         "etcd": {"usr/local/bin/etcd": go_program(ETCD, work)},
+        "hostpathplugin": {"hostpathplugin": c_program("hostpathplugin.c", 0o755, work)},
         "kitten": pet_files(upstream, "kitten"),
         "nautilus": pet_files(upstream, "nautilus"),
         "nginx": {"usr/share/nginx/html/index.html": text("<h1>Welcome to nginx!</h1>\n")},

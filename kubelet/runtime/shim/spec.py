@@ -162,13 +162,14 @@ def command_line(config: dict[str, Any], image: dict[str, Any]) -> list[str]:
 def environment(
     config: dict[str, Any], image: dict[str, Any], hostname: str, home: str
 ) -> list[str]:
-    merged = {"PATH": DEFAULT_PATH, "HOSTNAME": hostname, "HOME": home}
+    merged = {"PATH": DEFAULT_PATH, "HOSTNAME": hostname}
     if config["tty"]:
         merged["TERM"] = "xterm"
     for item in image.get("Env") or ():
         key, _, value = item.partition("=")
         merged[key] = value
     merged.update({key: value for key, value in config["envs"]})
+    merged.setdefault("HOME", home)  # last, as by other runtimes
     return [f"{key}={value}" for key, value in merged.items()]
 
 
