@@ -6,6 +6,7 @@ three times the CPU and hold the loop (measured). A list of up to a hundred item
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import orjson
@@ -44,6 +45,9 @@ if TYPE_CHECKING:
     from pilothouse.apiserver.storage.cacher.interfaces import CacheEntry, Predicate
 
 CHUNK = 100
+MANY = 10_000
+"""From here on a selector is applied in slices."""
+SLICE = 4_000
 RV_PATH = "resourceVersion"
 
 
@@ -98,8 +102,7 @@ async def find(served: ServedResource, namespace: str, options: ListOptions) -> 
             return _single(served, namespace, selection.single_name, predicate)
         # From the cache at "any" revision upstream gives the whole list whatever the limit.
         limit = 0 if options.resource_version == "0" else options.limit
-        entries, more, remaining = cacher.list(prefix, limit=limit, predicate=predicate)
-        return _page(served, prefix, entries, more, remaining, cacher.revision, predicate)
+        return await _newest(served, prefix, "", limit, predicate)
     except StorageError as error:
         raise interpret(error, "list", served.group_resource, "") from error
 
@@ -149,12 +152,33 @@ async def _continued(
         raise new_bad_request(f"invalid continue token: {error}") from error
     if revision != LATEST:
         return await _exact(served, prefix, revision, start, options, predicate)
+    await served.store.cacher.wait_until_fresh()
+    return await _newest(served, prefix, start, options.limit, predicate)
+
+
+async def _newest(
+    served: ServedResource, prefix: str, start: str, limit: int, predicate: Predicate | None
+) -> ListResult:
+    """The cache's state of now. Where a selector has many objects to look at, the loop is given
+    back now and then; what is looked at stays the state of the beginning."""
     cacher = served.store.cacher
-    await cacher.wait_until_fresh()
-    entries, more, remaining = cacher.list(
-        prefix, start=start, limit=options.limit, predicate=predicate
-    )
-    return _page(served, prefix, entries, more, remaining, cacher.revision, predicate)
+    revision = cacher.revision
+    if predicate is None or len(cacher) <= MANY:
+        entries, more, remaining = cacher.list(
+            prefix, start=start, limit=limit, predicate=predicate
+        )
+        return _page(served, prefix, entries, more, remaining, revision, predicate)
+    everything, _, _ = cacher.list(prefix, start=start)
+    select = getattr(predicate, "select", None)
+    found: list[CacheEntry] = []
+    for at in range(0, len(everything), SLICE):
+        if at:
+            await asyncio.sleep(0)
+        part = everything[at : at + SLICE]
+        found += select(part) if select is not None else [e for e in part if predicate(e)]
+        if limit and len(found) > limit:
+            return _page(served, prefix, found[:limit], True, 0, revision, predicate)
+    return _page(served, prefix, found, False, 0, revision, predicate)
 
 
 def _page(

@@ -349,3 +349,40 @@ async def test_shutdown_ends_watches(server: APIServer, http: aiohttp.ClientSess
     async with http.get(f"{PATH}?watch=1") as response:
         await server.stop(grace=1)
         assert await response.content.read() == b""
+
+
+async def test_a_selector_over_many_objects_lets_others_run(
+    server: APIServer, client: LocalClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pilothouse.apiserver.endpoints import list as list_
+    from pilothouse.apiserver.endpoints.options import parse_list_options
+    from pilothouse.apiserver.request.context import Request
+    from pilothouse.apiserver.request.info import parse_query, parse_request_info
+
+    await make(client, "a", "b", "c", label="x")
+    await make(client, "d", "e", label="y")
+    await make(client, "f", label="x")
+    monkeypatch.setattr(list_, "MANY", 3)
+    monkeypatch.setattr(list_, "SLICE", 2)
+    served = server.registry.lookup("", "v1", "configmaps")
+    assert served is not None
+    turns = 0
+
+    def turn() -> None:
+        nonlocal turns
+        turns += 1
+        asyncio.get_running_loop().call_soon(turn)
+
+    async def found(query: str) -> list_.ListResult:
+        parsed = parse_query(query)
+        info = parse_request_info("GET", PATH, parsed)
+        request = Request("GET", PATH, parsed, {}, info)
+        return await list_.find(served, "default", parse_list_options(request, served))
+
+    turn()
+    result = await found("labelSelector=l%3Dz")
+    assert list(result.entries) == [] and turns >= 3
+    result = await found("labelSelector=l%3Dx&limit=2")
+    assert [entry.name for entry in result.entries] == ["a", "b"] and result.continue_token
+    result = await found(f"labelSelector=l%3Dx&limit=2&continue={result.continue_token}")
+    assert [entry.name for entry in result.entries] == ["c", "f"] and not result.continue_token
