@@ -74,7 +74,7 @@ def test_command_lines(command: Any, args: Any, expected: list[str]) -> None:
 def test_environment_and_process() -> None:
     process = spec(envs=(("A", "pod"), ("B", "x=y")), tty=True)["process"]
     assert process["env"] == [
-        "PATH=/x", "HOSTNAME=host", "HOME=/", "TERM=xterm", "A=pod", "B=x=y",
+        "PATH=/x", "HOSTNAME=host", "TERM=xterm", "A=pod", "B=x=y", "HOME=/",
     ]  # fmt: skip
     assert process["cwd"] == "/w"
     assert process["user"] == {"uid": 1, "gid": 2, "additionalGids": [2]}
