@@ -50,6 +50,8 @@ class KubeletConfig:
     """Names, or prefixes that end with ``*``."""
     pod_pids_limit: int = 0
     """Processes that a pod may have; 0: as many as the node."""
+    static_pod_path: str = ""
+    """Folder with manifests of pods that this node runs by itself; empty: none."""
     eviction_hard: str = ""
     """``signal<amount,…``; empty: no pod goes because the machine runs short. ``pilothouse
     kubelet`` has upstream's default, in a cluster of one process the machine isn't ours."""
@@ -107,6 +109,7 @@ def from_args(args: argparse.Namespace) -> KubeletConfig:
         client_ca_file=args.client_ca_file,
         allowed_unsafe_sysctls=tuple(s for s in args.allowed_unsafe_sysctls.split(",") if s),
         pod_pids_limit=max(args.pod_max_pids, 0),
+        static_pod_path=args.pod_manifest_path,
         eviction_hard=args.eviction_hard,
         eviction_soft=args.eviction_soft,
         eviction_soft_grace_period=args.eviction_soft_grace_period,
@@ -125,6 +128,7 @@ def _add_care_flags(add: Callable[..., object]) -> None:
         parse(text)
         return text
 
+    add("--pod-manifest-path", default="", metavar="DIR", help="manifests of static pods")
     add(
         "--eviction-hard",
         default=DEFAULT_HARD,

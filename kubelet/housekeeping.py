@@ -20,6 +20,8 @@ class Chore:
     name: str
     seconds: float
     do: Callable[[], Awaitable[None]]
+    at_once: bool = False
+    """Also when the kubelet starts."""
     due: float = 0.0
 
 
@@ -32,7 +34,7 @@ class Housekeeping:
         """Until cancelled."""
         start = self._clock.monotonic()
         for chore in self._chores:
-            chore.due = start + chore.seconds
+            chore.due = start if chore.at_once else start + chore.seconds
         while self._chores:
             await self._wait(min(chore.due for chore in self._chores))
             now = self._clock.monotonic()

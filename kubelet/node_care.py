@@ -16,12 +16,15 @@ from pilothouse.kubelet.housekeeping import Chore, Housekeeping
 from pilothouse.kubelet.image_gc import ImageGarbage, ImageLimits
 from pilothouse.kubelet.log_rotation import LogLimits, LogRotation
 from pilothouse.kubelet.pod_worker_state import Phase
+from pilothouse.kubelet.static_pods import StaticPods
 
 if TYPE_CHECKING:
     from pilothouse.kubelet.kubelet import Kubelet
 
 LOOK_SECONDS = 10.0
 IMAGES_SECONDS = 300.0
+FILES_SECONDS = 20.0
+"""fileCheckFrequency."""
 
 
 class NodeCare:
@@ -42,7 +45,12 @@ class NodeCare:
             kubelet.runtime, kubelet.cache, clock,
             LogLimits(config.container_log_max_size, config.container_log_max_files),
         )  # fmt: skip
+        static = StaticPods(
+            kubelet.client, config.static_pod_path,
+            lambda: kubelet.registration.node, kubelet.pods,
+        )  # fmt: skip
         self.housekeeping = Housekeeping(clock, [
+            Chore("static pods", FILES_SECONDS, static.look, at_once=True),
             Chore("rotation of logs", LOOK_SECONDS, logs.look),
             Chore("eviction", LOOK_SECONDS, self.eviction.look),
             Chore("image garbage collection", IMAGES_SECONDS, self._images.look),
