@@ -432,6 +432,7 @@ class ControllerManager:
             await self._start_controllers()
             await elector.renew()
             self._problem = "leaderelection lost"
+            env.extra.get("leadership_lost", lambda: None)()
             log.error("leaderelection lost")
         finally:
             await self._stop_controllers()

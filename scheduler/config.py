@@ -65,10 +65,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add(
         "--leader-elect",
         type=_boolean,
-        default=False,
+        default=None,
         nargs="?",
         const=True,
-        help="run only while holding the Lease kube-system/kube-scheduler",
+        help="run only while holding the Lease kube-system/kube-scheduler (on, unless --config "
+        "says otherwise)",
     )
 
 
@@ -77,7 +78,7 @@ def from_args(args: argparse.Namespace) -> SchedulerConfig:
     config = SchedulerConfig(
         profiles=(Profile(args.scheduler_name),),
         percentage_of_nodes_to_score=args.percentage_of_nodes_to_score,
-        leader_elect=args.leader_elect,
+        leader_elect=args.leader_elect is not False,
     )
     if not args.config:
         return config
@@ -85,7 +86,9 @@ def from_args(args: argparse.Namespace) -> SchedulerConfig:
 
     with open(args.config) as file:
         loaded = load(file.read(), config)
-    return replace(loaded, leader_elect=args.leader_elect or loaded.leader_elect)
+    if args.leader_elect is None:
+        return loaded
+    return replace(loaded, leader_elect=args.leader_elect)
 
 
 def _boolean(text: str) -> bool:

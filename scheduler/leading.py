@@ -43,6 +43,7 @@ async def lead(
         await elector.acquire()
         await begin()
         await elector.renew()
+        env.extra.get("leadership_lost", lambda: None)()
         raise LeadershipLost("leaderelection lost")
     finally:
         end()

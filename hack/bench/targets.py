@@ -285,7 +285,7 @@ def pilothouse_scheduling(storage: str = "sqlite") -> Target:
         )  # fmt: skip
         config.write_text(json.dumps(credentials))
         program = Path(sys.executable).with_name("pilothouse")
-        command = [str(program), "scheduler", "--kubeconfig", str(config)]
+        command = [str(program), "scheduler", "--kubeconfig", str(config), "--leader-elect=false"]
         process = _child(command, directory / "scheduler.log")
         target.stop.append(lambda: _stop(process))
         target.pids.append(process.pid)

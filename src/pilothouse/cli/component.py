@@ -84,6 +84,13 @@ async def run_component(
 ) -> int:
     """Starts what ``make`` gives, waits for the signal, stops it."""
     env = environment(args, user_agent)
+    lost: list[str] = []
+
+    def lose() -> None:
+        lost.append("leaderelection lost")
+        stopping.set()
+
+    env.extra["leadership_lost"] = lose
     component = await make(env)
     server = await serve_health(args, component)
     try:
@@ -100,6 +107,9 @@ async def run_component(
         await env.client.close()
         if server is not None:
             server.close()
+    if lost:
+        # As upstream: whoever watches over this process starts it anew.
+        raise CommandError(lost[0])
     return 0
 
 

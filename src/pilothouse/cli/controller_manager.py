@@ -16,6 +16,7 @@ from pilothouse.kubeclient.interfaces import Component, Environment
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     shared.add_common(parser)
     manager_config.add_flags(parser)
+    parser.set_defaults(leader_elect=True)
 
 
 def run(args: argparse.Namespace) -> int:
