@@ -14,7 +14,11 @@ from pilothouse.apimachinery.hashing import hash_object
 from pilothouse.apimachinery.object import Obj
 from pilothouse.apis.core.pod_helpers import container_should_restart
 from pilothouse.kubelet.runtime.interfaces import ContainerStatus, SandboxStatus
-from pilothouse.kubelet.runtime.restart_all import ContainerToReset, containers_to_reset
+from pilothouse.kubelet.runtime.restart_all import (
+    ContainerToReset,
+    containers_to_reset,
+    triggered,
+)
 
 HASH_LABEL = "io.kubernetes.container.hash"
 Kind = Literal["init", "container", "ephemeral"]
@@ -96,6 +100,8 @@ def compute_pod_actions(
     if restart_all:
         actions.reset = containers_to_reset(spec, status)
         return actions
+    if triggered(spec, status):
+        return actions  # it has just ended: first the pod's status tells that all restart
     if needs_sandbox:
         return _with_new_sandbox(spec, status, actions)
     for container in spec.get("ephemeralContainers") or ():

@@ -21,5 +21,6 @@ def test_limits_and_a_killed_kubelet(box: Run) -> None:
     assert result["refused"]
     assert result["last"].endswith("of many")
     assert result["same"] and result["kept"] == "in"
+    assert result["static"] == "Running"
     assert result["mounted"] == []
     assert result["leftovers"]["mounts"] == result["leftovers"]["processes"] == []

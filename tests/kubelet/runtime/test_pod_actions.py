@@ -165,3 +165,14 @@ def test_ephemeral_container_is_started_once() -> None:
     assert starts(compute_pod_actions(debugged, status(container("a")))) == ["debugger"]
     ended = status(container("a"), container("debugger", "exited"))
     assert compute_pod_actions(debugged, ended).nothing
+
+
+def test_a_container_that_restarts_all_is_not_restarted_alone() -> None:
+    rule = {"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [42]}}
+    made = pod("a", "b", policy="Never")
+    made["spec"]["containers"][0] |= {"restartPolicy": "Never", "restartPolicyRules": [rule]}
+    ended = status(container("a", "exited", 42), container("b"))
+    assert compute_pod_actions(made, ended).nothing
+    actions = compute_pod_actions(made, ended, restart_all=True)
+    assert [(r.name, r.kill) for r in actions.reset] == [("b", True), ("a", False)]
+    assert starts(compute_pod_actions(made, status(container("a", "exited", 1)))) == ["b"]

@@ -65,6 +65,16 @@ spec:
 """
 
 
+STATIC = """
+apiVersion: v1
+kind: Pod
+metadata: {name: static}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers: [{name: c, image: busybox, command: [sleep, "1000"]}]
+"""
+
+
 def kubectl(*arguments: str) -> str:
     return output("kubectl", *arguments)
 
@@ -99,6 +109,10 @@ def killed_and_started() -> subprocess.Popen[bytes]:
 
 
 directory = Path(tempfile.mkdtemp(dir=HOME.parent))
+manifest = directory / "manifests" / "static.yaml"
+manifest.parent.mkdir()
+manifest.write_text(STATIC)
+FLAGS += f" --pod-manifest-path {manifest.parent}"
 script = subprocess.Popen(
     [str(ROOT / "hack" / "local-up-cluster.sh"), str(directory)],
     env=os.environ | {"RUNTIME": "oci", "NODE": NAME, "KUBELET_FLAGS": FLAGS},
@@ -153,6 +167,8 @@ kubectl(
 until(
     lambda: "seen" in run("kubectl", "logs", "chatty", "-c", "d", check=False).stdout, "debugging"
 )
+static = pod(f"static-{NAME}")["status"]["phase"]
+manifest.unlink()
 kubectl("delete", "pod", "--all", "--timeout=30s")
 mounted = [line for line in Path("/proc/mounts").read_text().splitlines() if "/pods/" in line]
 again.terminate()
@@ -162,5 +178,5 @@ script.wait(30)
 until(lambda: not leftovers()["processes"], "all processes are gone", 10)
 report(
     volumes=volumes, together=together, refused=refused, last=last, same=same, kept=kept,
-    mounted=mounted, leftovers=leftovers(),
+    static=static, mounted=mounted, leftovers=leftovers(),
 )  # fmt: skip
