@@ -280,9 +280,10 @@ class JobController(Controller):
             try:
                 await self._strip(pod)
             except (StatusError, ConnectionError, TimeoutError) as error:
-                losing.discard(uid_of(pod))
                 if not is_not_found(error):
+                    losing.discard(uid_of(pod))
                     raise
+                # It is gone, but until the informer knows it could be counted once more.
             removed.append(uid_of(pod))
 
         try:
