@@ -147,7 +147,12 @@ class Kubelets:
     async def _follow(self) -> None:
         """A server may end a watch at any time: then all is read again."""
         while True:
-            watch = await self._client.watch(PODS, send_initial_events=True)
+            try:
+                watch = await self._client.watch(PODS, send_initial_events=True)
+            except StatusError as error:
+                progress(f"pods could not be watched: {error}")
+                await asyncio.sleep(1)
+                continue
             self.bound.clear()
             self.present.clear()
             self.running.clear()
