@@ -18,6 +18,12 @@ _LETTERS = {
     logging.CRITICAL: "F",
 }
 
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), 127, 0x85, 0x2028, 0x2029)} | {
+    ord("\t"): "\t", ord("\n"): "\\n", ord("\r"): "\\r",
+}  # fmt: skip
+"""What clients send gets into messages: it may neither look like a line of ours nor steer the
+terminal of who reads them."""
+
 
 class KlogFormatter(logging.Formatter):
     """``I1124 08:15:30.123456   12345 scheduler/scheduler.py:42] message``
@@ -30,7 +36,8 @@ class KlogFormatter(logging.Formatter):
         moment = self.formatTime(record, "%m%d %H:%M:%S")
         text = (
             f"{letter}{moment}.{int(record.msecs * 1000):06d} {record.process or 0:7d} "
-            f"{_component(record.name)}{record.filename}:{record.lineno}] {record.getMessage()}"
+            f"{_component(record.name)}{record.filename}:{record.lineno}] "
+            f"{record.getMessage().translate(_CONTROLS)}"
         )
         if record.exc_info:
             text = f"{text}\n{self.formatException(record.exc_info)}"

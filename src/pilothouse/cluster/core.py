@@ -164,7 +164,8 @@ class ClusterCore:
         self.config = config = self.config.with_default_networks()
         if self.nodes is not None:
             self.nodes.config = config
-        self._report("starting the API server")
+        etcd = f" (with etcd at {','.join(config.etcd_servers)})" if config.etcd_servers else ""
+        self._report(f"starting the API server{etcd}")
         await self._start_server()
         environment = self._environment()
         if "controller-manager" in config.components:
