@@ -16,6 +16,7 @@ COMMANDS = {
     "image": "import, list and remove container images of the local store",
     "explain-pod": "why a pod goes to a node and not to the others, also before it exists",
     "envtest-assets": "write kube-apiserver and etcd for Go tests with envtest; prints the folder",
+    "completion": "print a script for bash, zsh or fish that completes what is typed",
     "version": "print the version",
     "apiserver": "run only the API server, in the foreground (upstream's flags)",
     "scheduler": "run only the scheduler",
