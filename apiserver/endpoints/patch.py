@@ -7,6 +7,7 @@ as others get in between. Only apply creates what is missing.
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -184,7 +185,7 @@ def patched(
             obj = apply(_copy(live), patch)
         except PatchError as error:
             raise error.to_status_error() from error
-        shown = go_map(patch) if strategic else ""
+        shown = partial(go_map, patch) if strategic else None
         if not strategic:
             _check_same_kind(obj, served)
         obj = typed(obj, served, options, request.warnings, shown, repeated)
@@ -225,24 +226,24 @@ def typed(
     served: ServedResource,
     options: WriteOptions,
     warnings: list[str],
-    shown: str = "",
+    shown: Callable[[], str] | None = None,
     repeated: Sequence[str] = (),
 ) -> Obj:
-    """A patched object in its type; ``shown`` stands for it in errors; ``repeated`` are strict
+    """A patched object in its type; ``shown()`` stands for it in errors; ``repeated`` are strict
     errors about the patch. :raises StatusError: 422."""
     errors: list[str] = []
     try:
         if not isinstance(obj, dict):
             raise CoercionError("the patched object is no JSON object")
-        result = _coerced(obj, served, errors, whole_numbers=bool(shown))
+        result = _coerced(obj, served, errors, whole_numbers=shown is not None)
     except CoercionError as error:
         detail = _conversion_error(error.message) if shown else error.message
-        raise _invalid_patch(shown or orjson.dumps(obj).decode(), detail) from error
+        raise _invalid_patch(shown() if shown else orjson.dumps(obj).decode(), detail) from error
     errors = [*repeated, *errors]
     if errors:
         if options.field_validation == "Strict":
-            shown = shown or orjson.dumps(result).decode()
-            raise _invalid_patch(shown, f"strict decoding error: {', '.join(errors)}")
+            text = shown() if shown else orjson.dumps(result).decode()
+            raise _invalid_patch(text, f"strict decoding error: {', '.join(errors)}")
         if options.field_validation == "Warn":
             warnings += errors
     if not isinstance(result.get("metadata"), dict):
