@@ -203,7 +203,7 @@ class StatefulSetController(Controller):
         version = int(meta(created)["resourceVersion"])
         self._unseen.setdefault(key, {})[name_of(pod)] = version
         self._event(owner, "create", name_of(pod))
-        await self._hand_over_claims(owner, created)
+        await self._hand_over_claims(owner, created, new=True)
 
     async def _delete(self, key: str, owner: Obj, pod: Obj) -> None:
         unseen = self._unseen.setdefault(key, {})
@@ -247,17 +247,25 @@ class StatefulSetController(Controller):
             message = f"Create {subject} success"
             self.recorder.event(owner, "Normal", "SuccessfulCreate", message)
 
-    async def _hand_over_claims(self, owner: Obj, pod: Obj) -> None:
-        """Claims belong to nobody, the set or the pod, as the retention policy says."""
+    async def _hand_over_claims(self, owner: Obj, pod: Obj, *, new: bool = False) -> None:
+        """Claims belong to nobody, the set or the pod, as the retention policy says. ``new``: the
+        pod has just been created."""
         for wanted in identity.claims_of(owner, pod).values():
             claim = self._claims.get(object_key(wanted))
             if claim is None:
                 continue
             owners = identity.wanted_claim_owners(owner, claim, pod)
+            changes = new or owners is not None
+            if changes and identity.has_unexpected_controller(owner, claim, pod):
+                self.recorder.event(
+                    owner, "Warning", "ConflictingController",
+                    f"PersistentVolumeClaim {name_of(claim)} has a conflicting OwnerReference that "
+                    "acts as a manging controller, the retention policy is ignored for this claim",
+                )  # fmt: skip
             if owners is not None:
-                new = copy_object(claim)
-                new["metadata"]["ownerReferences"] = owners
-                await self.client.update(PERSISTENT_VOLUME_CLAIMS, new)
+                changed = copy_object(claim)
+                changed["metadata"]["ownerReferences"] = owners
+                await self.client.update(PERSISTENT_VOLUME_CLAIMS, changed)
 
     def _event(self, owner: Obj, verb: str, pod: str, error: BaseException | None = None) -> None:
         subject = f"{verb.title()} Pod {pod} in StatefulSet {name_of(owner)}"

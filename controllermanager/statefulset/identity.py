@@ -149,6 +149,21 @@ def wanted_claim_owners(stateful_set: Obj, claim: Obj, pod: Obj) -> list[Obj] | 
     return wanted
 
 
+def has_unexpected_controller(stateful_set: Obj, claim: Obj, pod: Obj) -> bool:
+    """Whether the retention policy wants the claim, and somebody else manages it (or a set or pod
+    of the same name that is gone)."""
+    policy = stateful_set["spec"].get("persistentVolumeClaimRetentionPolicy") or {}
+    if "Delete" not in (policy.get("whenDeleted"), policy.get("whenScaled")):
+        return False
+    pod = {**pod, "apiVersion": "v1", "kind": "Pod"}
+    return any(
+        _is_stale(ref, stateful_set)
+        or _is_stale(ref, pod)
+        or bool(ref.get("controller") and not _same(ref, stateful_set) and not _same(ref, pod))
+        for ref in meta(claim).get("ownerReferences") or ()
+    )
+
+
 def in_range(stateful_set: Obj, ordinal: int) -> bool:
     start = start_ordinal(stateful_set)
     replicas = get_nested(stateful_set, "spec", "replicas", default=1)

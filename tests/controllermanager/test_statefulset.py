@@ -188,6 +188,28 @@ async def test_retention_policy_hands_claims_over(cluster):
     assert owner("data-s-1") == ["Pod"]
 
 
+async def test_claims_that_others_manage_are_told_of(cluster):
+    foreign = {
+        "apiVersion": "x/v1", "kind": "X", "name": "x", "uid": "uid-x", "controller": True,
+    }  # fmt: skip
+    claim = {
+        "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "data-s-0", "namespace": "default", "ownerReferences": [foreign]},
+        "spec": {},
+    }  # fmt: skip
+    cluster.client.seed(claim)
+    await create(
+        cluster, replicas=1, volumeClaimTemplates=[CLAIM],
+        persistentVolumeClaimRetentionPolicy={"whenDeleted": "Delete", "whenScaled": "Retain"},
+    )  # fmt: skip
+    await finish(cluster)
+    found = cluster.client.current(PERSISTENT_VOLUME_CLAIMS, "data-s-0", "default")
+    assert found["metadata"]["ownerReferences"] == [foreign]
+    told = [event for event in cluster.client.events() if "ConflictingController" in event]
+    assert len(told) == 1
+    assert "PersistentVolumeClaim data-s-0 has a conflicting OwnerReference" in told[0][-1]
+
+
 async def test_idle_set_is_left_alone(cluster):
     await create(cluster, volumeClaimTemplates=[CLAIM])
     await finish(cluster)
