@@ -124,7 +124,6 @@ def node_status(
     }
     capacity |= {name: str(count) for name, (count, _) in devices.items()}
     allocatable |= {name: str(count) for name, (_, count) in devices.items()}
-    version = GIT_VERSION
     return {
         "capacity": capacity,
         "allocatable": allocatable,
@@ -141,8 +140,8 @@ def node_status(
             "kernelVersion": machine.kernel,
             "osImage": machine.os_image,
             "containerRuntimeVersion": f"{runtime.name}://{runtime.version}",
-            "kubeletVersion": version,
-            "kubeProxyVersion": version,
+            "kubeletVersion": GIT_VERSION,
+            "kubeProxyVersion": GIT_VERSION,
             "operatingSystem": "linux",
             "architecture": machine.architecture,
         },

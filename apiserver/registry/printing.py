@@ -42,9 +42,10 @@ class NotingNow(datetime):
         noting.moments = []
         return noting
 
-    def since(self, began: datetime) -> Moment:
-        moment = Moment(human_duration((self - began).total_seconds()))
-        moment.began = began.timestamp()
+    def since(self, at: datetime) -> Moment:
+        began = at.timestamp()
+        moment = Moment(human_duration(self.timestamp() - began))
+        moment.began = began
         self.moments.append(moment)
         return moment
 

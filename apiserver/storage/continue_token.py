@@ -87,8 +87,7 @@ def _fields(token: str) -> dict[str, Any]:
         text = base64.b64decode(raw + b"=" * (-len(raw) % 4), altchars=b"-_", validate=True)
     except (ValueError, binascii.Error) as error:
         at = len(token) if wrong is None else len(token[: wrong.start()].encode())
-        text = f"{_INVALID}: illegal base64 data at input byte {at}"
-        raise InvalidContinue(text) from error
+        raise InvalidContinue(f"{_INVALID}: illegal base64 data at input byte {at}") from error
     try:
         from pilothouse.apiserver.codec.json_syntax import loads
 
