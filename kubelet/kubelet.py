@@ -87,9 +87,8 @@ class Kubelet:
         self.runtime = runtime
         self.images = images
         self._env = env
-        self._client = env.client
-        self._clock = env.clock
-        self.client, self.clock = env.client, env.clock  # for its own API (``server/``)
+        self._client = self.client = env.client
+        self._clock = self.clock = env.clock
         self._machine = machine or read_machine(config.root_dir)
         self.recorder = recorder
         self.cache = PodCache(runtime, TerminationMessages(config.root_dir).read)
