@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 DEFAULT_DOMAIN = "docker.io"
 DEFAULT_TAG = "latest"
@@ -68,6 +69,7 @@ class Reference:
         return text
 
 
+@lru_cache(maxsize=1024)
 def parse(text: str) -> Reference:
     """:raises InvalidReference: with a message in upstream's words."""
     rest, digest = text, ""
