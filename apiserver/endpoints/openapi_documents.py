@@ -60,7 +60,11 @@ class DocumentBuilder:
     def add(self, group: str, version: str, served: Iterable[Any]) -> None:
         from dataclasses import replace
 
-        if self.writer.version == 3:
+        served = list(served)
+        if self.writer.version == 3 and all(each.resource.custom for each in served):
+            known = (gv for gv in SCHEME_VERSIONS if gv[0] not in _OTHER_SCHEMES)
+            self._group_versions = list(known)
+        elif self.writer.version == 3:
             self._group_versions = sorted({("", "v1"), (group, version)})
         rows: list[Resource] = []
         for each in served:
@@ -114,8 +118,10 @@ class DocumentBuilder:
             body["properties"] = own | {
                 key: value for key, value in body.get("properties", {}).items() if key not in own
             }
+        body = self._dialect(body)
+        self._embed(body)
         body[GVK_EXTENSION] = [gvk]
-        self.schemas[row.definition] = self._dialect(body)
+        self.schemas[row.definition] = body
         list_kind = row.list_kind or f"{row.kind}List"
         self.schemas[f"{row.definition}List"] = {
             "description": f"{list_kind} is a list of {row.kind}",
@@ -130,6 +136,7 @@ class DocumentBuilder:
                 },
             },
             GVK_EXTENSION: [gvk | {"kind": list_kind}],
+            **({_SELECTABLE: body[_SELECTABLE]} if _SELECTABLE in body else {}),
         }
         self._pending |= {OBJECT_META, LIST_META}
 
@@ -152,6 +159,24 @@ class DocumentBuilder:
             "metadata": shown | reference,
         }
 
+    def _embed(self, schema: dict[str, Any]) -> None:
+        """What upstream adds: whole resources inside of one say what they are, values that may be
+        two things name both."""
+        inner = [*schema.get("properties", {}).values()]
+        inner += [schema.get("items"), schema.get("additionalProperties")]
+        for each in inner:
+            if isinstance(each, dict):
+                self._embed(each)
+        if schema.get("x-kubernetes-int-or-string") and self.writer.version == 3:
+            schema.setdefault("anyOf", [{"type": "integer"}, {"type": "string"}])
+        free = schema.get("x-kubernetes-preserve-unknown-fields") and self.writer.version == 2
+        if not schema.get("x-kubernetes-embedded-resource") or free:
+            return
+        schema["properties"] = {**schema.get("properties", {}), **self._type_meta(OBJECT_META)}
+        required = list(schema.get("required") or ())
+        added = [key for key in ("kind", "apiVersion") if key not in required]
+        schema["required"] = required + added
+
     def _dialect(self, schema: Any) -> Any:
         """v2 knows neither nullable nor any/all/oneOf: they are left out, as upstream does."""
         if self.writer.version == 3:
@@ -159,6 +184,10 @@ class DocumentBuilder:
         return _to_v2(schema)
 
 
+_OTHER_SCHEMES = frozenset(
+    ("admission.k8s.io", "apiextensions.k8s.io", "apiregistration.k8s.io", "imagepolicy.k8s.io")
+)
+"""What upstream's extension server, which documents custom resources, knows nothing of."""
 _NOT_IN_V2 = frozenset({"nullable", "oneOf", "anyOf", "allOf", "not", "x-kubernetes-validations"})
 
 
