@@ -30,7 +30,7 @@ from pilothouse.scheduler.config import SchedulerConfig
 from pilothouse.scheduler.event_handlers import EventHandlers
 from pilothouse.scheduler.extender import Extender, ExtenderError
 from pilothouse.scheduler.framework.handle import Handle
-from pilothouse.scheduler.framework.interfaces import Code, CycleState, Status
+from pilothouse.scheduler.framework.interfaces import Code, CycleState, PluginFailure, Status
 from pilothouse.scheduler.framework.pod_info import PodInfo
 from pilothouse.scheduler.framework.runtime import Framework
 from pilothouse.scheduler.frameworks import Frameworks
@@ -224,6 +224,8 @@ class Scheduler:
         with self._activity.work("scheduling"):
             try:
                 await self._cycle(queued)
+            except PluginFailure as error:
+                await self._failed(queued, frozenset(), "SchedulerError", str(error))
             except Exception as error:  # one pod's trouble must not stop the others
                 log.exception("scheduling %s failed", queued.pod.key)
                 await self._failed(queued, frozenset(), "SchedulerError", str(error))

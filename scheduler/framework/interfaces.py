@@ -31,6 +31,11 @@ class Code(Enum):
     """From PreFilter or PreScore: leave this plugin out for this pod."""
 
 
+class PluginFailure(Exception):
+    """From Filter: something is wrong with the pod or what belongs to it. No node is looked at any
+    more; the pod is tried again after a back-off."""
+
+
 @dataclass(frozen=True, slots=True)
 class Status:
     """A refusal (success is ``None``). ``plugin`` is filled in by the framework."""

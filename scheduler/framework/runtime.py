@@ -19,6 +19,7 @@ from pilothouse.scheduler.framework.interfaces import (
     FilterPlugin,
     NormalizeScore,
     PermitPlugin,
+    PluginFailure,
     PostBindPlugin,
     PostFilterPlugin,
     PreBindPlugin,
@@ -210,7 +211,10 @@ class Framework:
         found = []
         for plugin in self.filters:
             name = plugin.name  # type: ignore[attr-defined]
-            status = None if name in skipped else plugin.filter(state, pod, node)
+            try:
+                status = None if name in skipped else plugin.filter(state, pod, node)
+            except PluginFailure as error:
+                status = Status(Code.ERROR, (str(error),))
             if status is not None:
                 found.append(Status(status.code, status.reasons, name))
         return found

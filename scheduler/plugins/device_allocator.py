@@ -34,6 +34,10 @@ class AllocationError(Exception):
     """The claim can never be allocated as it is; the text says why."""
 
 
+class NodeError(AllocationError):
+    """Not from this node's pools as they are now; others may do."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Request:
     """One request, or one alternative of it, ready to be looked for."""
@@ -191,7 +195,7 @@ class Allocator:
         try:
             if not self._place(claims, wanted):
                 if self._pools.invalid:
-                    raise AllocationError("invalid resource pools were encountered")
+                    raise NodeError("invalid resource pools were encountered")
                 return None
         except CapacityError as error:
             raise AllocationError(str(error)) from error
@@ -203,7 +207,7 @@ class Allocator:
             return
         for keys, state in ((self._pools.incomplete, "being updated"), (self._pools.invalid, "")):
             for driver, pool in sorted(keys):
-                raise AllocationError(
+                raise NodeError(
                     f"{request.title}: asks for all devices, but resource pool {driver}/{pool} is "
                     f"currently {state or 'invalid'}"
                 )

@@ -33,6 +33,7 @@ from pilothouse.scheduler.framework.interfaces import (
     SKIP,
     Code,
     CycleState,
+    PluginFailure,
     Status,
     default_normalize,
 )
@@ -43,6 +44,7 @@ from pilothouse.scheduler.plugins.claim_binding import ClaimBinder
 from pilothouse.scheduler.plugins.device_allocator import (
     AllocationError,
     Allocator,
+    NodeError,
     Request,
     Taken,
     requests_of,
@@ -248,8 +250,10 @@ class DynamicResources:
                 requests.append(requests_of(claim, self._classes.get))
             allocator = Allocator(pools, data.taken, self._selectors.matches)
             chosen = allocator.allocate(found.claims, requests)
-        except AllocationError as error:
+        except NodeError as error:
             return _refusal(str(error))
+        except AllocationError as error:
+            raise PluginFailure(f'running "{self.name}" filter plugin: {error}') from error
         if chosen is None:
             return _refusal("cannot allocate all claims")
         found.allocations = [

@@ -376,3 +376,18 @@ async def test_attaching_takes_ten_minutes_at_most() -> None:
         await activity.settle()
         condition = condition_of(client.current(PODS, "p", "default"), "PodScheduled")
         assert "device binding timeout" in condition["message"]
+
+
+async def test_a_broken_selector_stops_the_pod_on_all_nodes() -> None:
+    """It would be harder to see if it went where the selector happens to work."""
+    chosen = [{"cel": {"expression": "device.attributes['d'].exists"}}]
+    good = {"name": "a", "attributes": {"exists": {"bool": True}}}
+    objects = (node("n"), node("m"), device_class(), claim(ask(selectors=chosen)), uses("p", "c"))
+    slices = (offer(good), offer({"name": "b"}, node="m"))
+    async with running(*objects, *slices) as (client, _, _activity):
+        pod = client.current(PODS, "p", "default")
+        assert not pod["spec"].get("nodeName")
+        condition = condition_of(pod, "PodScheduled")
+        assert condition["reason"] == "SchedulerError"
+        assert 'running "DynamicResources" filter plugin: ' in condition["message"]
+        assert "CEL runtime error" in condition["message"]
