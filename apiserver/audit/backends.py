@@ -71,10 +71,7 @@ class RotatingFile:
         self._size = self._file.tell()
 
     def _open(self) -> BinaryIO:
-        def opener(name: str, flags: int) -> int:
-            return os.open(name, flags, 0o600)
-
-        return open(self._path, "ab", buffering=0, opener=opener)
+        return open(self._path, "ab", buffering=0, opener=_private)
 
     def write(self, data: bytes) -> None:
         """:raises OSError: the disk's reasons."""
@@ -95,16 +92,21 @@ class RotatingFile:
     def _clean(self) -> None:
         """Drops backups beyond the limits, packs the others when that is asked for."""
         path = self._path
-        backups = sorted(path.parent.glob(f"{path.stem}-*{path.suffix}*"), reverse=True)
+        # Ours have a time in their names; audit-notes.log is somebody else's.
+        backups = sorted((p for p in path.parent.iterdir() if _stamp(p, path)), reverse=True)
         kept = backups[: self._max_backups] if self._max_backups else backups
         if self._max_age:
             oldest = self._clock.now() - timedelta(days=self._max_age)
-            kept = [p for p in kept if (_stamp(p, path) or oldest) >= oldest]
+            kept = [p for p in kept if (at := _stamp(p, path)) and at >= oldest]
         for backup in backups:
             if backup not in kept:
                 backup.unlink(missing_ok=True)
             elif self._compress and not backup.name.endswith(".gz"):
-                with open(backup, "rb") as plain, gzip.open(f"{backup}.gz", "wb") as packed:
+                with (
+                    open(backup, "rb") as plain,
+                    open(f"{backup}.gz", "wb", opener=_private) as file,
+                    gzip.open(file, "wb") as packed,
+                ):
                     shutil.copyfileobj(plain, packed)
                 backup.unlink()
 
@@ -112,9 +114,17 @@ class RotatingFile:
         self._file.close()
 
 
+def _private(name: str, flags: int) -> int:
+    """Recorded bodies may hold secrets."""
+    return os.open(name, flags, 0o600)
+
+
 def _stamp(backup: Path, path: Path) -> datetime | None:
-    name = backup.name.removesuffix(".gz").removesuffix(path.suffix)
-    text = name.removeprefix(f"{path.stem}-")
+    """When this backup of ``path`` was made; None: it is no such file."""
+    name = backup.name.removesuffix(".gz")
+    if not (name.startswith(f"{path.stem}-") and name.endswith(path.suffix)):
+        return None
+    text = name.removesuffix(path.suffix).removeprefix(f"{path.stem}-")
     with contextlib.suppress(ValueError):
         return datetime.strptime(text, "%Y-%m-%dT%H-%M-%S.%f").replace(tzinfo=UTC)
     return None

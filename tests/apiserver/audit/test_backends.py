@@ -49,6 +49,8 @@ def test_files_rotate_and_old_ones_go(tmp_path: Path) -> None:
     clock = FakeClock()
     path = tmp_path / "logs" / "audit.log"
     out = RotatingFile(path, clock, max_size=1, max_backups=2, max_age=0, compress=True)
+    others = path.parent / "audit-notes.log"
+    others.write_text("mine")
     line = b"x" * 600_000 + b"\n"
     for _ in range(5):
         out.write(line)
@@ -57,6 +59,8 @@ def test_files_rotate_and_old_ones_go(tmp_path: Path) -> None:
     assert path.stat().st_size == len(line) and path.stat().st_mode & 0o777 == 0o600
     backups = sorted(path.parent.glob("audit-*.log.gz"))
     assert len(backups) == 2
+    assert {backup.stat().st_mode & 0o777 for backup in backups} == {0o600}
+    assert others.read_text() == "mine"
     assert gzip.decompress(backups[0].read_bytes()) == line
 
 
