@@ -1,13 +1,12 @@
 """Stops containers and pods: preStop hooks, stop signals, grace periods (killContainer).
 
-Part of the runtime manager. Sidecars go after the others.
+Part of the runtime manager. Sidecars go after the others (``termination_order.py``).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import math
 
 from pilothouse.apimachinery.clock import Clock
 from pilothouse.apimachinery.object import Obj
@@ -18,6 +17,7 @@ from pilothouse.kubelet.runtime.errors import NotFound
 from pilothouse.kubelet.runtime.interfaces import RuntimeService
 from pilothouse.kubelet.runtime.pod_actions import ContainerToKill
 from pilothouse.kubelet.runtime.restart_all import ContainerToReset
+from pilothouse.kubelet.runtime.termination_order import TerminationOrder
 
 log = logging.getLogger(__name__)
 MIN_GRACE_SECONDS = 2
@@ -52,45 +52,37 @@ class Killer:
         await self._cache.refresh_container(pod["metadata"]["uid"], reset.id)
 
     async def kill_pod(self, pod: Obj, grace_seconds: int | None) -> None:
-        """Stops all running containers at once, then the sandboxes.
+        """Stops all running containers, then the sandboxes.
 
-        ``grace_seconds`` overrides the pod's own grace period. Sidecars go after the others.
+        ``grace_seconds`` overrides the pod's own grace period. All preStop hooks run at once;
+        sidecars are stopped after the others.
         """
         uid = pod["metadata"]["uid"]
         status = self._cache.get(uid)
-        sidecars = {
-            c["name"]
-            for c in pod["spec"].get("initContainers") or ()
-            if c.get("restartPolicy") == "Always"
-        }
-        started = self._clock.monotonic()
-        for late in (False, True):
-            kills = [
-                self.kill_container(
-                    pod,
-                    ContainerToKill(c.id, c.name, f"Stopping container {c.name}"),
-                    self._left(pod, grace_seconds, started),
-                )
-                for c in status.running
-                if (c.name in sidecars) is late
-            ]
-            if kills:
-                await asyncio.gather(*kills)
+        order = TerminationOrder(pod["spec"], [c.name for c in status.running])
+        kills = [
+            self.kill_container(
+                pod,
+                ContainerToKill(c.id, c.name, f"Stopping container {c.name}"),
+                grace_seconds,
+                order,
+            )
+            for c in status.running
+        ]
+        await asyncio.gather(*kills)
         for sandbox in status.sandboxes:
             if sandbox.state == "ready":
                 await self._runtime.stop_pod_sandbox(sandbox.id)
             await self._cache.refresh_sandbox(uid, sandbox.id)
 
-    def _left(self, pod: Obj, grace_seconds: int | None, started: float) -> int:
-        total = grace_seconds
-        if total is None:
-            total = int(pod["spec"].get("terminationGracePeriodSeconds") or 0)
-        return max(math.ceil(total - (self._clock.monotonic() - started)), 0)
-
     async def kill_container(
-        self, pod: Obj, kill: ContainerToKill, grace_seconds: int | None
+        self,
+        pod: Obj,
+        kill: ContainerToKill,
+        grace_seconds: int | None,
+        order: TerminationOrder | None = None,
     ) -> None:
-        """preStop hook, stop signal, and KILL when the grace period is over."""
+        """preStop hook, its turn, stop signal, and KILL when the grace period is over."""
         uid = pod["metadata"]["uid"]
         list_name, container = _find_container(pod, kill.name)
         path = f"spec.{list_name}{{{kill.name}}}"
@@ -98,13 +90,22 @@ class Killer:
         self._recorder.event(pod, "Normal", "Killing", kill.message, field_path=path)
         started = self._clock.monotonic()
         handler = ((container or {}).get("lifecycle") or {}).get("preStop")
+        left = grace
         if handler and grace > 0:
             await self._pre_stop(pod, kill, handler, grace, path)
-            grace = max(grace - int(self._clock.monotonic() - started), MIN_GRACE_SECONDS)
+            left = grace - int(self._clock.monotonic() - started)
+        if order is not None and left > 0:
+            await order.turn(kill.name, left)
+            left = grace - int(self._clock.monotonic() - started)
+        if left != grace:
+            left = max(left, MIN_GRACE_SECONDS)
         try:
-            await self._runtime.stop_container(kill.id, grace)
+            await self._runtime.stop_container(kill.id, left)
         except NotFound:
             pass
+        finally:
+            if order is not None:
+                order.ended(kill.name)
         await self._cache.refresh_container(uid, kill.id)
 
     @staticmethod
