@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pilothouse.apimachinery.object import Obj, get_nested, object_key
+from pilothouse.apimachinery.object import Obj, get_nested, name_of, object_key
 from pilothouse.scheduler.plugins.device_capacity import (
     Amounts,
     CapacityError,
@@ -34,6 +34,10 @@ class AllocationError(Exception):
     """The claim can never be allocated as it is; the text says why."""
 
 
+class SelectorError(AllocationError):
+    """The text goes after ``selector #0``."""
+
+
 class NodeError(AllocationError):
     """Not from this node's pools as they are now; others may do."""
 
@@ -46,6 +50,7 @@ class Request:
     name: str
     parent: str
     selectors: tuple[str, ...]
+    """The class's, then its own."""
     count: int
     everything: bool
     admin: bool
@@ -231,10 +236,24 @@ class Allocator:
             self._fitting[request] = [
                 d for d in self._pools.devices
                 if (request.everything or tolerated(d, request))
-                and all(self._matches(s, d) for s in request.selectors)
+                and self._is_selected(d, request)
                 and (not request.everything or fits(d, request.capacity, {}))
             ]  # fmt: skip
         return self._fitting[request]
+
+    def _is_selected(self, device: Device, request: Request) -> bool:
+        of_class = len(get_nested(request.device_class, "spec", "selectors", default=()))
+        for i, expression in enumerate(request.selectors):
+            try:
+                if not self._matches(expression, device):
+                    return False
+            except SelectorError as error:
+                place = i if i < of_class else i - of_class
+                whose = f"claim {request.claim}"
+                if i < of_class:
+                    whose = f"class {name_of(request.device_class)}"
+                raise AllocationError(f"{whose}: selector #{place}{error}") from error
+        return True
 
     def _pick(
         self,

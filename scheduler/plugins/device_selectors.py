@@ -7,7 +7,7 @@ from typing import Any
 
 from pilothouse.apimachinery.object import Obj
 from pilothouse.apimachinery.quantity import Quantity
-from pilothouse.scheduler.plugins.device_allocator import AllocationError
+from pilothouse.scheduler.plugins.device_allocator import SelectorError
 from pilothouse.scheduler.plugins.device_pools import Device
 
 COST_LIMIT = 1_000_000
@@ -28,7 +28,7 @@ class Selectors:
             )
         except EvaluationError as error:
             where = "/".join(device.key)
-            raise AllocationError(f"device {where}: CEL runtime error: {error}") from error
+            raise SelectorError(f" on device {where}: CEL runtime error: {error}") from error
         return bool(value)
 
     def _program(self, expression: str) -> Any:
@@ -39,7 +39,7 @@ class Selectors:
             try:
                 self._programs[expression] = device_selector().compile(expression)
             except CompileError as error:
-                raise AllocationError(f"CEL compile error: {expression}: {error}") from error
+                raise SelectorError(f": CEL compile error: {expression}: {error}") from error
         return self._programs[expression]
 
 

@@ -389,5 +389,8 @@ async def test_a_broken_selector_stops_the_pod_on_all_nodes() -> None:
         assert not pod["spec"].get("nodeName")
         condition = condition_of(pod, "PodScheduled")
         assert condition["reason"] == "SchedulerError"
-        assert 'running "DynamicResources" filter plugin: ' in condition["message"]
+        assert (
+            'running "DynamicResources" filter plugin: claim default/c: selector #0 on '
+            in (condition["message"])
+        )
         assert "CEL runtime error" in condition["message"]
