@@ -19,7 +19,7 @@ class ResourceSliceStrategy(BuiltInStrategy):
     resource = GroupResource("resource.k8s.io", "resourceslices")
     namespaced = False
     has_status = False
-    selectable_fields = ("spec.nodeName", "spec.driver")
+    selectable_fields = ("spec.nodeName", "spec.driver", "spec.pool.name")
 
     def prepare_for_create(self, context: RegistryContext, obj: Obj) -> None:
         for device in (obj.get("spec") or {}).get("devices") or ():

@@ -29,3 +29,12 @@ def test_row(row: Any) -> None:
 def test_strategies_are_made_once() -> None:
     for resource in ROWS:
         assert strategy_for(resource) is strategy_for(resource)
+
+
+def test_slices_are_found_by_pool() -> None:
+    strategy = strategy_for(next(r for r in ROWS if r.resource == "resourceslices"))
+    spec = {"driver": "d", "pool": {"name": "p"}, "nodeName": "n"}
+    fields = strategy.fields({"metadata": {"name": "x"}, "spec": spec})
+    assert {k: fields[k] for k in ("spec.driver", "spec.nodeName", "spec.pool.name")} == {
+        "spec.driver": "d", "spec.nodeName": "n", "spec.pool.name": "p",
+    }  # fmt: skip
