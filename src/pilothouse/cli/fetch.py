@@ -41,8 +41,16 @@ def fetch(kubeconfig: Path, path: str, timeout: float = 5.0) -> Any:
     finally:
         connection.close()
     if response.status != 200:
-        raise OSError(f"{path}: {response.status} {body[:200]!r}")
+        raise OSError(f"{path}: {response.status} {reason(body)}")
     return json.loads(body) if body[:1] in (b"{", b"[") else body.decode()
+
+
+def reason(body: bytes) -> str:
+    """A Status's message, or the beginning of what came instead."""
+    try:
+        return str(json.loads(body)["message"])
+    except (ValueError, KeyError, TypeError):
+        return repr(body[:200])
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pilothouse.cli import main
+from pilothouse.cli.fetch import reason
 from pilothouse.cli.logs import follow
 from pilothouse.cluster.daemon import next_commands
 from pilothouse.cluster.state import ClusterState, ProcessId
@@ -110,3 +111,15 @@ def test_what_is_no_archive_is_told_in_one_line(
 def test_without_nodes_no_pods_are_suggested() -> None:
     components = ("apiserver", "scheduler", "controller-manager", "kubelet")
     assert next_commands("fake", components, 0)[0] == "api-resources"
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        (b'{"kind":"Status","message":"try again"}', "try again"),
+        (b"upstream is down", "b'upstream is down'"),
+        (b"[1]", "b'[1]'"),
+    ],
+)
+def test_what_the_server_said_is_told_in_words(body: bytes, text: str) -> None:
+    assert reason(body) == text
