@@ -35,6 +35,8 @@ DEBIAN = {
     "usr/bin/host": ("bind9-host", "usr/bin/host"),
     "usr/bin/iperf": ("iperf", "usr/bin/iperf"),
     "usr/bin/nc": ("netcat-openbsd", "bin/nc.openbsd"),
+    # Not busybox's: on the node it would go on with busybox' own programs, as losetup.
+    "usr/bin/nsenter": ("util-linux", "usr/bin/nsenter"),
     "usr/bin/nslookup": ("bind9-dnsutils", "usr/bin/nslookup"),
     "usr/bin/printenv": ("coreutils", "usr/bin/printenv"),
     "usr/bin/socat": ("socat", "usr/bin/socat"),
