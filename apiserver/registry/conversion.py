@@ -9,7 +9,16 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from pilothouse.apimachinery.errors import new_bad_request
 from pilothouse.apimachinery.schema import GroupVersionResource
+from pilothouse.apis.schemas import definition
+from pilothouse.apiserver.codec.coercion import CoercionError, coerce
+from pilothouse.apiserver.registry.autoscaling.metrics_v1 import (
+    metric_from_v1,
+    metric_to_v1,
+    status_from_v1,
+    status_to_v1,
+)
 from pilothouse.apiserver.registry.core.event_conversion import CONVERTER as EVENT_CONVERTER
 
 if TYPE_CHECKING:
@@ -29,6 +38,12 @@ def _is_cpu(metric: Obj) -> bool:
         and resource.get("name") == "cpu"
         and target.get("type") == "Utilization"
     )
+
+
+def _is_used_cpu(metric: Obj) -> bool:
+    resource = metric.get("resource") or {}
+    used = (resource.get("current") or {}).get("averageUtilization")
+    return resource.get("name") == "cpu" and used is not None
 
 
 class AutoscalerConverter:
@@ -51,7 +66,7 @@ class AutoscalerConverter:
     def to_storage(self, obj: Obj) -> Obj:
         metadata, kept = _take_annotations(obj["metadata"])
         spec = dict(obj.get("spec") or {})
-        metrics = list(kept.get(_METRICS) or ())
+        metrics = [metric_from_v1(metric) for metric in kept.get(_METRICS) or ()]
         percentage = spec.pop("targetCPUUtilizationPercentage", None)
         if percentage is not None:
             target = {"type": "Utilization", "averageUtilization": percentage}
@@ -63,9 +78,10 @@ class AutoscalerConverter:
             spec["behavior"] = _wire_behavior(kept[_BEHAVIOR])
         result = {**obj, "apiVersion": "autoscaling/v2", "metadata": metadata, "spec": spec}
         status = dict(obj.get("status") or {})
-        current = list(kept.get(_CURRENT) or ())
+        # The annotation knows more than the field: where it is, it counts alone.
+        current = [status_from_v1(metric) for metric in kept.get(_CURRENT) or ()]
         percentage = status.pop("currentCPUUtilizationPercentage", None)
-        if percentage is not None:
+        if percentage is not None and not any(_is_used_cpu(metric) for metric in current):
             average = {"averageUtilization": percentage, "averageValue": "0"}
             current.append({"type": "Resource", "resource": {"name": "cpu", "current": average}})
         if current:
@@ -74,7 +90,7 @@ class AutoscalerConverter:
             status["conditions"] = kept[_CONDITIONS]
         if status or "status" in obj:
             result["status"] = status
-        return result
+        return _typed(result) if kept else result
 
     def from_storage(self, obj: Obj) -> Obj:
         spec, status = dict(obj.get("spec") or {}), dict(obj.get("status") or {})
@@ -85,17 +101,15 @@ class AutoscalerConverter:
                 target = metric["resource"]["target"]
                 spec["targetCPUUtilizationPercentage"] = target.get("averageUtilization")
             else:
-                others.append(metric)
+                others.append(metric_to_v1(metric))
         keep[_METRICS] = others
         keep[_BEHAVIOR] = spec.pop("behavior", None)
         currents = []
         for metric in status.pop("currentMetrics", None) or ():
-            resource = metric.get("resource") or {}
-            used = (resource.get("current") or {}).get("averageUtilization")
-            if resource.get("name") == "cpu" and used is not None:
+            if _is_used_cpu(metric):
+                used = metric["resource"]["current"]["averageUtilization"]
                 status["currentCPUUtilizationPercentage"] = used
-            else:
-                currents.append(metric)
+            currents.append(status_to_v1(metric))
         keep[_CURRENT] = currents
         keep[_CONDITIONS] = status.pop("conditions", None)
         annotations = dict(obj["metadata"].get("annotations") or {})
@@ -113,6 +127,14 @@ class AutoscalerConverter:
         if status or "status" in obj:
             result["status"] = status
         return result
+
+
+def _typed(obj: Obj) -> Obj:
+    """What came out of annotations is anybody's text. :raises StatusError: 400, it does not fit."""
+    try:
+        return coerce(obj, definition("io.k8s.api.autoscaling.v2.HorizontalPodAutoscaler"))
+    except CoercionError as error:
+        raise new_bad_request(str(error)) from None
 
 
 _RULES = ("stabilizationWindowSeconds", "selectPolicy", "policies", "tolerance")
@@ -145,6 +167,12 @@ def _upper(key: str) -> str:
     return key[:1].upper() + key[1:]
 
 
+def _fits(value: Any, kind: type) -> bool:
+    if kind is dict or not isinstance(value, list):
+        return isinstance(value, kind)
+    return all(isinstance(item, dict) for item in value)
+
+
 def _take_annotations(metadata: Obj) -> tuple[Obj, dict[str, Any]]:
     """Metadata without our annotations, and what they held; broken ones are dropped."""
     annotations = metadata.get("annotations") or {}
@@ -152,9 +180,11 @@ def _take_annotations(metadata: Obj) -> tuple[Obj, dict[str, Any]]:
     for key in (_METRICS, _BEHAVIOR, _CURRENT, _CONDITIONS):
         if key in annotations:
             try:
-                found[key] = json.loads(annotations[key])
+                value = json.loads(annotations[key])
             except ValueError:
                 continue
+            if _fits(value, dict if key == _BEHAVIOR else list):
+                found[key] = value
     if not any(key.startswith(_PREFIX) for key in annotations):
         return metadata, found
     rest = {key: value for key, value in annotations.items() if not key.startswith(_PREFIX)}
