@@ -140,9 +140,11 @@ async def http_request(
 
 async def _read_head(reader: asyncio.StreamReader) -> tuple[int, list[tuple[str, str]]]:
     head = await reader.readuntil(b"\r\n\r\n")
-    lines = head.decode("latin-1").split("\r\n")
+    lines = head.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
     parts = lines[0].split(" ", 2)
-    if len(parts) < 2 or not parts[0].startswith("HTTP/"):
+    # A bare line end passed on would let a pod make up answers on its reader's connection.
+    stray = any(char in line for line in lines for char in "\r\n\0")
+    if stray or len(parts) < 2 or not parts[0].startswith("HTTP/"):
         raise ValueError("malformed HTTP response")
     headers = []
     for line in lines[1:]:
@@ -161,6 +163,8 @@ async def _body(
                 size = int((await reader.readline()).split(b";")[0] or b"0", 16)
                 if not size:
                     return
+                if size < 0:
+                    raise ValueError("malformed chunked encoding")
                 left = size
                 while left:
                     data = await reader.read(min(left, _CHUNK))

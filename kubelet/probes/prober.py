@@ -7,10 +7,11 @@ opens them where the node lives when that is a network namespace of its own.
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 from pilothouse.apimachinery.object import Obj
 from pilothouse.kubelet.probes.results import ProbeSpec
@@ -94,12 +95,20 @@ def _insecure_context() -> ssl.SSLContext:
     return context
 
 
+_CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
+_AS_IT_IS = "/:?#[]@!$&'()*+,;=~%-._|^`{}<>\"\\"
+"""All of a path that is printable; a blank or line end in it must not end the request line."""
+
+
 def _request(host: str, port: int, path: str, headers: Iterable[Obj]) -> bytes:
     lines = {"user-agent": ("User-Agent", USER_AGENT), "accept": ("Accept", "*/*"),
              "host": ("Host", f"{host}:{port}")}  # fmt: skip
     for header in headers:
-        lines[header["name"].lower()] = (header["name"], header.get("value") or "")
-    path = path if path.startswith("/") else f"/{path}"
+        name, value = header["name"], header.get("value") or ""
+        if _CONTROL.search(value):
+            raise OSError(f'net/http: invalid header field value for "{name}"')
+        lines[name.lower()] = (name, value)
+    path = quote(path if path.startswith("/") else f"/{path}", safe=_AS_IT_IS)
     text = "".join(f"{name}: {value}\r\n" for name, value in lines.values() if value)
     return f"GET {path} HTTP/1.1\r\n{text}Connection: close\r\n\r\n".encode("latin-1", "replace")
 
