@@ -9,7 +9,13 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from pilothouse.apiserver.admission.order import ORDER, POLICY_PARAM_ACCESS, RBAC_ESCALATION, Row
+from pilothouse.apiserver.admission.order import (
+    CLAIM_STATUS_ACCESS,
+    ORDER,
+    POLICY_PARAM_ACCESS,
+    RBAC_ESCALATION,
+    Row,
+)
 from pilothouse.apiserver.admission.plugin import (
     CONFIGURATION,
     LIMIT_RANGES,
@@ -195,7 +201,8 @@ def build_admission(
         priority_classes=ObjectIndex(listers, PRIORITY_CLASSES),
         hooks=AdmissionHooks(authorizer=authorizer),
     )
-    chain = AdmissionChain([*enabled_rows(config), RBAC_ESCALATION, POLICY_PARAM_ACCESS], admission)
+    always = (RBAC_ESCALATION, POLICY_PARAM_ACCESS, CLAIM_STATUS_ACCESS)
+    chain = AdmissionChain([*enabled_rows(config), *always], admission)
     for resource in CONFIGURATION:
         admission.configuration[resource] = ObjectIndex(listers, resource)
         listers.subscribe(resource, lambda *_: chain.forget_interests())

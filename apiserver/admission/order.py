@@ -192,3 +192,9 @@ POLICY_PARAM_ACCESS = _on(
     "mutatingadmissionpolicybindings.admissionregistration.k8s.io",
 )
 """Likewise; runs last of the validating phase."""
+
+CLAIM_STATUS_ACCESS = _on(
+    "ClaimStatusAccess", "claim_status_access", "UPDATE", "resourceclaims.resource.k8s.io",
+    ("status",),
+)  # fmt: skip
+"""Likewise."""

@@ -32,6 +32,7 @@ KINDS = {
     "persistentvolumeclaims": ("", "v1", "PersistentVolumeClaim"),
     "priorityclasses": ("scheduling.k8s.io", "v1", "PriorityClass"),
     "ingresses": ("networking.k8s.io", "v1", "Ingress"),
+    "resourceclaims": ("resource.k8s.io", "v1", "ResourceClaim"),
     "leases": ("coordination.k8s.io", "v1", "Lease"),
     "deployments": ("apps", "v1", "Deployment"),
     "certificatesigningrequests": ("certificates.k8s.io", "v1", "CertificateSigningRequest"),

@@ -31,6 +31,10 @@ class ResourceClaimStrategy(BuiltInStrategy):
         denied = admin_access.of_requests(context, obj, obj.get("spec") or {})
         return denied + super().validate(context, obj)
 
+    def prepare_status_update(self, context: RegistryContext, obj: Obj, old: Obj) -> None:
+        super().prepare_status_update(context, obj, old)
+        _drop_freed(obj.get("status") or {}, old.get("status") or {})
+
     def check_status_update(self, obj: Obj, old: Obj) -> ErrorList:
         return validate_claim_status(obj, old)
 
@@ -40,6 +44,26 @@ class ResourceClaimStrategy(BuiltInStrategy):
 
     def check_update(self, obj: Obj, old: Obj) -> ErrorList:
         return validate_claim(obj, old)
+
+
+def _drop_freed(status: Obj, old: Obj) -> None:
+    """What drivers told of devices goes with their allocation."""
+    freed = _allocated(old) - _allocated(status)
+    devices = status.get("devices")
+    if not devices or not freed:
+        return
+    status["devices"] = [device for device in devices if _key(device) not in freed]
+    if not status["devices"]:
+        del status["devices"]
+
+
+def _allocated(status: Obj) -> set[tuple[str, ...]]:
+    results = ((status.get("allocation") or {}).get("devices") or {}).get("results") or ()
+    return {_key(result) for result in results}
+
+
+def _key(entry: Obj) -> tuple[str, ...]:
+    return (*(entry.get(p) or "" for p in ("driver", "pool", "device", "shareID")),)
 
 
 STRATEGY = ResourceClaimStrategy()
