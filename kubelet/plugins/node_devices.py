@@ -9,6 +9,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from pilothouse.apimachinery.object import Obj
 from pilothouse.componentbase.tasks import TaskOwner
@@ -113,6 +114,9 @@ class NodeDevices:
                 edits.add(await asyncio.to_thread(edits_of, names))
         except (PluginError, CDIError) as error:
             raise ContainerConfigError(str(error)) from error
+        edits.mounts = [
+            replace(m, host_path=node_path(m.host_path, self._root)) for m in edits.mounts
+        ]
         return edits
 
     async def end(self, pod: Obj) -> None:

@@ -314,7 +314,13 @@ class DevicePlugin:
         self.allocated.append(ids)
         answer = {
             "envs": {"X": ",".join(ids)},
-            "mounts": [{"container_path": "/x", "host_path": "/tmp", "read_only": True}],
+            "mounts": [
+                {
+                    "container_path": "/x",
+                    "host_path": "/var/lib/kubelet/plugins/x",
+                    "read_only": True,
+                }
+            ],  # fmt: skip
             "devices": [{"container_path": "/dev/x", "host_path": "/dev/null", "permissions": "r"}],
         }
         return {"container_responses": [answer]}
@@ -369,7 +375,7 @@ async def test_devices_of_plugins(root: Path) -> None:
         edits = await devices.edits(pod, pod["spec"]["containers"][0])
         assert edits.envs == [("X", "a")]
         assert [(x.host_path, x.container_path, x.readonly) for x in edits.mounts] == [
-            ("/tmp", "/x", True)
+            (f"{root}/plugins/x", "/x", True)
         ]
         (device,) = edits.devices
         assert (device["path"], device["access"], device["minor"]) == ("/dev/x", "r", 3)
