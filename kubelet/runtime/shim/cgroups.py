@@ -147,6 +147,13 @@ class Cgroups:
         for controller, name, value in wanted:
             self._write(self._file(controller, path, name), value)
 
+    def unlimit_cpu(self, path: str, period: int) -> None:
+        """What ``crun update`` can't: it writes version 1's -1 as a number without a sign."""
+        if self.version == "v1":
+            self._write(self._file("cpu", path, "cpu.cfs_quota_us"), "-1")
+        elif self.version == "v2":
+            self._write(self._file("", path, "cpu.max"), f"max {period}")
+
     @staticmethod
     def _write(path: str, value: str) -> None:
         """Only what differs: limits that nobody set cost nothing."""

@@ -407,11 +407,11 @@ class Containers:
         changes.pop("unified", None)
         if not resources["memory_limit"]:
             changes["memory"] = {"limit": -1}
-        if not resources["cpu_quota"]:
-            changes.setdefault("cpu", {})["quota"] = -1
         try:
+            if not resources["cpu_quota"]:
+                self._node.cgroups.unlimit_cpu(container.cgroup, resources["cpu_period"])
             self._node.crun.update(container.directory, container.id, changes)
-        except CrunError as error:
+        except (CrunError, OSError) as error:
             raise ShimError("RuntimeFailure", f"failed to update resources: {error}") from error
         container.config["resources"] = resources
         container.update()
