@@ -320,7 +320,7 @@ class DevicePlugin:
                     "host_path": "/var/lib/kubelet/plugins/x",
                     "read_only": True,
                 }
-            ],  # fmt: skip
+            ],
             "devices": [{"container_path": "/dev/x", "host_path": "/dev/null", "permissions": "r"}],
         }
         return {"container_responses": [answer]}
