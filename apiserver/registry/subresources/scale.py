@@ -224,6 +224,8 @@ async def _write(
 
     write = new_write(server, request, served, options, kind)
     write.kind, write.view = KIND, _ScaleView(served)
+    # The store takes what says itself who manages it for an apply: only those may conflict.
+    write.force = write.force or not managed
     path = _path(_paths(served), "specReplicasPath")
 
     def mutate(live: Obj | None) -> Obj:
