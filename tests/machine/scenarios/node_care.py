@@ -105,7 +105,7 @@ def killed_and_started() -> subprocess.Popen[bytes]:
     os.kill(pid, signal.SIGKILL)
     until(lambda: not Path(f"/proc/{pid}/exe").exists(), "the kubelet is dead")
     log = open(directory / "logs" / "kubelet-2.log", "w")
-    return subprocess.Popen(command, stdout=log, stderr=log)
+    return subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
 
 
 directory = Path(tempfile.mkdtemp(dir=HOME.parent))
