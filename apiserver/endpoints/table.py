@@ -14,7 +14,7 @@ import orjson
 from pilothouse.apimachinery.errors import new_bad_request
 from pilothouse.apimachinery.timefmt import human_duration
 from pilothouse.apiserver.registry.printing import Moment, NotingNow
-from pilothouse.apiserver.storage.versioner import with_revision
+from pilothouse.apiserver.storage.versioner import compact, with_revision
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -49,7 +49,7 @@ def encoded(served: ServedResource, entry: CacheEntry) -> bytes:
     key = ("data", served.api_version)
     data: bytes | None = entry.memo.get(key)
     if data is None:
-        data = entry.memo[key] = orjson.dumps(served.converter.from_storage(entry.obj))
+        data = entry.memo[key] = compact(orjson.dumps(served.converter.from_storage(entry.obj)))
     return data
 
 
@@ -72,7 +72,7 @@ def partial_object(entry: CacheEntry, meta_version: str, obj: Obj | None = None)
         seen = entry.peek() if obj is None else obj
         if entry.revision:  # a dry run has none
             seen = with_revision(seen, entry.revision)
-        data = entry.memo[key] = partial_of(seen, meta_version)
+        data = entry.memo[key] = compact(partial_of(seen, meta_version))
     return data
 
 

@@ -25,6 +25,7 @@ from pilothouse.apiserver.storage.interfaces import (
     WatchSink,
 )
 from pilothouse.apiserver.storage.key_index import KeyIndex
+from pilothouse.apiserver.storage.versioner import compact
 from pilothouse.apiserver.storage.watch_hub import Watch, WatchHub
 
 if TYPE_CHECKING:
@@ -136,8 +137,7 @@ class MemoryStorage:
 
     def _put(self, key: str, value: bytes, previous: KeyValue | None, ttl: int) -> int:
         self._check_open()
-        # The encoder's result takes 4 KiB at least and up to ten times its length: kept exact.
-        value = bytes(memoryview(value))
+        value = compact(value)
         revision = self._hub.revision + 1
         self._live[key] = KeyValue(key, value, revision)
         if ttl:
