@@ -49,6 +49,7 @@ from pilothouse.kubelet.runtime.pod_actions import (
     PodActions,
     ProbeResults,
     compute_pod_actions,
+    container_hash,
 )
 from pilothouse.kubelet.runtime.resizer import Resizer
 from pilothouse.kubelet.runtime.uninterrupted import uninterrupted
@@ -263,7 +264,8 @@ class RuntimeManager:
         if newest is None or newest.state != "exited" or self.resizer.restarts(newest.id):
             return False
         name = container["name"]
-        key = f"{pod['metadata']['uid']}/{name}"
+        # Of this version of the container: a new image starts without delay (GetBackoffKey).
+        key = f"{pod['metadata']['uid']}/{name}/{container_hash(container)}"
         ended = self._clock.monotonic() - max(self._clock.time() - newest.finished_at, 0.0)
         until = self._crash_backoff.until(key, ended)
         if until is None:

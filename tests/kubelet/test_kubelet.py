@@ -300,6 +300,19 @@ async def test_container_that_ends_at_once_is_restarted_then_backs_off(tmp_path:
         assert world.container("a")["state"]["waiting"]["reason"] == "CrashLoopBackOff"
 
 
+async def test_a_new_image_starts_without_delay(tmp_path: Path) -> None:
+    async with running(tmp_path, pod("a")) as world:
+        await world.finish("a", 1)
+        await world.finish("a", 1)
+        assert world.container("a")["state"]["waiting"]["reason"] == "CrashLoopBackOff"
+        changed = copy.deepcopy(world.pod("a"))
+        changed["spec"]["containers"][0]["image"] = "busybox:2"
+        await world.client.update(PODS, changed)
+        await world.settle()
+        assert world.container("a")["restartCount"] == 2
+        assert "running" in world.container("a")["state"]
+
+
 async def test_resize_is_pending_until_it_is_taken_back(tmp_path: Path) -> None:
     async with running(tmp_path, pod("a")) as world:
 
