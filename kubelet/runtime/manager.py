@@ -192,6 +192,7 @@ class RuntimeManager:
                 cluster_domain=self._cluster_domain,
                 resources=self.resizer.of_pod(pod),
             )
+            await self._check_users(pod)
             if self._check_handler is not None:
                 await self._check_handler(pod)
             return await uninterrupted(self._run_sandbox(config))
@@ -201,6 +202,15 @@ class RuntimeManager:
             )
             result.failed = True
             return ""
+
+    async def _check_users(self, pod: Obj) -> None:
+        """A pod that asks for user namespaces must not run without (userns_manager.go)."""
+        if pod["spec"].get("hostUsers") is False:
+            info = await self._runtime.info()
+            if info.capabilities.real_processes:
+                raise RuntimeFailure(
+                    "can't set `spec.hostUsers: false`, runtime does not support user namespaces"
+                )
 
     async def _run_sandbox(self, config: PodSandboxConfig) -> str:
         sandbox_id = await self._runtime.run_pod_sandbox(config)

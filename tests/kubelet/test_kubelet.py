@@ -10,6 +10,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import pytest
+
 from pilothouse.apimachinery.object import condition_of
 from pilothouse.apimachinery.testing import FakeClock, make_pod
 from pilothouse.componentbase.activity import ActivityTracker
@@ -26,6 +28,7 @@ from pilothouse.kubelet.node_status import Machine
 from pilothouse.kubelet.probes.manager import ProbeManager
 from pilothouse.kubelet.probes.prober import HTTPGetter, Prober
 from pilothouse.kubelet.runtime.fake import FakeRuntime
+from pilothouse.kubelet.runtime.interfaces import Capabilities, RuntimeInfo
 from pilothouse.kubelet.volumes.manager import VolumeManager
 from pilothouse.kubelet.volumes.projected import ObjectVolumes
 
@@ -328,3 +331,22 @@ async def test_resize_is_pending_until_it_is_taken_back(tmp_path: Path) -> None:
         assert "allocatedResources" not in world.container("a")
         assert "PodResizePending" not in await request("1m")
         assert world.container("a")["allocatedResources"] == {"cpu": "1m"}
+
+
+async def test_no_pod_runs_without_the_user_namespace_it_asks_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the fake runtime, which runs nothing, takes such pods."""
+    async with running(tmp_path, pod("pretended", hostUsers=False)) as world:
+        assert world.pod("pretended")["status"]["phase"] == "Running"
+
+    async def info(self: FakeRuntime) -> RuntimeInfo:
+        return RuntimeInfo("crun", "1", Capabilities())
+
+    monkeypatch.setattr(FakeRuntime, "info", info)
+    other, wants = pod("other", hostUsers=True), pod("wants", hostUsers=False)
+    async with running(tmp_path, other, wants) as world:
+        assert world.pod("other")["status"]["phase"] == "Running"
+        assert world.pod("wants")["status"]["phase"] == "Pending"
+        told = [text for _, reason, text in world.client.events() if "SandBox" in reason]
+        assert told and "does not support user namespaces" in told[0]
