@@ -38,6 +38,8 @@ T = TypeVar("T")
 _Pending = tuple[Op, "asyncio.Future[int]"]
 
 _MAX_BATCH = 512
+_GATHER_SECONDS = 0.004
+"""How long a commit waits at most for writes that keep coming."""
 _COMPACT_STEP = 5000
 
 
@@ -66,6 +68,8 @@ class SQLiteStorage:
         self._expiry = ExpiryQueue(clock, self._expire)
         self._queue: list[_Pending] = []
         self._flush_due = False
+        self._waited_for = 0
+        self._flush_by = 0.0
         self._threads: ThreadPoolExecutor | None = None
         self._in_thread = False
         self._line: list[asyncio.Future[None]] = []
@@ -173,10 +177,23 @@ class SQLiteStorage:
     def _schedule_flush(self) -> None:
         if not self._flush_due:
             self._flush_due = True
-            self._loop.call_soon(self._flush)
+            self._waited_for = len(self._queue)
+            self._flush_by = self._loop.time() + _GATHER_SECONDS
+            self._loop.call_soon(self._flush_when_still)
+
+    def _flush_when_still(self) -> None:
+        """Commits at the end of the first turn of the loop that brought no more writes: many
+        that come at once share a commit, though each turn begins only a few
+        (``flowcontrol/turns.py``)."""
+        queued = len(self._queue)
+        if self._waited_for < queued < _MAX_BATCH and self._loop.time() < self._flush_by:
+            self._waited_for = queued
+            self._loop.call_soon(self._flush_when_still)
+        else:
+            self._flush()
 
     def _flush(self) -> None:
-        """Commits everything that was queued in this turn of the loop."""
+        """Commits everything that is queued."""
         self._flush_due = False
         database = self._database
         if self._in_thread or database is None:
@@ -332,7 +349,9 @@ class SQLiteStorage:
         """Starts in the thread what has become due: a checkpoint, or dropping old history."""
         if self._checkpointing is not None:
             return
-        if database.checkpoint_due:
+        if database.log_is_long:
+            self._lend(database.checkpoint, self._looked_after)
+        elif database.checkpoint_due:
             self._checkpointing = self._loop.run_in_executor(
                 self._executor(), database.checkpoint_beside
             )
@@ -344,8 +363,8 @@ class SQLiteStorage:
     def _finish_checkpoint(self, database: Database, job: asyncio.Future[None]) -> None:
         self._checkpointing = None
         self._looked_after(job)
-        if self._database is database and database.log_is_long and not self._in_thread:
-            self._lend(database.checkpoint, self._looked_after)
+        if database.log_is_long:
+            self._schedule_flush()
 
     def _looked_after(self, job: asyncio.Future[None]) -> None:
         error = job.exception()

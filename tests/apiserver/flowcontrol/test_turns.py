@@ -95,3 +95,20 @@ async def test_a_client_that_goes_leaves_no_gap() -> None:
     gone.cancel()
     await asyncio.wait_for(stays, 1)
     assert turns.waiting == 0
+
+
+async def test_who_has_had_less_than_those_that_wait_runs_at_once() -> None:
+    turns = Turns(budget=0.001)
+    flood, polite, heavy = Flow(1), Flow(2), Flow(3)
+    turns.charge(flood, 0.01, woken=False)
+    turns.charge(heavy, 0.02, woken=False)
+    waiting = [asyncio.create_task(turns.wait(flood)) for _ in range(3)]
+    await asyncio.sleep(0)
+    assert turns.waiting == 3
+    assert not turns.may_run(heavy, perf_counter()), "it has had more"
+    assert not turns.may_run(flood, perf_counter()), "not before its own"
+    ran = 0
+    while turns.may_run(polite, perf_counter()):
+        ran += 1
+    assert 5 < ran < 30, "a budget's worth a turn"
+    await asyncio.gather(*waiting)

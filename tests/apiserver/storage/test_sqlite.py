@@ -256,6 +256,27 @@ async def test_a_long_log_begins_anew_though_writes_never_pause(
     assert not log.exists()
 
 
+async def test_writes_of_several_turns_share_a_commit(
+    storage: SQLiteStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As long as each turn of the loop brings more; one that comes alone doesn't wait."""
+    commits: list[int] = []
+    apply = Database.apply
+    monkeypatch.setattr(
+        Database, "apply", lambda self, ops: commits.append(len(ops)) or apply(self, ops)
+    )
+    writes = []
+    for number in range(12):
+        writes += [storage.create(f"/a/{number}-{i}", b"x") for i in range(2)]
+        writes = [asyncio.ensure_future(write) for write in writes]
+        await asyncio.sleep(0)
+    await asyncio.gather(*writes)
+    assert sum(commits) == 24 and len(commits) <= 4
+    commits.clear()
+    await storage.create("/a/alone", b"x")
+    assert commits == [1]
+
+
 async def test_writes_go_on_beside_a_checkpoint(
     storage: SQLiteStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
