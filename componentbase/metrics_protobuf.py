@@ -9,6 +9,7 @@ from __future__ import annotations
 from struct import pack
 from typing import TYPE_CHECKING
 
+from pilothouse.apimachinery.protobuf_wire import FIXED64, delimited, number, tag, varint
 from pilothouse.componentbase.histograms import ZERO_THRESHOLD
 from pilothouse.componentbase.metrics import Histogram
 from pilothouse.componentbase.process_numbers import process_numbers
@@ -36,34 +37,34 @@ def encode(registry: Registry) -> bytes:
     for metric in registry.all():
         found = list(_metrics(metric, created))
         if found:
-            family = _family(metric) + b"".join(_message(4, each) for each in found)
-            made += _varint(len(family)) + family
+            family = _family(metric) + b"".join(delimited(4, each) for each in found)
+            made += varint(len(family)) + family
     return bytes(made)
 
 
 def _family(metric: Metric) -> bytes:
-    head = _message(1, metric.name.encode()) + _message(2, metric.help.encode())
-    return head + _integer(3, _TYPES.get(metric.kind, 3))
+    head = delimited(1, metric.name.encode()) + delimited(2, metric.help.encode())
+    return head + number(3, _TYPES.get(metric.kind, 3))
 
 
 def _metrics(metric: Metric, created: bytes) -> Iterator[bytes]:
     if isinstance(metric, Histogram):
         for labels, series in sorted(metric.series(), key=lambda pair: pair[0]):
-            yield _labels(metric, labels) + _message(7, _histogram(series, created))
+            yield _labels(metric, labels) + delimited(7, _histogram(series, created))
         return
     field = _VALUE_FIELDS.get(metric.kind, 5)
     for labels, value in sorted(metric.points()):
         body = _double(1, value)
         if metric.kind == "counter":
-            body += _message(3, created)
-        yield _labels(metric, labels) + _message(field, body)
+            body += delimited(3, created)
+        yield _labels(metric, labels) + delimited(field, body)
 
 
 def _labels(metric: Metric, values: Labels) -> bytes:
     # In the order of their names, as client_golang sorts them.
     pairs = sorted(zip(metric.names, values, strict=True))
     return b"".join(
-        _message(1, _message(1, name.encode()) + _message(2, value.encode()))
+        delimited(1, delimited(1, name.encode()) + delimited(2, value.encode()))
         for name, value in pairs
     )
 
@@ -73,19 +74,19 @@ def _histogram(series: Series, created: bytes) -> bytes:
     classic = []
     for bound, count in zip(series.buckets, series.counts, strict=False):
         seen += count
-        classic.append(_message(3, _integer(1, seen) + _double(2, bound)))
-    parts = [_integer(1, sum(series.counts)), _double(2, series.total), *classic]
+        classic.append(delimited(3, number(1, seen) + _double(2, bound)))
+    parts = [number(1, sum(series.counts)), _double(2, series.total), *classic]
     parts += (
-        _integer(5, _zigzag(series.schema)),
+        number(5, _zigzag(series.schema)),
         _double(6, ZERO_THRESHOLD),
-        _integer(7, series.zero_count),
+        number(7, series.zero_count),
     )
     spans, deltas = _spans(series.native())
     parts += [
-        _message(12, _integer(1, _zigzag(offset)) + _integer(2, length)) for offset, length in spans
+        delimited(12, number(1, _zigzag(offset)) + number(2, length)) for offset, length in spans
     ]
-    parts += [_integer(13, _zigzag(delta)) for delta in deltas]
-    parts.append(_message(15, created))
+    parts += [number(13, _zigzag(delta)) for delta in deltas]
+    parts.append(delimited(15, created))
     return b"".join(parts)
 
 
@@ -111,31 +112,12 @@ def _spans(buckets: list[tuple[int, int]]) -> tuple[list[tuple[int, int]], list[
 def _created(seconds: float) -> bytes:
     """A google.protobuf.Timestamp."""
     whole = int(seconds)
-    return _integer(1, whole) + _integer(2, int((seconds - whole) * 1e9))
+    return number(1, whole) + number(2, int((seconds - whole) * 1e9))
 
 
 def _zigzag(value: int) -> int:
     return value << 1 if value >= 0 else (-value << 1) - 1
 
 
-def _varint(value: int) -> bytes:
-    if value < 0x80:
-        return bytes((value,))
-    made = bytearray()
-    while value >= 0x80:
-        made.append(value & 0x7F | 0x80)
-        value >>= 7
-    made.append(value)
-    return bytes(made)
-
-
-def _integer(field: int, value: int) -> bytes:
-    return _varint(field << 3) + _varint(value)
-
-
 def _double(field: int, value: float) -> bytes:
-    return _varint(field << 3 | 1) + pack("<d", value)
-
-
-def _message(field: int, body: bytes) -> bytes:
-    return _varint(field << 3 | 2) + _varint(len(body)) + body
+    return tag(field, FIXED64) + pack("<d", value)

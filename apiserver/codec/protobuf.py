@@ -13,10 +13,10 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pilothouse.apimachinery import protobuf_wire as wire
+from pilothouse.apimachinery.protobuf_wire import ProtobufError
 from pilothouse.apis.schemas import GoField, definition
 from pilothouse.apiserver.codec import protobuf_special as special
-from pilothouse.apiserver.codec import protobuf_wire as wire
-from pilothouse.apiserver.codec.protobuf_wire import ProtobufError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

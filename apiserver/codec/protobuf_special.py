@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from pilothouse.apimachinery import protobuf_wire as wire
+from pilothouse.apimachinery.protobuf_wire import ProtobufError
 from pilothouse.apimachinery.timefmt import (
     format_duration_nanoseconds,
     format_micro_time,
@@ -17,8 +19,6 @@ from pilothouse.apimachinery.timefmt import (
     parse_duration_nanoseconds,
     parse_time,
 )
-from pilothouse.apiserver.codec import protobuf_wire as wire
-from pilothouse.apiserver.codec.protobuf_wire import ProtobufError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from pilothouse.apiserver.codec.protobuf_wire import FIXED64, delimited, number, tag
+from pilothouse.apimachinery.protobuf_wire import FIXED64, delimited, number, tag
 
 _SCHEMA_TEXTS = {"$ref": 1, "format": 2, "title": 3, "description": 4, "pattern": 13}
 _SCHEMA_DOUBLES = {"multipleOf": 6, "maximum": 7, "minimum": 9}

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from pilothouse.apimachinery import protobuf_wire
 from pilothouse.apimachinery.errors import new_not_acceptable
 from pilothouse.apimachinery.schema import GroupVersionKind, parse_api_version
 from pilothouse.apis.schemas import for_gvk
-from pilothouse.apiserver.codec import protobuf, protobuf_wire
+from pilothouse.apiserver.codec import protobuf
 from pilothouse.apiserver.endpoints.negotiation import JSON, YAML
 
 if TYPE_CHECKING:

@@ -10,8 +10,9 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
+from pilothouse.apimachinery.protobuf_wire import ProtobufError
 from pilothouse.kubelet.plugins.messages import Method
-from pilothouse.kubelet.plugins.wire import Malformed, decode, encode
+from pilothouse.kubelet.plugins.wire import decode, encode
 
 _OPTIONS = (
     ("grpc.default_authority", "localhost"),
@@ -88,7 +89,7 @@ class Channel:
             return decode(method.response, answer)
         except self._rpc as error:
             raise _error(error) from error
-        except Malformed as error:
+        except ProtobufError as error:
             raise PluginError(str(error)) from error
 
     async def stream(self, method: Method) -> AsyncIterator[dict[str, Any]]:
@@ -99,7 +100,7 @@ class Channel:
                 yield decode(method.response, answer)
         except self._rpc as error:
             raise _error(error) from error
-        except Malformed as error:
+        except ProtobufError as error:
             raise PluginError(str(error)) from error
         finally:
             call.cancel()
@@ -198,7 +199,7 @@ def _wrapped(method: Method, handler: Handler) -> Any:
     async def serve(request: bytes, context: Any) -> bytes:
         try:
             answer = await handler(decode(method.request, request))
-        except (PluginError, Malformed) as error:
+        except (PluginError, ProtobufError) as error:
             await context.abort(_grpc().StatusCode.UNKNOWN, str(error))
             raise AssertionError("abort raises") from error
         return encode(method.response, answer)

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 from pilothouse.apiserver.storage.encryption import kms_messages as messages
-from pilothouse.apiserver.storage.encryption.kms_messages import EncryptedObject, Malformed
+from pilothouse.apiserver.storage.encryption.kms_messages import EncryptedObject
 from pilothouse.apiserver.storage.encryption.transformers import AESGCM, Locked, TransformError
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class KMSTransformer:
             answer = await self._call("Decrypt", request)
             source = messages.decrypt_response(answer)
             if obj.source_type == _SEED and len(source) < _SEED_SIZE:
-                raise Malformed(f"invalid seed length {len(source)} used for key generation")
+                raise ValueError(f"invalid seed length {len(source)} used for key generation")
         except (KMSError, ValueError) as error:
             raise TransformError(f"failed to decrypt DEK, error: {error}") from error
         self._remember(obj, source)

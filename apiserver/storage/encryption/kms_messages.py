@@ -6,12 +6,9 @@ so that no generated code is needed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
-
-class Malformed(ValueError):
-    """Not a protobuf message of this kind."""
+from pilothouse.apimachinery.protobuf_wire import ProtobufError, delimited, fields, number
 
 
 class EncryptedObject(NamedTuple):
@@ -38,10 +35,10 @@ class EncryptedObject(NamedTuple):
 
     @classmethod
     def decode(cls, data: bytes) -> EncryptedObject:
-        """:raises Malformed: it is none."""
+        """:raises ProtobufError: it is none."""
         content, key_id, source, kind = b"", "", b"", 0
         annotations: list[tuple[str, bytes]] = []
-        for field, value in _fields(data):
+        for field, _, value in fields(data):
             if field == 1 and isinstance(value, bytes):
                 content = value
             elif field == 2 and isinstance(value, bytes):
@@ -53,7 +50,7 @@ class EncryptedObject(NamedTuple):
             elif field == 5 and isinstance(value, int):
                 kind = value
         if not content or not key_id or not source or kind not in (0, 1):
-            raise Malformed("encrypted object is incomplete")
+            raise ProtobufError("encrypted object is incomplete")
         return cls(content, key_id, source, tuple(annotations), kind)
 
 
@@ -70,8 +67,8 @@ class Encrypted(NamedTuple):
 
 
 def status_response(data: bytes) -> Status:
-    fields = _strings(data)
-    return Status(fields.get(1, ""), fields.get(2, ""), fields.get(3, ""))
+    told = _strings(data)
+    return Status(told.get(1, ""), told.get(2, ""), told.get(3, ""))
 
 
 def encrypt_request(plaintext: bytes, uid: str) -> bytes:
@@ -81,7 +78,7 @@ def encrypt_request(plaintext: bytes, uid: str) -> bytes:
 def encrypt_response(data: bytes) -> Encrypted:
     ciphertext, key_id = b"", ""
     annotations: list[tuple[str, bytes]] = []
-    for field, value in _fields(data):
+    for field, _, value in fields(data):
         if not isinstance(value, bytes):
             continue
         if field == 1:
@@ -105,67 +102,28 @@ def decrypt_request(obj: EncryptedObject, uid: str) -> bytes:
 
 
 def decrypt_response(data: bytes) -> bytes:
-    for field, value in _fields(data):
+    for field, _, value in fields(data):
         if field == 1 and isinstance(value, bytes):
             return value
     return b""
 
 
 def _strings(data: bytes) -> dict[int, str]:
-    return {field: value.decode() for field, value in _fields(data) if isinstance(value, bytes)}
+    return {field: value.decode() for field, _, value in fields(data) if isinstance(value, bytes)}
 
 
 def _pair(data: bytes) -> tuple[str, bytes]:
-    fields = {field: value for field, value in _fields(data) if isinstance(value, bytes)}
-    return fields.get(1, b"").decode(), fields.get(2, b"")
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
+    found = {field: value for field, _, value in fields(data) if isinstance(value, bytes)}
+    return found.get(1, b"").decode(), found.get(2, b"")
 
 
 def _bytes(field: int, value: bytes) -> bytes:
-    return _varint(field << 3 | 2) + _varint(len(value)) + value if value else b""
+    return delimited(field, value) if value else b""
 
 
 def _number(field: int, value: int) -> bytes:
-    return _varint(field << 3) + _varint(value) if value else b""
+    return number(field, value) if value else b""
 
 
 def _map(field: int, pairs: tuple[tuple[str, bytes], ...]) -> bytes:
     return b"".join(_bytes(field, _bytes(1, k.encode()) + _bytes(2, v)) for k, v in sorted(pairs))
-
-
-def _read_varint(data: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while at < len(data) and shift < 64:
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if not byte & 0x80:
-            return value, at
-        shift += 7
-    raise Malformed("proto: unexpected EOF")
-
-
-def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
-    at = 0
-    while at < len(data):
-        tag, at = _read_varint(data, at)
-        kind = tag & 7
-        if kind == 0:
-            number, at = _read_varint(data, at)
-            yield tag >> 3, number
-        elif kind == 2:
-            size, at = _read_varint(data, at)
-            if at + size > len(data):
-                raise Malformed("proto: unexpected EOF")
-            yield tag >> 3, data[at : at + size]
-            at += size
-        else:
-            raise Malformed(f"proto: illegal wireType {kind}")

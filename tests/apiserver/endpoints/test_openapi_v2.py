@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from pilothouse.apimachinery import protobuf_wire as wire
 from pilothouse.apis.resource import Resource
 from pilothouse.apis.resources import BUILT_IN
-from pilothouse.apiserver.codec import protobuf_wire as wire
 from pilothouse.apiserver.endpoints.openapi_v2 import PROTOBUF_TYPE, OpenAPIV2
 
 PROTOBUF = {"accept": "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from pilothouse.apimachinery import protobuf_wire
 from pilothouse.apimachinery.errors import StatusError
 from pilothouse.apis.schemas import definition, for_gvk
-from pilothouse.apiserver.codec import protobuf, protobuf_wire
+from pilothouse.apiserver.codec import protobuf
 from pilothouse.apiserver.endpoints.protobuf_answers import sealed, watch_frame
 
 META = "io.k8s.apimachinery.pkg.apis.meta.v1."

@@ -11,6 +11,7 @@ from typing import Any
 import grpc.aio
 import pytest
 
+from pilothouse.apimachinery import protobuf_wire
 from pilothouse.apimachinery.clock import RealClock
 from pilothouse.apimachinery.errors import StatusError
 from pilothouse.apimachinery.schema import GroupVersionResource
@@ -28,6 +29,10 @@ from pilothouse.apiserver.testing import running_server
 Obj = dict[str, Any]
 SECRETS = GroupVersionResource("", "v1", "secrets")
 KEY = "/registry/secrets/default/s"
+
+
+def by_number(data: bytes) -> dict[int, Any]:
+    return {number: value for number, _, value in protobuf_wire.fields(data)}
 
 
 class Plugin:
@@ -59,14 +64,14 @@ class Plugin:
 
     async def _encrypt(self, request: bytes, context: Any) -> bytes:
         self.calls.append("Encrypt")
-        plain = dict(messages._fields(request))[1]
+        plain = by_number(request)[1]
         assert isinstance(plain, bytes)
         note = message({1: b"note.example.com", 2: b"x"})
         return message({1: plain[::-1], 2: self.key_id.encode(), 3: note})
 
     async def _decrypt(self, request: bytes, context: Any) -> bytes:
         self.calls.append("Decrypt")
-        fields = dict(messages._fields(request))
+        fields = by_number(request)
         assert fields[4] == message({1: b"note.example.com", 2: b"x"})
         cipher = fields[1]
         assert isinstance(cipher, bytes)
