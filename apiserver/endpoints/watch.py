@@ -56,8 +56,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
-MAX_BATCH = 512 * 1024
-"""Bytes joined into one write."""
 PAUSE_RATIO = 4.0
 MAX_WRITE = 128 * 1024
 """Bytes after which a write ends: the next one waits until the connection takes more."""
