@@ -9,7 +9,8 @@ state is read (undo what came later) and how compaction knows what nobody can as
     meta   name | value         ("compacted")
 
 The newest row is never removed, so the revision counter survives everything that the file does.
-One connection, used by one thread at a time; the file is locked against other processes.
+One connection, used by one thread at a time, and another one for checkpoints beside the writes; the
+file is locked against other processes.
 """
 
 from __future__ import annotations

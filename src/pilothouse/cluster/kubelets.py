@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pilothouse.apimachinery.object import Obj
 from pilothouse.kubeclient.interfaces import Environment
@@ -14,7 +14,6 @@ from pilothouse.kubelet.environment import EnvironmentMaker
 from pilothouse.kubelet.kubelet import Kubelet
 from pilothouse.kubelet.lifecycle_hooks import HookRunner
 from pilothouse.kubelet.node_status import Machine, read_machine
-from pilothouse.kubelet.plugins.node_devices import NodeDevices
 from pilothouse.kubelet.probes.manager import ProbeManager
 from pilothouse.kubelet.probes.pretend import PretendGetter, PretendProber
 from pilothouse.kubelet.probes.prober import HTTPGetter, Prober
@@ -22,6 +21,9 @@ from pilothouse.kubelet.runtime.handlers import HANDLERS
 from pilothouse.kubelet.volumes.claims import ClaimVolumes
 from pilothouse.kubelet.volumes.manager import VolumeManager
 from pilothouse.kubelet.volumes.projected import ObjectVolumes
+
+if TYPE_CHECKING:
+    from pilothouse.kubelet.plugins.node_devices import NodeDevices
 
 
 def make_kubelet(
@@ -87,6 +89,9 @@ def make_kubelet(
 
 
 def _devices(env: Environment, config: KubeletConfig, holder: list[Kubelet]) -> NodeDevices:
+    # Pretended nodes have no plugins: their clusters start without these modules.
+    from pilothouse.kubelet.plugins.node_devices import NodeDevices
+
     return NodeDevices(
         env,
         config.node_name,
