@@ -31,6 +31,8 @@ class ServerContext(ssl.SSLContext):
     """``lenient``: any certificate passes the handshake; ask :func:`peer_certificate`."""
 
     lenient = False
+    kept: Any = None
+    """What OpenSSL calls: it lives as long as the context."""
 
 
 class _OpenSSL(NamedTuple):
@@ -39,7 +41,8 @@ class _OpenSSL(NamedTuple):
     verify_result: Any
     word_at: Any
     accept: Any
-    """The callback; OpenSSL keeps no reference that Python knows of."""
+    """The callback; OpenSSL keeps no reference that Python knows of. Threads that start servers
+    at once may each have one of their own: the context must keep it."""
 
 
 @cache
@@ -99,7 +102,7 @@ def accept_any_certificate(context: ServerContext) -> bool:
     probe = context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=True)
     if not _connection(openssl, probe):
         return False
-    context.lenient = True
+    context.lenient, context.kept = True, openssl.accept
     openssl.set_verify(openssl.word_at(id(context) + _HEADER), _VERIFY_PEER, openssl.accept)
     return True
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import weakref
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -196,3 +197,18 @@ def test_an_intermediate_authority_may_be_trusted_alone(lab: Lab) -> None:
     pair = make_client_cert(middle, "ann", now=lab.now)
     near, _ = shake(server, lab.client(pair, ssl.TLSVersion.TLSv1_3))
     assert peer_certificate(near) == der(pair)
+
+
+def test_threads_that_start_servers_at_once_disturb_nobody(lab: Lab) -> None:
+    """Each may have made a callback of its own; the cache holds one of them."""
+    server = lab.server()
+    openssl = peer_verification._openssl()
+    assert openssl is not None
+    called = weakref.ref(openssl.accept)
+    del openssl
+    peer_verification._openssl.cache_clear()
+    lab.server()
+    assert called() is not None
+    bad = make_client_cert(make_ca("others", now=lab.now), "ann", now=lab.now)
+    near, _ = shake(server, lab.client(bad, ssl.TLSVersion.TLSv1_3))
+    assert peer_certificate(near) == UNVERIFIED
