@@ -38,7 +38,7 @@ class ServerConfig:
     shutdown_delay_duration: float = 0
     shutdown_send_retry_after: bool = False
     profiling: bool = False
-    response_compression: bool = False
+    response_compression: bool = True
     # storage
     storage: StorageKind = "memory"
     data_dir: str = ""

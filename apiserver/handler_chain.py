@@ -19,7 +19,7 @@ from pilothouse.apiserver.endpoints.responses import error_response
 from pilothouse.apiserver.filters.audit import with_audit
 from pilothouse.apiserver.filters.authentication import with_authentication
 from pilothouse.apiserver.filters.authorization import ANONYMOUS, attributes_of, check_remotely
-from pilothouse.apiserver.filters.compression import with_compression
+from pilothouse.apiserver.filters.compression import accepts_gzip, compress
 from pilothouse.apiserver.filters.deadline import is_long_running, with_deadline
 from pilothouse.apiserver.filters.impersonation import with_impersonation
 from pilothouse.apiserver.filters.max_in_flight import with_max_in_flight
@@ -49,8 +49,6 @@ Filter = Callable[["Server", Handler], Handler]
 FILTERS: tuple[Filter, ...] = (
     # Audit-Id, Cache-Control and Warning headers, on refusals too.
     with_response_headers,
-    # Outside of the guard, inside of the headers it adds to; off by default.
-    with_compression,
     # Nothing escapes: StatusError is answered, anything else is a logged 500.
     with_panic_recovery,
     # Before anything that may wait.
@@ -91,6 +89,7 @@ class HTTPEdge:
         self._activity = server.activity
         self._server = server
         self._api = api
+        self._compression = server.config.response_compression
         self._drain: Drain = server.services["drain"]
         self._metrics: APIServerMetrics = server.services["metrics"]
         self._infos: dict[tuple[str, bytes], tuple[RequestInfo, RequestSeries | None]] = {}
@@ -115,6 +114,14 @@ class HTTPEdge:
         finally:
             activity.end("request")
             drain.left()
+        above = response.gzip_above
+        if (
+            above is not None
+            and (response.chunks is not None or len(response.body) > above)
+            and self._compression
+            and accepts_gzip(request.headers.get("accept-encoding", ""))
+        ):
+            await compress(response, above)
         # What is measured costs less than a microsecond (hack/bench/metrics_cost.py).
         user = inner.impersonator or inner.user
         metrics = self._metrics

@@ -124,7 +124,7 @@ async def http_request(
         raise new_service_unavailable(
             f"error trying to reach service: {error or type(error).__name__}"
         ) from error
-    response = Response(status, content_type="")
+    response = Response(status, content_type="", gzip_above=None)
     for name, value in answered:
         if name == "content-type":
             response.content_type = value

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 OBJECT_META = f"{META}.ObjectMeta"
 LIST_META = f"{META}.ListMeta"
+GZIP_ABOVE = 1400
+"""Bytes; kube-openapi packs documents sooner than the API its objects."""
 _SELECTABLE = "x-kubernetes-selectable-fields"
 _EVERY_GROUP = (f"{META}.DeleteOptions", f"{META}.WatchEvent")
 

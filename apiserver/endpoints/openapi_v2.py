@@ -14,7 +14,11 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from pilothouse.apiserver.endpoints import openapi_v2_proto as proto
-from pilothouse.apiserver.endpoints.openapi_documents import DocumentBuilder, document_version
+from pilothouse.apiserver.endpoints.openapi_documents import (
+    GZIP_ABOVE,
+    DocumentBuilder,
+    document_version,
+)
 from pilothouse.apiserver.endpoints.openapi_root import root_names
 from pilothouse.apiserver.request.context import Response
 
@@ -105,7 +109,9 @@ class OpenAPIV2:
         body = self._bodies.get(content_type)
         if body is None:
             body = self._bodies[content_type] = self._protobuf()
-        return Response(body=body, content_type=content_type, headers=answer_headers)
+        return Response(
+            body=body, content_type=content_type, headers=answer_headers, gzip_above=GZIP_ABOVE
+        )
 
     async def prepare(self, headers: Mapping[str, str]) -> None:
         """Makes what ``respond`` needs a group version at a time: with hundreds of custom kinds it

@@ -16,7 +16,11 @@ import orjson
 
 from pilothouse.apimachinery.errors import new_generic_not_found
 from pilothouse.apis.schemas import upstream_version
-from pilothouse.apiserver.endpoints.openapi_documents import DocumentBuilder, document_version
+from pilothouse.apiserver.endpoints.openapi_documents import (
+    GZIP_ABOVE,
+    DocumentBuilder,
+    document_version,
+)
 from pilothouse.apiserver.endpoints.openapi_root import root_names
 from pilothouse.apiserver.request.context import Response
 
@@ -157,7 +161,9 @@ class OpenAPIV3:
         body, etag = self._index
         if headers.get("if-none-match") == etag:
             return Response(status=304, headers=[("Etag", etag)])
-        return Response(body=body, content_type=_INDEX_TYPE, headers=[("Etag", etag)])
+        return Response(
+            body=body, content_type=_INDEX_TYPE, headers=[("Etag", etag)], gzip_above=GZIP_ABOVE
+        )
 
     def _respond_document(
         self, found: _GroupVersion, headers: Mapping[str, str], asked: str
@@ -177,7 +183,7 @@ class OpenAPIV3:
             return Response(status=304, headers=answer_headers)
         if not found.body:
             found.body = self._build(found)
-        return Response(body=found.body, headers=answer_headers)
+        return Response(body=found.body, headers=answer_headers, gzip_above=GZIP_ABOVE)
 
     def _expires(self) -> str:
         from datetime import timedelta

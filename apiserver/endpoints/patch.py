@@ -20,6 +20,7 @@ from pilothouse.apimachinery.errors import (
     new_invalid,
     new_not_found,
     new_request_entity_too_large,
+    new_unclassified,
     new_unsupported_media_type,
 )
 from pilothouse.apimachinery.object import copy_object
@@ -353,7 +354,7 @@ def applied(
             obj = coerce(obj, served.schema)
         except CoercionError as error:
             text = f"failed to create typed patch object: {error}"
-            raise new_bad_request(text) from error
+            raise new_unclassified(text) from error
         if live is None and obj["metadata"].get("uid"):
             raise new_conflict(
                 served.group_resource,
@@ -378,7 +379,7 @@ def _check_applied(patch: Obj, served: ServedResource) -> None:
         raise new_bad_request(f"invalid object type: {shown}, Kind={kind}")
     metadata = patch.get("metadata")
     if metadata is not None and not isinstance(metadata, dict):
-        raise new_bad_request("failed to create typed patch object: .metadata: expected map")
+        raise new_unclassified("failed to create typed patch object: .metadata: expected map")
     if metadata and metadata.get("managedFields"):
         raise new_bad_request("metadata.managedFields must be nil")
 

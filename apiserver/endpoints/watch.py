@@ -74,15 +74,29 @@ async def handle(server: Server, request: Request, served: ServedResource) -> Re
     if request.local:
         return Response(watch=LocalWatch(served, watcher, server.clock, timeout))
     encoder = EventEncoder(server, served, negotiated, request)
-    pumps = pumps_of(server, served)
-    stream = WatchStream(watcher, encoder, server.clock, timeout, pumps)
-    stream.sent = server.services["metrics"].watch_counter(*served.gvr)
+    socket = False
     if request.upgrade is not None:
         from pilothouse.apiserver.websockets import send_watch, wants_websocket
 
-        if wants_websocket(request):
-            return await send_watch(request, stream)
-    return Response(content_type=encoder.content_type, push=stream.start)
+        socket = wants_websocket(request)
+    headers: list[tuple[str, str]] = []
+    if options.send_initial_events and options.bookmarks and not socket and _packs(server, request):
+        from pilothouse.apiserver.filters.compression import HEADERS, packed_events
+
+        encoder = packed_events(encoder)
+        headers += HEADERS
+    stream = WatchStream(watcher, encoder, server.clock, timeout, pumps_of(server, served))
+    stream.sent = server.services["metrics"].watch_counter(*served.gvr)
+    if socket:
+        return await send_watch(request, stream)
+    return Response(content_type=encoder.content_type, headers=headers, push=stream.start)
+
+
+def _packs(server: Server, request: Request) -> bool:
+    from pilothouse.apiserver.filters.compression import accepts_gzip
+
+    accepted = request.headers.get("accept-encoding", "")
+    return server.config.response_compression and accepts_gzip(accepted)
 
 
 async def open_watch(
@@ -161,7 +175,11 @@ class EventEncoder:
             )
             raise StatusError(406, "NotAcceptable", message)
         self._protobuf = negotiated.media_type == PROTOBUF
-        self._key = ("line", served.api_version, transform, negotiated.version, self._protobuf)
+        self.key = ("line", served.api_version, transform, negotiated.version, self._protobuf)
+        self.is_shared = self._include == ""
+        # How a write of several events is made of them.
+        self.piece: Callable[[CacheEvent], bytes] = self.framed
+        self.join: Callable[[list[bytes]], bytes] = b"".join
         self.content_type = PROTOBUF_STREAM if self._protobuf else JSON
 
     def line(self, event: CacheEvent) -> bytes:
@@ -178,11 +196,11 @@ class EventEncoder:
     def framed(self, event: CacheEvent) -> bytes:
         """The line as a chunk of the HTTP body."""
         memo = event.memo
-        framed: bytes | None = memo.get(self._key)
+        framed: bytes | None = memo.get(self.key)
         if framed is None:
             framed = frame(self.line(event))
-            if self._include == "":
-                memo[self._key] = framed
+            if self.is_shared:
+                memo[self.key] = framed
         return framed
 
     def _whole(self, event: CacheEvent) -> bytes:
@@ -261,8 +279,8 @@ def pumps_of(server: Server, served: ServedResource) -> Pumps:
 class WatchStream:
     """A pushed response body that follows one cache watcher."""
 
-    __slots__ = ("_awake", "_clock", "_error", "_framed", "_rest", "_sink", "_timeout", "_timer",
-                 "_watcher", "sent", "stopped")  # fmt: skip
+    __slots__ = ("_awake", "_clock", "_error", "_framed", "_join", "_piece", "_rest", "_sink",
+                 "_timeout", "_timer", "_watcher", "sent", "stopped")  # fmt: skip
 
     def __init__(
         self,
@@ -274,6 +292,8 @@ class WatchStream:
     ) -> None:
         self._watcher = watcher
         self._framed = encoder.framed
+        self._piece = encoder.piece
+        self._join = encoder.join
         self._error = encoder.error
         self._clock = clock
         self._timeout = timeout
@@ -329,16 +349,16 @@ class WatchStream:
     def _some(self, batch: list[CacheEvent]) -> bytes:
         """As many events as fit into a write; the rest waits, as the objects they are: a client
         that never reads holds a write, not the kind's whole content."""
-        framed, lines, size = self._framed, [], 0
+        piece, lines, size = self._piece, [], 0
         for event in batch:
-            line = framed(event)
+            line = piece(event)
             lines.append(line)
             size += len(line)
             if size > MAX_WRITE:
                 break
         self._rest = batch[len(lines) :]
         self.sent[0] += len(lines)
-        return b"".join(lines)
+        return self._join(lines)
 
     def end(self) -> None:
         """Timeout, shutdown or a client that went away: a clean end of the stream."""

@@ -86,5 +86,7 @@ class Response:
     watch: Any = None
     """Local transport: an open CacheWatcher (``storage/cacher``) instead of a byte stream."""
     push: Push | None = None
+    gzip_above: int | None = 128 * 1024
+    """More bytes than this are packed for clients that accept it; None: as they are."""
     hijacked: bool = False
     """The handler took the connection over by ``Request.upgrade`` and has finished with it."""

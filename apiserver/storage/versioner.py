@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from pilothouse.apimachinery.errors import StatusError, new_bad_request
+from pilothouse.apimachinery.errors import StatusError, new_unclassified
 
 if TYPE_CHECKING:
     from pilothouse.apimachinery.object import Obj
@@ -76,8 +76,8 @@ def compact(data: bytes) -> bytes:
 
 
 def invalid_version(text: str, error: ValueError) -> StatusError:
-    """What a GET or WATCH answers to what ``parse_revision`` refuses (upstream: a 500)."""
-    return new_bad_request(f'resourceVersion: Invalid value: "{text}": {error}')
+    """What a GET or WATCH answers to what ``parse_revision`` refuses """
+    return new_unclassified(f'resourceVersion: Invalid value: "{text}": {error}')
 
 
 def parse_revision(resource_version: str) -> int:

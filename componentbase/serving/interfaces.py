@@ -130,6 +130,7 @@ class PlainResponse:
     headers: list[tuple[str, str]] = field(default_factory=list)
     chunks: AsyncIterator[bytes] | None = None
     push: Push | None = None
+    gzip_above: int | None = None
     hijacked: bool = False
 
 

@@ -372,21 +372,6 @@ async def test_too_many_requests(pki: ClusterPKI) -> None:
             assert (await first)[0] == 200
 
 
-async def test_compression_is_a_choice(pki: ClusterPKI) -> None:
-    settings = {**tls_settings(pki), "response_compression": True}
-    async with running_server(clock=RealClock(), serve=True, **settings) as server:
-        client = server.local_client()
-        for index in range(3):
-            body = {"metadata": {"name": f"c{index}", "namespace": "default"}}
-            await client.create(CONFIG_MAPS, {**body, "data": {"x": "y" * 100_000}})
-        async with session(server, pki) as http:
-            async with http.get(PATH, headers={"Accept-Encoding": "gzip"}) as response:
-                assert response.headers["Content-Encoding"] == "gzip"
-                assert len((await response.json())["items"]) >= 3
-            async with http.get(f"{PATH}/c0", headers={"Accept-Encoding": "gzip"}) as response:
-                assert "Content-Encoding" not in response.headers
-
-
 async def test_sqlite_survives_a_restart(tmp_path: Path) -> None:
     config: dict[str, Any] = {"storage": "sqlite", "data_dir": str(tmp_path)}
     async with running_server(clock=RealClock(), **config) as server:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pilothouse.apimachinery.errors import new_bad_request, new_conflict
+from pilothouse.apimachinery.errors import new_bad_request, new_conflict, new_unclassified
 from pilothouse.apimachinery.object import copy_object
 from pilothouse.apimachinery.schema import GroupResource, GroupVersionKind
 from pilothouse.apimachinery.timefmt import format_time
@@ -83,13 +83,13 @@ async def _bind(
 
 
 def _validate(binding: Obj) -> None:
-    """Upstream's errors here are no Status (a 500); we say 400."""
+    """:raises StatusError: a 500 (upstream's errors here are no Status)."""
     from pilothouse.apis.core.validation_pod import validate_binding
 
     errors = validate_binding(binding)
     if errors:
         texts = [str(error) for error in errors]
-        raise new_bad_request(texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]")
+        raise new_unclassified(texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]")
 
 
 def assigned(pod: Obj, binding: Obj, now: str, pods: ServedResource) -> Obj:

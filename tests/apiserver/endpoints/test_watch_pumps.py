@@ -134,6 +134,8 @@ class Encoder:
         return b"%06d" % event * 10_000
 
     error = framed
+    piece = framed
+    join = staticmethod(b"".join)
 
 
 async def test_a_client_that_does_not_read_holds_one_write() -> None:
