@@ -19,6 +19,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -316,21 +317,27 @@ def start_etcd(directory: Path, stops: list[Any]) -> tuple[str, subprocess.Popen
     return client, process
 
 
-def reference(*components: str) -> Target:
-    """etcd and kube-apiserver; ``components``: scheduler, controller-manager."""
+def reference(*components: str, flags: Mapping[str, list[str]] | None = None) -> Target:
+    """etcd and kube-apiserver; ``components``: scheduler, controller-manager, and ``flags`` of
+    theirs (``{kubeconfig}`` in a flag is the component's)."""
     program = REFERENCE / "kube-apiserver"
     if not program.exists():
         raise NotAvailable("kube-apiserver is not built: run hack/bench/build_reference.sh")
     stops: list[Any] = []
     try:
-        return _reference(program, components, stops)
+        return _reference(program, components, stops, flags or {})
     except BaseException:
         for stop in reversed(stops):
             stop()
         raise
 
 
-def _reference(program: Path, components: tuple[str, ...], stops: list[Any]) -> Target:
+def _reference(
+    program: Path,
+    components: tuple[str, ...],
+    stops: list[Any],
+    more: Mapping[str, list[str]],
+) -> Target:
     directory = _temporary(stops)
     pki = ensure_cluster_pki(directory / "pki", now=datetime.now(UTC))
     port = free_port()
@@ -349,7 +356,8 @@ def _reference(program: Path, components: tuple[str, ...], stops: list[Any]) -> 
     target.start_seconds = time.perf_counter() - started
     as_ordinary_user(target, pki, directory)
     for component in components:
-        target.pids.append(_component(component, target, pki, directory, stops))
+        pid = _component(component, target, pki, directory, stops, more.get(component, []))
+        target.pids.append(pid)
     return target
 
 
@@ -368,7 +376,12 @@ def _wait_ready(target: Target, server: subprocess.Popen[bytes], log: Path) -> N
 
 
 def _component(
-    component: str, target: Target, pki: ClusterPKI, directory: Path, stops: list[Any]
+    component: str,
+    target: Target,
+    pki: ClusterPKI,
+    directory: Path,
+    stops: list[Any],
+    more: list[str],
 ) -> int:
     program = REFERENCE / f"kube-{component}"
     if not program.exists():
@@ -393,6 +406,7 @@ def _component(
             "--cluster-signing-cert-file", str(pki.crt("ca")),
             "--cluster-signing-key-file", str(pki.key("ca")),
         ]  # fmt: skip
+    command += [flag.replace("{kubeconfig}", str(config)) for flag in more]
     process = _child(command, directory / f"{component}.log")
     stops.append(lambda: _stop(process))
     return process.pid

@@ -1,0 +1,8 @@
+"""``hack`` is no installed package: its modules are found from the root of the tree."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
