@@ -83,6 +83,14 @@ async def _stream(begin: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[byt
             await close()
 
 
+def flushed(data: bytes) -> bytes:
+    """``data`` as a gzip stream whose last block is empty. Go's reader gives what is in the last
+    block only when it knows what follows the stream: that would be the next event."""
+    packer = _packer()
+    packed: bytes = packer.compress(data) + packer.flush(zlib.Z_SYNC_FLUSH)
+    return packed + bytes(packer.flush())
+
+
 def packed_events(encoder: EventEncoder) -> EventEncoder:
     """``encoder``, whose writes are gzip members from now on. What all watchers of a kind get is
     packed once."""
@@ -92,13 +100,13 @@ def packed_events(encoder: EventEncoder) -> EventEncoder:
     def framed(event: Event) -> bytes:
         found: bytes | None = event.memo.get(key)
         if found is None:
-            found = frame(member(plain(event)))
+            found = frame(flushed(plain(event)))
             if shared:
                 event.memo[key] = found
         return found
 
     encoder.framed = framed  # type: ignore[method-assign]
     encoder.piece = plain
-    encoder.join = lambda lines: frame(member(b"".join(lines)))
-    encoder.error = lambda error: member(plain_error(error))  # type: ignore[method-assign]
+    encoder.join = lambda lines: frame(flushed(b"".join(lines)))
+    encoder.error = lambda error: flushed(plain_error(error))  # type: ignore[method-assign]
     return encoder

@@ -152,3 +152,13 @@ def test_accept_encoding() -> None:
     assert compression.accepts_gzip("deflate , gzip")
     assert not compression.accepts_gzip("gzip;q=0.5")  # as upstream reads it
     assert not compression.accepts_gzip("")
+
+
+def test_an_event_is_whole_before_its_stream_ends() -> None:
+    # Go's reader looks for the next member before it gives what is in a last block.
+    packed = compression.flushed(b"event" * 50)
+    assert gzip.decompress(packed) == b"event" * 50
+    before = packed[: packed.rindex(b"\x00\x00\xff\xff") + 4]
+    reader = zlib.decompressobj(31)
+    assert reader.decompress(before) == b"event" * 50
+    assert not reader.eof
