@@ -212,6 +212,12 @@ def new_internal_error(message: str) -> StatusError:
     return StatusError(500, "InternalError", f"Internal error occurred: {message}", details)
 
 
+def new_unclassified(message: str) -> StatusError:
+    """An error that kube-apiserver has no status for: a 500 that names no reason. Often it is the
+    client's mistake all the same; clients see upstream's code for it."""
+    return StatusError(500, "", message)
+
+
 def new_service_unavailable(message: str) -> StatusError:
     return StatusError(503, "ServiceUnavailable", message)
 

@@ -103,7 +103,7 @@ def apply(
     Parts of both may stand in the result. Defaults are the caller's business.
 
     :raises ApplyConflict: unless ``force``.
-    :raises StatusError: the applied object does not fit (400).
+    :raises StatusError: the applied object does not fit (a 500, as upstream's).
     """
     _check_version(applied, api_version)
     base = live if live is not None else {}
@@ -117,8 +117,7 @@ def apply(
         result, managers, changed = _apply_with_upgrade(applier, managers, name, api_version, force)
     except TypedError as error:
         text = f"failed to create typed patch object ({_describe(applied)}): {error}"
-        # Upstream has no status for it and answers 500: a client's mistake is a 400 here.
-        raise errors.new_bad_request(text) from None
+        raise errors.new_unclassified(text) from None
     mine = managers.get(name)
     if changed and mine is not None:
         managers[name] = Managed(mine.fields, mine.api_version, stamp)

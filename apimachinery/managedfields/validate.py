@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pilothouse.apimachinery.managedfields.fieldset import path_text
 from pilothouse.apimachinery.managedfields.typed import TypedError, child_schema, item_element
+from pilothouse.apimachinery.patch.strategic_meta import format_value
 from pilothouse.apimachinery.typeschema import ANY
 
 if TYPE_CHECKING:
@@ -90,11 +91,24 @@ def _scalar(value: Any, schema: TypeSchema, path: str, errors: list[str]) -> Non
 
 
 def _boxed(value: Any) -> str:
-    return f"valueUnstructured{{Value:{_shown(value)}}}"
+    return f"valueUnstructured{{Value:{_go_syntax(value)}}}"
+
+
+def _go_syntax(value: Any) -> str:
+    """Go's %#v."""
+    if isinstance(value, dict):
+        inner = ", ".join(f"{json.dumps(key)}:{_go_syntax(value[key])}" for key in sorted(value))
+        return f"map[string]interface {{}}{{{inner}}}"
+    if isinstance(value, list):
+        return f"[]interface {{}}{{{', '.join(map(_go_syntax, value))}}}"
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    return "interface {}(nil)" if value is None else format_value(value)
 
 
 def _shown(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    """Go's %v of what wraps the value."""
+    return f"&{{{format_value(value)}}}"
 
 
 def _go_type(value: Any) -> str:

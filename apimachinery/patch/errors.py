@@ -8,7 +8,8 @@ _HIDDEN = "the server rejected our request due to an error in our request"
 
 
 class PatchError(Exception):
-    """``code`` is 400 (malformed), 413 (too many operations) or 422 (does not apply)."""
+    """``code`` is 400 (malformed), 413 (too many operations), 422 (does not apply) or 500
+    (what kube-apiserver has no status for)."""
 
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)
@@ -21,4 +22,6 @@ class PatchError(Exception):
             return errors.new_request_entity_too_large(self.message)
         if self.code == 422:
             return errors.StatusError(422, "Invalid", _HIDDEN, {})
+        if self.code == 500:
+            return errors.new_unclassified(self.message)
         return errors.new_bad_request(self.message)

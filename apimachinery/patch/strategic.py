@@ -77,7 +77,7 @@ def _directive(patch: JSONMap) -> JSONMap:
 
 def _unknown_directive(directive: Any, patch: JSONMap) -> PatchError:
     text = f"unknown patch type: {format_value(directive)} in map: {format_value(patch)}"
-    return PatchError(text, 400)
+    return PatchError(text, 500)
 
 
 def _merge_value(merged: JSONMap, key: str, value: Any, schema: TypeSchema | None) -> None:
@@ -219,7 +219,7 @@ def _check_order(changes: list[Any], order: list[Any], merge_key: str) -> None:
         raise PatchError(
             f"The order in patch list:\n{format_value(changes)}\n doesn't match {ORDER_PREFIX} "
             f"list:\n{format_value(order)}\n",
-            400,
+            500,
         )
 
 
@@ -247,7 +247,7 @@ def _partition(items: list[Any], by: list[Any], merge_key: str) -> _Parts:
 def _find(items: list[Any], merge_key: str, value: Any) -> int | None:
     for i, item in enumerate(items):
         if type(item) is not dict:
-            raise PatchError(f"value for key {i} is not a map", 400)
+            raise PatchError(f"value for key {i} is not a map", 500)
         if merge_key in item and same(item[merge_key], value):
             return i
     return None
@@ -265,7 +265,7 @@ def _merge_list(
                 merged.append(item)
         return normalize_order(*_partition(merged, patch, ""), patch, original, "")
     if not merge_key:
-        raise PatchError("cannot merge lists without merge key for struct", 400)
+        raise PatchError("cannot merge lists without merge key for struct", 500)
     original, patch = _list_directives(original, patch, merge_key)
     merged = list(original)
     for item in patch:
@@ -299,7 +299,7 @@ def _list_directives(
         elif directive == "replace":
             replace = True
         elif directive == "merge":
-            raise PatchError("merging lists cannot yet be specified in the patch", 400)
+            raise PatchError("merging lists cannot yet be specified in the patch", 500)
         else:
             raise _unknown_directive(directive, item)
     return (plain, []) if replace else (original, plain)

@@ -40,7 +40,7 @@ def _lookup(schema: TypeSchema | None, key: str) -> TypeSchema:
     if schema is None or schema.kind != "object":
         kind = _GO_KINDS[schema.kind] if schema is not None else "interface"
         text = f"merging an object in json but data type is not struct, instead is: {kind}"
-        raise PatchError(text, 400)
+        raise PatchError(text, 500)
     field = schema.fields.get(key)
     if field is None:
         folded = key.casefold()
@@ -49,7 +49,7 @@ def _lookup(schema: TypeSchema | None, key: str) -> TypeSchema:
                 return candidate
         type_name = (schema.go_type or schema.name).rpartition(".")[2]
         raise PatchError(
-            f'unable to find api field in struct {type_name} for the json field "{key}"', 400
+            f'unable to find api field in struct {type_name} for the json field "{key}"', 500
         )
     return field
 
@@ -60,7 +60,7 @@ def _strategies(field: TypeSchema) -> tuple[str, bool]:
         return "", False
     rest = [s for s in strategies if s and s != "retainKeys"]
     if len(rest) > 1:
-        raise PatchError(f"unexpected patch strategy: [{' '.join(strategies)}]", 400)
+        raise PatchError(f"unexpected patch strategy: [{' '.join(strategies)}]", 500)
     return (rest[0] if rest else ""), "retainKeys" in strategies
 
 
@@ -76,9 +76,9 @@ def lookup_list(schema: TypeSchema | None, key: str) -> PatchMeta:
     field = _lookup(schema, key)
     strategy, retain_keys = _strategies(field)
     if field.kind != "list":
-        raise PatchError("expected slice or array type, but got: struct", 400)
+        raise PatchError("expected slice or array type, but got: struct", 500)
     if field.element is not None and field.element.kind == "list":
-        raise PatchError("unexpected slice of slice", 400)
+        raise PatchError("unexpected slice of slice", 500)
     return PatchMeta(field.element, strategy, field.patch_merge_key, retain_keys)
 
 
@@ -98,9 +98,9 @@ def elements_are_maps(*lists: list[Any]) -> bool:
                     raise PatchError(NO_LIST_OF_LISTS, 422)
             elif type(item) is not kind:
                 shown = format_value(list(lists))
-                raise PatchError(f"list element types are not identical: {shown}", 400)
+                raise PatchError(f"list element types are not identical: {shown}", 500)
     if kind is None:
-        raise PatchError("no elements in any of the given slices", 400)
+        raise PatchError("no elements in any of the given slices", 500)
     return kind is dict
 
 
@@ -179,12 +179,12 @@ def normalize_order(
 
 def no_merge_key(item: dict[str, Any], merge_key: str) -> PatchError:
     text = f"map: {format_value(item)} does not contain declared merge key: {merge_key}"
-    return PatchError(text, 400)
+    return PatchError(text, 500)
 
 
 def bad_arg_type(expected: Any, actual: Any) -> PatchError:
     text = f"expected a {_go_type(expected)}, but received a {_go_type(actual)}"
-    return PatchError(text, 400)
+    return PatchError(text, 500)
 
 
 def _go_type(value: Any) -> str:

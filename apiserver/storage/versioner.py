@@ -76,7 +76,7 @@ def compact(data: bytes) -> bytes:
 
 
 def invalid_version(text: str, error: ValueError) -> StatusError:
-    """What a GET or WATCH answers to what ``parse_revision`` refuses """
+    """What a GET or WATCH answers to what ``parse_revision`` refuses"""
     return new_unclassified(f'resourceVersion: Invalid value: "{text}": {error}')
 
 

@@ -179,11 +179,11 @@ def test_remove_items(schema: TypeSchema) -> None:
             'all key fields ["name"] (and doesn\'t have default values for any key fields)',
         ),
         (spec(replicas="1"), ".spec.replicas: expected numeric (int or float), got string"),
-        (spec(selector=[]), ".spec.selector: expected map, got []"),
+        (spec(selector=[]), ".spec.selector: expected map, got &{[]}"),
         (
             {"metadata": {"finalizers": {}}, "spec": {"selector": 1}},
-            "errors:\n  .metadata.finalizers: expected list, got {}\n"
-            "  .spec.selector: expected map, got 1",
+            "errors:\n  .metadata.finalizers: expected list, got &{map[]}\n"
+            "  .spec.selector: expected map, got &{1}",
         ),
     ],
 )

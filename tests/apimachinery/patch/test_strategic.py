@@ -113,21 +113,21 @@ def test_apply(obj: Any, patch: Any, expected: Any, schema: TypeSchema) -> None:
 @pytest.mark.parametrize(
     ("patch", "error", "code"),
     [
-        ({"spec": {"$patch": "merge"}}, "unknown patch type: merge in map: map[$patch:merge]", 400),
+        ({"spec": {"$patch": "merge"}}, "unknown patch type: merge in map: map[$patch:merge]", 500),
         (
             spec(containers=[{"image": "x"}]),
             "map: map[image:x] does not contain declared merge key: name",
-            400,
+            500,
         ),
         (
             spec(containers=[{"name": "a", "$patch": "merge"}]),
             "merging lists cannot yet be specified in the patch",
-            400,
+            500,
         ),
         (
             spec(containers=[[]]),
             "list element types are not identical: [[map[image:1 name:a]] [[]]]",
-            400,
+            500,
         ),
         (spec(strategy={"$retainKeys": "type"}), "invalid patch format of retainKeys", 400),
         (
@@ -148,7 +148,7 @@ def test_apply(obj: Any, patch: Any, expected: Any, schema: TypeSchema) -> None:
         (
             {"metadata": {"$setElementOrder/finalizers": "x"}},
             "expected a []interface {}, but received a string",
-            400,
+            500,
         ),
         (
             spec(
@@ -159,12 +159,12 @@ def test_apply(obj: Any, patch: Any, expected: Any, schema: TypeSchema) -> None:
             ),
             "The order in patch list:\n[map[image:2 name:b] map[image:1 name:a]]\n doesn't match "
             "$setElementOrder list:\n[map[name:a] map[name:b]]\n",
-            400,
+            500,
         ),
         (
             {"extra": {"a": 1}},
             'unable to find api field in struct Widget for the json field "extra"',
-            400,
+            500,
         ),
     ],
 )
