@@ -398,6 +398,8 @@ class Kubelet:
                 failure=state.failure,
                 resize_pending=self.resizes.pending(uid),
                 resize_progress=self.resizes.progress(uid),
+                given=self.manager.resizer.behind(pod),
+                given_pod=self.manager.resizer.pod_behind(pod),
             ),
         )
         if self._devices is not None:

@@ -14,9 +14,9 @@ from pilothouse.apimachinery.timefmt import format_time
 from pilothouse.apis.core.pod_helpers import all_containers_could_restart
 from pilothouse.apis.core.qos import pod_qos
 from pilothouse.kubelet.pod_phase import pod_phase
-from pilothouse.kubelet.resource_status import pod_resources_status
+from pilothouse.kubelet.resource_status import container_resources_status, pod_resources_status
 from pilothouse.kubelet.runtime import restart_all
-from pilothouse.kubelet.runtime.interfaces import ContainerStatus
+from pilothouse.kubelet.runtime.interfaces import ContainerStatus, Resources
 from pilothouse.kubelet.runtime.pod_actions import PodRuntimeStatus, is_sidecar
 
 Reason = tuple[str, str]
@@ -46,6 +46,10 @@ class StatusInputs:
     """Why the spec's resources are not (yet) given: Infeasible or Deferred."""
     resize_progress: Reason | None = None
     """They are being given; ("Error", why) when that does not work; else empty texts."""
+    given: Mapping[str, Obj] = field(default_factory=dict)
+    """Effective resources of the running containers (by id) that don't have those of the spec."""
+    given_pod: Resources | None = None
+    """Those of the pod's cgroup when they aren't those of the spec."""
 
 
 def generate_status(pod: Obj, inputs: StatusInputs) -> Obj:
@@ -84,7 +88,7 @@ def generate_status(pod: Obj, inputs: StatusInputs) -> Obj:
         status["initContainerStatuses"] = init
     if ephemeral:
         status["ephemeralContainerStatuses"] = ephemeral
-    status |= pod_resources_status(pod, phase)
+    status |= pod_resources_status(pod, phase, inputs.given_pod)
     generation = pod["metadata"].get("generation")
     if generation:
         status["observedGeneration"] = generation
@@ -147,7 +151,7 @@ class _ContainerStatuses:
         running = newest.state == "running"
         status["started"] = running and newest.id in self._inputs.started
         status["ready"] = self._is_ready(spec, newest)
-        self._add_facts(spec, status, True)
+        self._add_facts(spec, status, True, self._inputs.given.get(newest.id))
         return status
 
     def _is_ready(self, spec: Obj, newest: ContainerStatus) -> bool:
@@ -226,14 +230,14 @@ class _ContainerStatuses:
         return terminated
 
     @staticmethod
-    def _add_facts(spec: Obj, status: Obj, exists: bool) -> None:
+    def _add_facts(spec: Obj, status: Obj, exists: bool, given: Obj | None = None) -> None:
         """Mounts, and resources as they were given to a container that exists."""
         mounts = [_mount_status(mount) for mount in spec.get("volumeMounts") or ()]
         if mounts:
             status["volumeMounts"] = mounts
         resources = spec.get("resources") or {}
         if exists:
-            status["resources"] = resources
+            status["resources"] = container_resources_status(resources, given)
             if resources.get("requests"):
                 status["allocatedResources"] = resources["requests"]
 

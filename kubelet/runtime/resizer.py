@@ -72,6 +72,15 @@ class Resizer:
             return True
         return self._pods.get(uid) not in (None, self.of_pod(pod))
 
+    def behind(self, pod: Obj) -> dict[str, Obj]:
+        """What running containers (by id) have that isn't what the spec says."""
+        due = pending(pod, self._cache.get(pod["metadata"]["uid"]), self._given)
+        return {resize.id: resize.have for resize in due}
+
+    def pod_behind(self, pod: Obj) -> Resources | None:
+        have = self._pods.get(pod["metadata"]["uid"])
+        return have if have is not None and have != self.of_pod(pod) else None
+
     async def widen(self, pod: Obj) -> None:
         """Before containers start: the pod has room for them."""
         want = self.of_pod(pod)
@@ -88,7 +97,7 @@ class Resizer:
         if not due and have == want:
             return ""
         try:
-            problem = await self._too_small(due)
+            problem = await self._too_small(pod, due, have, want)
             if problem:
                 return problem
             if due:
@@ -129,20 +138,41 @@ class Resizer:
             pass
         self._given.note(resize.id, resize.want)
 
-    async def _too_small(self, due: list[Resize]) -> str:
-        """A running container may not get less memory than it uses."""
-        for resize in due:
-            limit, before = (
-                Quantity.parse((r.get("limits") or {}).get("memory") or 0).value()
-                for r in (resize.want, resize.have)
-            )
-            if resize.restart or not limit or 0 < before <= limit:
-                continue
-            used = (await self._runtime.container_stats(resize.id)).memory_usage_bytes
-            if used >= limit:
-                return (
-                    f"cannot decrease memory limits: attempting to set container "
-                    f'"{resize.container["name"]}" memory limit ({limit}) '
+    async def _too_small(
+        self, pod: Obj, due: list[Resize], have: Resources | None, want: Resources
+    ) -> str:
+        """Neither the pod nor a running container may get less memory than it uses."""
+        problems = []
+        if have is not None and _shrinks(have.memory_limit, want.memory_limit):
+            running = self._cache.get(pod["metadata"]["uid"]).running
+            used = sum([await self._memory(container.id) for container in running])
+            if used >= want.memory_limit:
+                problems.append(
+                    f"attempting to set pod memory limit ({want.memory_limit}) "
                     f"below current usage ({used})"
                 )
-        return ""
+        for resize in due:
+            before, limit = (
+                Quantity.parse((r.get("limits") or {}).get("memory") or 0).value()
+                for r in (resize.have, resize.want)
+            )
+            if resize.restart or not _shrinks(before, limit):
+                continue
+            used = await self._memory(resize.id)
+            if used >= limit:
+                problems.append(
+                    f'attempting to set container "{resize.container["name"]}" memory limit '
+                    f"({limit}) below current usage ({used})"
+                )
+        if not problems:
+            return ""
+        listed = problems[0] if len(problems) == 1 else f"[{', '.join(problems)}]"
+        return f"cannot decrease memory limits: {listed}"
+
+    async def _memory(self, container_id: str) -> int:
+        return (await self._runtime.container_stats(container_id)).memory_usage_bytes
+
+
+def _shrinks(before: int, limit: int) -> bool:
+    """Whether a limit of memory is new or less than before; 0 is none."""
+    return bool(limit) and not 0 < before <= limit

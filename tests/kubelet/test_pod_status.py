@@ -10,7 +10,7 @@ import pytest
 from pilothouse.apimachinery.object import condition_of
 from pilothouse.kubelet.pod_phase import pod_phase
 from pilothouse.kubelet.pod_status import StatusInputs, generate_status
-from pilothouse.kubelet.runtime.interfaces import ContainerStatus, SandboxStatus
+from pilothouse.kubelet.runtime.interfaces import ContainerStatus, Resources, SandboxStatus
 from pilothouse.kubelet.runtime.pod_actions import PodRuntimeStatus
 from pilothouse.kubelet.status_manager import status_patch
 
@@ -185,3 +185,22 @@ def test_condition_loses_its_reason_by_null() -> None:
     patch = status_patch(bad, good)
     assert patch is not None
     assert all(c["reason"] is None and c["message"] is None for c in patch["conditions"])
+
+
+def test_until_a_resize_is_done_the_status_tells_what_there_is() -> None:
+    wanted = {"requests": {"memory": "10Ki", "cpu": "2"}, "limits": {"memory": "10Ki"}}
+    obj = pod(containers=[{"name": "c", "image": "i", "resources": wanted}])
+    have = {"requests": {"memory": "15Mi", "cpu": "2000m"}, "limits": {"memory": "15Mi"}}
+    running = container("running")
+    status = generate(obj, running, given={"id0": have},
+                      given_pod=Resources(cpu_shares=2048, memory_limit=15 << 20))  # fmt: skip
+    (c,) = status["containerStatuses"]
+    assert c["resources"] == {
+        "requests": {"memory": "15Mi", "cpu": "2"}, "limits": {"memory": "15Mi"}
+    }  # fmt: skip
+    assert c["allocatedResources"] == wanted["requests"]
+    assert status["resources"] == {
+        "requests": wanted["requests"], "limits": {"memory": "15Mi"}
+    }  # fmt: skip
+    (c,) = generate(obj, running)["containerStatuses"]
+    assert c["resources"] == wanted
