@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -159,10 +160,13 @@ _HELP = {
 }
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Adds upstream's flags (those that mean something here)."""
+def add_flags(
+    parser: argparse.ArgumentParser | argparse._ArgumentGroup,
+    wanted: Callable[[str], bool] = lambda name: True,
+) -> None:
+    """Adds upstream's flags (those that mean something here); ``wanted`` chooses by field."""
     for field in fields(ControllerManagerConfig):
-        if field.name in _NOT_FLAGS:
+        if field.name in _NOT_FLAGS or not wanted(field.name):
             continue
         options: dict[str, Any] = {"default": field.default, "help": _HELP.get(field.name, "")}
         if field.name == "controllers":
@@ -176,7 +180,14 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         else:
             options["type"] = type(field.default)
         parser.add_argument(f"--{field.name.replace('_', '-')}", **options)
-    parser.add_argument("--root-ca-file", default="", help="CA to publish in each namespace")
+    if wanted("root_ca"):
+        parser.add_argument("--root-ca-file", default="", help="CA to publish in each namespace")
+
+
+def flag_text(name: str, value: Any) -> str:
+    """The flag that sets this field to this value."""
+    text = format_duration(value) if name in _DURATIONS else value
+    return f"--{name.replace('_', '-')}={text}"
 
 
 def from_args(args: argparse.Namespace) -> ControllerManagerConfig:

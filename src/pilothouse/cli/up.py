@@ -16,7 +16,7 @@ from typing import Any
 
 from pilothouse.cli import CommandError
 from pilothouse.cli.clusters import DEFAULT_NAME, colour
-from pilothouse.cluster import server_flags
+from pilothouse.cluster import manager_flags, server_flags
 from pilothouse.cluster.config import COMPONENTS, RUNTIMES, STORAGES, ClusterConfig, ConfigError
 from pilothouse.cluster.state import ClusterState
 
@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_storage(add)
     _add_network(add)
     server_flags.add_arguments(parser)
+    manager_flags.add_arguments(parser)
     add(
         "--components",
         default=",".join(COMPONENTS),
@@ -138,6 +139,7 @@ def config_from(args: argparse.Namespace) -> ClusterConfig:
         proxy_mode=args.proxy_mode,
         scheduler_config=_absolute(args.scheduler_config),
         server_flags=server_flags.flags_in(args),
+        manager_flags=manager_flags.flags_in(args),
         components=tuple(c.strip() for c in args.components.split(",") if c.strip()),
         verbosity=args.verbosity,
         rsa_admin_key=True,

@@ -58,6 +58,8 @@ class ClusterConfig:
     """A KubeSchedulerConfiguration file; empty: the default profile."""
     server_flags: tuple[str, ...] = ()
     """Of kube-apiserver, as text (``--audit-log-path=…``): those that ``server_flags.py`` takes."""
+    manager_flags: tuple[str, ...] = ()
+    """Of kube-controller-manager, likewise (``manager_flags.py``)."""
     components: tuple[str, ...] = COMPONENTS
     seed: int | None = None
     """Seed of everything random (names, ports, backoff jitter); None: from the system."""
@@ -98,7 +100,7 @@ class ClusterConfig:
     @staticmethod
     def from_json(text: str | bytes) -> ClusterConfig:
         data: dict[str, Any] = json.loads(text)
-        for name in ("etcd_servers", "components", "server_flags"):
+        for name in ("etcd_servers", "components", "server_flags", "manager_flags"):
             data[name] = tuple(data.get(name, ()))
         known = {f.name for f in dataclasses.fields(ClusterConfig)}
         return ClusterConfig(**{k: v for k, v in data.items() if k in known})

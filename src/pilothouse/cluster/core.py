@@ -317,6 +317,16 @@ class ClusterCore:
             environment.activity, dict(environment.extra),
         )  # fmt: skip
 
+    def _manager_settings(self) -> dict[str, Any]:
+        if not self.config.manager_flags:
+            return {}
+        from pilothouse.cluster.manager_flags import settings_of
+
+        try:
+            return settings_of(self.config.manager_flags)
+        except ValueError as error:
+            raise StartFailure(str(error)) from error
+
     def _controller_manager(self, environment: Environment) -> Component:
         from pilothouse.controllermanager.config import ControllerManagerConfig
         from pilothouse.controllermanager.manager import ControllerManager
@@ -330,6 +340,7 @@ class ClusterCore:
             service_account_private_key_file=str(self.pki.sa_key),
             cluster_signing_cert_file=str(self.pki.crt("ca")),
             cluster_signing_key_file=str(self.pki.key("ca")),
+            **self._manager_settings(),
         )
         env = self.environment_as(environment, "system:kube-controller-manager")
         accounts = ("system:serviceaccounts", "system:serviceaccounts:kube-system")
