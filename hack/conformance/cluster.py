@@ -11,11 +11,11 @@ import os
 import secrets
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from hack.conformance.suite import LAYOUT
+from hack.conformance.suite import BIN, LAYOUT
 
 PILOTHOUSE = Path(sys.executable).with_name("pilothouse")
 IN_BOX = "PILOTHOUSE_CONFORMANCE_BOX"
@@ -34,8 +34,11 @@ def enter_box() -> None:
 
 
 @contextmanager
-def cluster(folder: Path, *, runtime: str, nodes: int, keep: bool = False) -> Iterator[Path]:
-    """Starts a cluster in `folder`, gives its kubeconfig, and removes it afterwards."""
+def cluster(
+    folder: Path, *, runtime: str, nodes: int, keep: bool = False, more: Sequence[str] = ()
+) -> Iterator[Path]:
+    """Starts a cluster in `folder` (`more`: flags of `up`), gives its kubeconfig, and removes it
+    afterwards."""
     # Namespace files and cgroups are named after the cluster and outlive boxes: two runs at once
     # must not share them.
     name = f"conformance-{secrets.token_hex(3)}"
@@ -48,11 +51,24 @@ def cluster(folder: Path, *, runtime: str, nodes: int, keep: bool = False) -> It
     if runtime == "fake":
         options |= {"--service-cidr": "10.96.0.0/16", "--pod-cidr": "10.244.0.0/16"}
     try:
-        pilothouse(env, "up", "--name", name, *(word for pair in options.items() for word in pair))
+        words = [word for pair in options.items() for word in pair]
+        pilothouse(env, "up", "--name", name, *words, *more)
         yield kubeconfig
     finally:
         if not keep:
             pilothouse(env, "down", "--name", name, "--delete", check=False)
+
+
+def label_zones(kubeconfig: Path, zones: int) -> None:
+    """Spreads the nodes over zones of one region, as a cloud's controller would say it."""
+    kubectl = [str(BIN / "kubectl"), f"--kubeconfig={kubeconfig}"]
+    found = subprocess.run(
+        [*kubectl, "get", "nodes", "-o", "name"], stdout=subprocess.PIPE, text=True, check=True
+    )
+    for index, node in enumerate(found.stdout.split()):
+        zone = f"topology.kubernetes.io/zone=zone-{index % zones + 1}"
+        labels = [zone, "topology.kubernetes.io/region=region-1"]
+        subprocess.run([*kubectl, "label", node, *labels], stdout=sys.stderr, check=True)
 
 
 def pilothouse(env: dict[str, str], *words: str, check: bool = True) -> None:

@@ -48,6 +48,8 @@ def arguments() -> argparse.Namespace:
     add("--timeout", type=int, default=600, metavar="S", help="seconds for a test (600)")
     add("--runtime", choices=("fake", "oci"), default="fake")
     add("--nodes", type=int, default=2)
+    add("--zones", type=int, default=0, metavar="N", help="give the nodes labels of N zones")
+    add("--up", default="", metavar="FLAGS", help="more flags for `pilothouse up`")
     add("--reports", type=Path, help="folder for junit and logs (a new one in /tmp)")
     add("--kubeconfig", type=Path, help="use this cluster instead of starting one")
     return parser.parse_args()
@@ -99,8 +101,12 @@ def run(args: argparse.Namespace, tests: list[catalog.Test]) -> list[Result]:
         kubeconfig = args.kubeconfig
         if kubeconfig is None:
             home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ph-conformance-")))
-            own = cluster.cluster(home, runtime=args.runtime, nodes=args.nodes)
+            own = cluster.cluster(
+                home, runtime=args.runtime, nodes=args.nodes, more=shlex.split(args.up)
+            )
             kubeconfig = stack.enter_context(own)
+            if args.zones:
+                cluster.label_zones(kubeconfig, args.zones)
         suite = Suite(kubeconfig, reports, timeout=args.timeout, on_result=on_result)
         try:
             suite.run(tests, args.parallel)
