@@ -164,8 +164,10 @@ def _remember_storage_version(crd: Obj) -> None:
 
 
 def _fill_status(crd: Obj) -> None:
-    """Go writes the accepted names even when there are none."""
-    crd.setdefault("status", {}).setdefault("acceptedNames", {"plural": "", "kind": ""})
+    """Go writes names and conditions even when there are none."""
+    status = crd.setdefault("status", {})
+    status.setdefault("conditions", None)
+    status.setdefault("acceptedNames", {"plural": "", "kind": ""})
 
 
 STRATEGY = CustomResourceDefinitionStrategy()

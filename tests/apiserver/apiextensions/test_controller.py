@@ -39,6 +39,23 @@ async def establish(server: APIServer, client: LocalClient, crd: dict[str, Any])
     return await client.get(CRDS, crd["metadata"]["name"])
 
 
+async def test_no_conditions_yet(server: APIServer, client: LocalClient, make: Any) -> None:
+    """Go writes null; so the list belongs to nobody afterwards, only its items do."""
+    crd = await client.create(CRDS, make.crd())
+    assert crd["status"]["conditions"] is None
+    await server.activity.settle()
+    crd = await client.get(CRDS, crd["metadata"]["name"])
+    fields = {
+        entry["manager"]: entry["fieldsV1"]
+        for entry in crd["metadata"]["managedFields"]
+        if entry.get("subresource") == "status"
+    }
+    assert set(fields["kube-apiserver"]["f:status"]["f:conditions"]) == {
+        'k:{"type":"Established"}',
+        'k:{"type":"NamesAccepted"}',
+    }
+
+
 async def test_established_and_served(server: APIServer, client: LocalClient, make: Any) -> None:
     with pytest.raises(StatusError, match="could not find the requested resource"):
         await client.list(WIDGETS)
