@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pilothouse.apiserver.metrics_filters import FilterMetrics
 from pilothouse.componentbase.histograms import FOLD, Series
 from pilothouse.componentbase.metrics import (
     Collected,
@@ -22,7 +23,7 @@ from pilothouse.componentbase.metrics import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
     from pilothouse.apiserver.endpoints.handler import APIHandler
     from pilothouse.apiserver.registry.resources import ResourceRegistry
@@ -134,11 +135,10 @@ class APIServerMetrics:
         self.watch_events: dict[Labels, list[int]] = {}
         self.authentication_failures = [0]
         self.forbidden = [0]
-        self.storage_seconds: dict[Labels, Series] = {}
-        self.storage_errors: dict[Labels, int] = {}
+        self.filters = FilterMetrics()
         self._add_request_metrics()
         self._add_filter_metrics()
-        self.registry.add(*process_metrics())
+        self.registry.add(*self.filters.all(), *process_metrics())
 
     # finding series
 
@@ -349,60 +349,26 @@ class MeasuredAdmission:
             self._histogram.observe(self._seconds() - start, kind, attributes.operation, rejected)
 
 
-def admission_histogram() -> Histogram:
-    return Histogram(
+def admission_histograms() -> tuple[Histogram, Histogram]:
+    """Of the two steps, and of single plugins."""
+    buckets = (0.005, 0.025, 0.1, 0.5, 1.0, 2.5)
+    names = ("type", "operation", "rejected")
+    steps = Histogram(
         "apiserver_admission_step_admission_duration_seconds",
         "[STABLE] Admission sub-step latency histogram in seconds, broken out for each "
         "operation and API resource and step type (validate or admit).",
-        (0.005, 0.025, 0.1, 0.5, 1.0, 2.5),
-        ("type", "operation", "rejected"),
+        buckets,
+        names,
     )
+    plugins = Histogram(
+        "apiserver_admission_controller_admission_duration_seconds",
+        "[STABLE] Admission controller latency histogram in seconds, identified by name and "
+        "broken out for each operation and API resource and type (validate or admit).",
+        buckets,
+        ("name", "type", "operation", "rejected"),
+    )
+    return steps, plugins
 
 
 def version_metric(info: dict[str, Any]) -> Metric:
     return build_info(info)
-
-
-def cache_metrics(caches: Callable[[], Iterable[tuple[str, str, Any]]]) -> tuple[Metric, ...]:
-    """Numbers of the watch caches: ``caches()`` yields (group, resource, cacher) of live ones."""
-
-    def objects() -> list[tuple[Labels, float]]:
-        return [((group, name), float(len(cache))) for group, name, cache in caches()]
-
-    def deprecated() -> list[tuple[Labels, float]]:
-        return [
-            ((f"{name}.{group}" if group else name,), float(len(cache)))
-            for group, name, cache in caches()
-        ]
-
-    def versions() -> list[tuple[Labels, float]]:
-        return [((group, name), float(cache.revision % 10**15)) for group, name, cache in caches()]
-
-    names = ("group", "resource")
-    return (
-        Collected(
-            "apiserver_storage_objects",
-            "[STABLE] [DEPRECATED, consider using apiserver_resource_objects instead] Number of "
-            "stored objects at the time of last check split by kind. In case of a fetching "
-            "error, the value will be -1.",
-            "gauge",
-            ("resource",),
-            deprecated,
-        ),
-        Collected(
-            "apiserver_resource_objects",
-            "[ALPHA] Number of stored objects at the time of last check split by kind. In case "
-            "of a fetching error, the value will be -1.",
-            "gauge",
-            names,
-            objects,
-        ),
-        Collected(
-            "apiserver_watch_cache_resource_version",
-            "[ALPHA] Current resource version of watch cache broken by resource type. This is "
-            "truncated to the 15 least significant digits.",
-            "gauge",
-            names,
-            versions,
-        ),
-    )

@@ -10,10 +10,11 @@ from pilothouse.apiserver.apiextensions.cel_timings import timing_metrics
 from pilothouse.apiserver.audit.counters import audit_counters
 from pilothouse.apiserver.metrics import (
     MeasuredAdmission,
-    admission_histogram,
-    cache_metrics,
+    admission_histograms,
     version_metric,
 )
+from pilothouse.apiserver.metrics_caches import cache_metrics
+from pilothouse.apiserver.metrics_filters import credential_metrics, decision_metric
 from pilothouse.apiserver.storage.keys import REGISTRY
 from pilothouse.apiserver.storage.measured import MeasuredStorage
 from pilothouse.componentbase.metrics import Collected
@@ -44,8 +45,9 @@ def measured_storage(server: APIServer) -> Storage:
 
 
 def measured_admission(server: APIServer) -> Any:
-    histogram = admission_histogram()
-    server.metrics.add(histogram)
+    histogram, of_plugins = admission_histograms()
+    server.metrics.add(histogram, of_plugins)
+    server.admission.seconds = of_plugins
     return MeasuredAdmission(server.admission, histogram, time.perf_counter)
 
 
@@ -96,6 +98,8 @@ def install_metrics(server: APIServer) -> None:
         ),
         _handshake_metric(server),
         *cache_metrics(caches),
+        decision_metric(server.authorizer),
+        *credential_metrics(server.server.services["authenticator"]),
         *_allocator_metrics(server),
         *timing_metrics(),
         *_audit_metrics(server),
@@ -169,14 +173,14 @@ def _allocator_metrics(server: APIServer) -> tuple[Metric, ...]:
     return (
         Collected(
             f"{prefix}_allocated_ips",
-            "[BETA] Gauge measuring the number of allocated IPs for Services",
+            "[ALPHA] Gauge measuring the number of allocated IPs for Services",
             "gauge",
             ("cidr",),
             lambda: addresses(free=False),
         ),
         Collected(
             f"{prefix}_available_ips",
-            "[BETA] Gauge measuring the number of available IPs for Services",
+            "[ALPHA] Gauge measuring the number of available IPs for Services",
             "gauge",
             ("cidr",),
             lambda: addresses(free=True),

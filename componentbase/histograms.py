@@ -124,6 +124,39 @@ class Series:
         self.fold()
         return sorted(self._native.items())
 
+    def copy(self) -> Series:
+        return self.rebucketed(self.buckets)
+
+    def add(self, other: Series) -> None:
+        """Takes in what another series with the same classic buckets has observed."""
+        for index, count in enumerate(other.counts):
+            self.counts[index] += count
+        self._total += other._total
+        self._zero += other._zero
+        native, shift = dict(other._native), other._shift
+        while self._shift < shift:
+            self._widen()
+        for key, count in native.items():
+            key = -(-key >> (self._shift - shift))
+            self._native[key] = self._native.get(key, 0) + count
+        while len(self._native) > MAX_BUCKETS:
+            self._widen()
+
+    def observe_many(self, value: float, count: int) -> None:
+        """As if ``value`` had been observed so many times."""
+        if count <= 0:
+            return
+        known = Series(self.buckets)
+        known.observe(value)
+        self._counts[known.counts.index(1)] += count
+        self._total += value * count
+        if known._zero:
+            self._zero += count
+            return
+        [(key, _)] = known._native.items()
+        key = -(-key >> self._shift)
+        self._native[key] = self._native.get(key, 0) + count
+
     def rebucketed(self, buckets: Sequence[float]) -> Series:
         """The same observations under some of the classic buckets.
 
@@ -133,7 +166,7 @@ class Series:
         for bound, count in self._bounded():
             made._counts[bisect_left(made.buckets, bound)] += count
         made._total = self._total
-        made._native, made._shift, made._zero = self._native, self._shift, self._zero
+        made._native, made._shift, made._zero = dict(self._native), self._shift, self._zero
         return made
 
     def _bounded(self) -> Iterator[tuple[float, int]]:

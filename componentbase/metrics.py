@@ -10,6 +10,7 @@ costs nothing in between.
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pilothouse.componentbase.histograms import Series
@@ -21,6 +22,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores"
 OPENMETRICS_CONTENT_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 Labels = tuple[str, ...]
 T = TypeVar("T")
+_INFINITY = float("inf")
 
 
 class Metric:
@@ -135,6 +137,13 @@ class Histogram(Metric):
         if series is None:
             series = self._series[labels] = Series(self.buckets)
         series.observe(value)
+
+    def of(self, *labels: str) -> Series:
+        """The series of these labels, for callers that observe without looking it up again."""
+        series = self._series.get(labels)
+        if series is None:
+            series = self._series[labels] = Series(self.buckets)
+        return series
 
     def series(self) -> Iterable[tuple[Labels, Series]]:
         return self._series.items()
@@ -251,7 +260,12 @@ def _weight(text: str) -> float:
 
 
 def exponential_buckets(start: float, factor: float, count: int) -> tuple[float, ...]:
-    return tuple(start * factor**i for i in range(count))
+    found = []
+    for _ in range(count):
+        found.append(start)
+        # As client_golang, so that bounds are the same to the last digit.
+        start *= factor
+    return tuple(found)
 
 
 def build_info(info: Mapping[str, object]) -> Metric:
@@ -270,7 +284,7 @@ def build_info(info: Mapping[str, object]) -> Metric:
     values = tuple(str(info.get(key, "")) for key in fields.values())
     return Collected(
         "kubernetes_build_info",
-        "[ALPHA] A metric with a constant '1' value labeled by major, minor, git version, git "
+        "[BETA] A metric with a constant '1' value labeled by major, minor, git version, git "
         "commit, git tree state, build date, Go version, and compiler from which Kubernetes was "
         "built, and platform on which it is running.",
         "gauge",
@@ -290,6 +304,21 @@ def process_metrics() -> tuple[Metric, ...]:
         ("resident_memory_bytes", "gauge", "Resident memory size in bytes."),
         ("start_time_seconds", "gauge", "Start time of the process since unix epoch in seconds."),
         ("virtual_memory_bytes", "gauge", "Virtual memory size in bytes."),
+        (
+            "virtual_memory_max_bytes",
+            "gauge",
+            "Maximum amount of virtual memory available in bytes.",
+        ),
+        (
+            "network_receive_bytes_total",
+            "counter",
+            "Number of bytes received by the process over the network.",
+        ),
+        (
+            "network_transmit_bytes_total",
+            "counter",
+            "Number of bytes sent by the process over the network.",
+        ),
     )
 
     def collect(name: str) -> Callable[[], Iterable[tuple[Labels, float]]]:
@@ -299,9 +328,41 @@ def process_metrics() -> tuple[Metric, ...]:
 
         return look
 
-    return tuple(
-        Collected(f"process_{name}", help, kind, (), collect(name))
-        for name, kind, help in described
+    return (
+        *(
+            Collected(f"process_{name}", help, kind, (), collect(name))
+            for name, kind, help in described
+        ),
+        *_runtime_metrics(),
+    )
+
+
+def _runtime_metrics() -> tuple[Metric, ...]:
+    """What of Go's runtime has its like here: dashboards ask for these two."""
+    import asyncio
+    import threading
+
+    def tasks() -> Iterable[tuple[Labels, float]]:
+        try:
+            return [((), float(len(asyncio.all_tasks())))]
+        except RuntimeError:
+            return ()
+
+    return (
+        Collected(
+            "go_goroutines",
+            "Number of goroutines that currently exist (here: of asyncio's tasks).",
+            "gauge",
+            (),
+            tasks,
+        ),
+        Collected(
+            "go_threads",
+            "Number of OS threads created (here: of Python's threads).",
+            "gauge",
+            (),
+            lambda: (((), float(threading.active_count())),),
+        ),
     )
 
 
@@ -314,4 +375,15 @@ def _escape_help(text: str) -> str:
 
 
 def _number(value: float) -> str:
-    return str(int(value)) if value == int(value) else repr(value)
+    """As Go's ``strconv.FormatFloat(value, 'g', -1, 64)``, which client_golang writes."""
+    if -1e6 < value < 1e6 and value == int(value):
+        return str(int(value))
+    if value != value or value in (_INFINITY, -_INFINITY):
+        return "NaN" if value != value else "+Inf" if value > 0 else "-Inf"
+    text = repr(value)
+    if 1e-4 <= abs(value) < 1e6:
+        return text
+    sign, digits, exponent = Decimal(text).normalize().as_tuple()
+    at = len(digits) - 1 + int(exponent)
+    first, rest = str(digits[0]), "".join(map(str, digits[1:]))
+    return f"{'-' * sign}{first}{'.' * bool(rest)}{rest}e{'-' if at < 0 else '+'}{abs(at):02}"

@@ -24,7 +24,20 @@ def process_numbers() -> dict[str, float]:
         import resource
 
         found["max_fds"] = float(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        found["virtual_memory_max_bytes"] = 2.0**64 if limit < 0 else float(limit)
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        octets = _network_octets()
+        found["network_receive_bytes_total"] = octets["InOctets"]
+        found["network_transmit_bytes_total"] = octets["OutOctets"]
     return found
+
+
+def _network_octets() -> dict[str, float]:
+    """Of the process's network namespace."""
+    rows = [row.split() for row in Path("/proc/self/net/netstat").read_text().splitlines()]
+    names, values = (row for row in rows if row[0] == "IpExt:")
+    return dict(zip(names[1:], map(float, values[1:]), strict=True))
 
 
 def _boot_time() -> float:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pilothouse.componentbase.metrics import Collected, Registry, build_info, process_metrics
+from pilothouse.componentbase.metrics import Registry, build_info, process_metrics
 from pilothouse.componentbase.version import version_info
+from pilothouse.kubeclient.workqueue import metrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -15,37 +16,6 @@ if TYPE_CHECKING:
 
 def queue_metrics(queues: Callable[[], Iterable[WorkQueue[str]]]) -> Registry:
     """``queues`` gives those that there are when somebody asks."""
-
-    def values(value: Callable[[WorkQueue[str]], int]) -> list[tuple[tuple[str, ...], float]]:
-        totals: dict[tuple[str, ...], float] = {}
-        for queue in queues():
-            totals[(queue.name,)] = totals.get((queue.name,), 0.0) + value(queue)
-        return list(totals.items())
-
     registry = Registry(by_name=True)
-    registry.add(
-        Collected(
-            "workqueue_adds_total",
-            "[ALPHA] Total number of adds handled by workqueue",
-            "counter",
-            ("name",),
-            lambda: values(lambda queue: queue.adds),
-        ),
-        Collected(
-            "workqueue_retries_total",
-            "[ALPHA] Total number of retries handled by workqueue",
-            "counter",
-            ("name",),
-            lambda: values(lambda queue: queue.retries),
-        ),
-        Collected(
-            "workqueue_depth",
-            "[ALPHA] Current depth of workqueue",
-            "gauge",
-            ("name",),
-            lambda: values(len),
-        ),
-        build_info(version_info()),
-        *process_metrics(),
-    )
+    registry.add(*metrics.queue_metrics(queues), build_info(version_info()), *process_metrics())
     return registry

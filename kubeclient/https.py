@@ -10,6 +10,7 @@ import os
 import ssl
 import tempfile
 from collections.abc import AsyncIterator, Mapping
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
@@ -18,6 +19,7 @@ import orjson
 from pilothouse.apimachinery.clock import Clock, RealClock
 from pilothouse.apimachinery.errors import StatusError, from_status
 from pilothouse.apimachinery.object import Obj, meta
+from pilothouse.kubeclient.client_metrics import ClientMetrics
 from pilothouse.kubeclient.interfaces import (
     DeleteOptions,
     ListOptions,
@@ -105,6 +107,7 @@ class HTTPSClient:
     def __init__(self, config: ClientConfig, clock: Clock | None = None) -> None:
         self.config = config
         self._clock = clock or RealClock()
+        self.metrics = ClientMetrics(config.server)
         self._session: aiohttp.ClientSession | None = None
         self._ssl: ssl.SSLContext | None = None
         self._token = config.token
@@ -245,7 +248,9 @@ class HTTPSClient:
         content_type: str = "application/json",
     ) -> Obj:
         response = await self._open(method, path, query, body, content_type=content_type)
-        return orjson.loads(await _read(response))  # type: ignore[no-any-return]
+        read = await _read(response)
+        self.metrics.read(method, len(read))
+        return orjson.loads(read)  # type: ignore[no-any-return]
 
     async def _open(
         self,
@@ -289,8 +294,10 @@ class HTTPSClient:
         timeout = aiohttp.ClientTimeout(
             total=None if stream else self.config.timeout, sock_connect=30
         )
+        start = perf_counter()
+        code = "<error>"
         try:
-            return await session.request(
+            response = await session.request(
                 method,
                 url,
                 headers=[*headers.items(), *groups],
@@ -299,10 +306,15 @@ class HTTPSClient:
                 allow_redirects=False,
                 server_hostname=config.tls_server_name or None,
             )
+            code = str(response.status)
+            return response
         except TimeoutError:
             raise
         except aiohttp.ClientConnectionError as error:
             raise ConnectionError(f"{self.config.server}: {error}") from error
+        finally:
+            seconds = perf_counter() - start
+            self.metrics.answered(method, code, seconds, len(data) if data else 0)
 
     async def present(self, certificate: bytes, key: bytes) -> None:
         """Another client certificate from now on (PEM). Open connections are closed, watches

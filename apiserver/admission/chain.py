@@ -7,6 +7,7 @@ that concerns none costs one dict lookup. :func:`build_admission` reads the plug
 from __future__ import annotations
 
 from importlib import import_module
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from pilothouse.apiserver.admission.order import (
@@ -30,6 +31,7 @@ from pilothouse.apiserver.admission.plugin import (
     ObjectIndex,
     Plugin,
 )
+from pilothouse.componentbase.histograms import FOLD
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from pilothouse.apiserver.admission.interfaces import AdmissionPlugin, Attributes, Operation
     from pilothouse.apiserver.authorization.interfaces import Authorizer
     from pilothouse.apiserver.registry.context import RegistryContext
+    from pilothouse.componentbase.metrics import Histogram
 
     Step = Callable[[Attributes], Awaitable[None]]
     Key = tuple[Operation, GroupVersionResource, str]
@@ -57,6 +60,8 @@ class AdmissionChain:
         self._plugins: dict[str, AdmissionPlugin] = {}
         self._extra: list[AdmissionPlugin] = []
         self._steps: dict[Key, tuple[tuple[Step, ...], tuple[Step, ...]]] = {}
+        self.seconds: Histogram | None = None
+        """By plugin, type, operation and whether it refused; None: nobody measures."""
 
     @property
     def hooks(self) -> AdmissionHooks:
@@ -112,10 +117,39 @@ class AdmissionChain:
             for plugin in plugins
             if plugin.interested(operation, resource.group_resource, subresource)
         ]
-        admits = tuple(p.admit for p in concerned if _overrides(p, "admit"))
-        validates = tuple(p.validate for p in concerned if _overrides(p, "validate"))
+        names = {id(plugin): name for name, plugin in self._plugins.items()}
+
+        def measured(step: Step, plugin: AdmissionPlugin, kind: str) -> Step:
+            name = names.get(id(plugin)) or type(plugin).__name__
+            return self._measured(step, (name, kind, operation))
+
+        admits = tuple(measured(p.admit, p, "admit") for p in concerned if _overrides(p, "admit"))
+        validates = tuple(
+            measured(p.validate, p, "validate") for p in concerned if _overrides(p, "validate")
+        )
         steps = self._steps[key] = (admits, validates)
         return steps
+
+    def _measured(self, step: Step, labels: tuple[str, str, str]) -> Step:
+        """``step`` with its durations in ``seconds``."""
+        seconds = self.seconds
+        if seconds is None:
+            return step
+        passed = seconds.of(*labels, "false")
+        pending = passed.pending
+
+        async def timed(attributes: Attributes) -> None:
+            start = perf_counter()
+            try:
+                await step(attributes)
+            except BaseException:
+                seconds.observe(perf_counter() - start, *labels, "true")
+                raise
+            pending.append(perf_counter() - start)
+            if len(pending) >= FOLD:
+                passed.fold()
+
+        return timed
 
     def _plugin(self, row: Row) -> AdmissionPlugin:
         plugin = self._plugins.get(row.name)

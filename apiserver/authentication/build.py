@@ -18,6 +18,7 @@ from pilothouse.apiserver.authentication.serviceaccount import (
     SECRETS,
     SERVICE_ACCOUNTS,
     ServiceAccountTokens,
+    TokenCounts,
 )
 from pilothouse.apiserver.authentication.tokens import TokenAuthenticator, UnionTokenAuthenticator
 from pilothouse.apiserver.authentication.union import RequestAuthenticator
@@ -42,6 +43,8 @@ class ClusterAuthenticator(RequestAuthenticator):
     keys: KeySet
     anonymous_paths: frozenset[str] | None = None
     """Where strangers are let in; None: everywhere (if they are at all)."""
+    token_counts: TokenCounts | None = None
+    """How service account tokens were used."""
     issuers: tuple[str, ...] = ()
     api_audiences: tuple[str, ...] = ()
 
@@ -77,7 +80,8 @@ def build_authenticator(
 
         tokens.append(TokenFile.load(token_file))
     accepted = (*issuers, LEGACY_ISSUER)
-    tokens.append(ServiceAccountTokens(keys, accepted, audiences, listers, clock))
+    own = ServiceAccountTokens(keys, accepted, audiences, listers, clock)
+    tokens.append(own)
     if getattr(config, "enable_bootstrap_token_auth", False):
         from pilothouse.apiserver.authentication.bootstrap import BootstrapTokens
 
@@ -104,6 +108,7 @@ def build_authenticator(
     )
     authenticator.anonymous_paths = None if paths is None else frozenset(paths)
     authenticator.keys = keys
+    authenticator.token_counts = own.counts
     authenticator.issuers = issuers
     authenticator.api_audiences = audiences
     return authenticator

@@ -95,6 +95,20 @@ def make_claims(
     }
 
 
+class TokenCounts:
+    """How tokens were used, for /metrics."""
+
+    __slots__ = (
+        "bad", "hits", "legacy", "legacy_auto", "legacy_manual", "misses", "stale", "valid",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.hits = self.misses = self.bad = 0
+        self.valid = self.stale = 0
+        """Of tokens that say when they should have been replaced."""
+        self.legacy = self.legacy_auto = self.legacy_manual = 0
+
+
 class ServiceAccountTokens:
     """Authenticates tokens of this API server's issuers."""
 
@@ -111,6 +125,7 @@ class ServiceAccountTokens:
         self._api_audiences = tuple(api_audiences)
         self._listers = listers
         self._clock = clock
+        self.counts = TokenCounts()
         self._verified: OrderedDict[str, dict[str, Any]] = OrderedDict()
 
     async def authenticate_token(
@@ -134,12 +149,15 @@ class ServiceAccountTokens:
     def _claims(self, token: str) -> dict[str, Any] | None:
         claims = self._verified.get(token)
         if claims is not None:
+            self.counts.hits += 1
             return claims
         if unverified_issuer(token) not in self._issuers:
             return None
+        self.counts.misses += 1
         try:
             claims = self._keys.verify(token)
         except InvalidSignature as error:
+            self.counts.bad += 1
             raise InvalidToken(str(error)) from error
         if claims.get("iss") not in self._issuers:
             raise InvalidToken(f'token issuer "{claims.get("iss")}" is invalid')
@@ -173,6 +191,11 @@ class ServiceAccountTokens:
             extra[NODE_NAME] = (node.get("name") or "",)
             if uid := node.get("uid"):
                 extra[NODE_UID] = (uid,)
+        if warn_after := private.get("warnafter"):
+            if now > warn_after:
+                self.counts.stale += 1
+            else:
+                self.counts.valid += 1
         return service_account_user(
             namespace, account.get("name") or "", account.get("uid") or "", extra
         )
@@ -216,12 +239,18 @@ class ServiceAccountTokens:
         if not (namespace and name and secret_name):
             raise InvalidToken("service account token is missing its claims")
         uid = claims.get(f"{prefix}service-account.uid") or ""
-        self._check_account(namespace, {"name": name, "uid": uid}, self._clock.time())
+        account = self._check_account(namespace, {"name": name, "uid": uid}, self._clock.time())
         secret = self._listers.get(SECRETS, namespace, secret_name)
         if secret is None or _deleted(secret, self._clock.time()):
             raise InvalidToken("service account token has been invalidated")
         if _b64(token.encode()).decode() != (secret.get("data") or {}).get("token"):
             raise InvalidToken("service account token does not match server's copy")
+        counts = self.counts
+        counts.legacy += 1
+        if any(each.get("name") == secret_name for each in account.get("secrets") or ()):
+            counts.legacy_auto += 1
+        else:
+            counts.legacy_manual += 1
         return service_account_user(namespace, name, uid)
 
 

@@ -36,7 +36,7 @@ class RequestAuthenticator:
         request_header: RequestHeaderAuthenticator | None = None,
         anonymous: bool = True,
     ) -> None:
-        self._x509 = x509
+        self.x509 = x509
         self.tokens = tokens
         self._request_header = request_header
         self._anonymous = anonymous
@@ -54,9 +54,9 @@ class RequestAuthenticator:
                 user = self._request_header.user_of(headers, peer_der)
                 if user is not None:
                     return with_authenticated_group(user)
-            if self._x509 is not None:
+            if self.x509 is not None:
                 try:
-                    user = self._x509.user_of(peer_der)
+                    user = self.x509.user_of(peer_der)
                 except StatusError as error:
                     refused = error
                     user = None

@@ -15,12 +15,17 @@ from pilothouse.apimachinery.errors import new_unauthorized
 from pilothouse.apiserver.authentication.users import CREDENTIAL_ID, with_authenticated_group
 from pilothouse.apiserver.request.context import UserInfo
 from pilothouse.componentbase.der import ORGANIZATION, read_certificate
+from pilothouse.componentbase.histograms import Series
 
 if TYPE_CHECKING:
     from pilothouse.apimachinery.clock import Clock
 
 _UID_ATTRIBUTE = "1.3.6.1.4.1.57683.2"
 _CACHE_SIZE = 1024
+_LIFETIMES = (
+    0, 1800, 3600, 7200, 21600, 43200, 86400, 172800, 345600, 604800, 2592000, 7776000, 15552000,
+    31104000,
+)  # fmt: skip
 
 
 class _Known(NamedTuple):
@@ -36,6 +41,8 @@ class X509Authenticator:
     def __init__(self, clock: Clock, issuers: frozenset[bytes] = frozenset()) -> None:
         self._clock = clock
         self._issuers = issuers
+        self.lifetimes = Series(_LIFETIMES)
+        """How long the certificates that were shown were still good for, in seconds."""
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
 
     def user_of(self, der: bytes) -> UserInfo | None:
@@ -48,8 +55,10 @@ class X509Authenticator:
             known = self._known[der] = self._read(der)
             if len(self._known) > _CACHE_SIZE:
                 self._known.popitem(last=False)
-        if not known.not_before <= self._clock.time() <= known.not_after:
+        now = self._clock.time()
+        if not known.not_before <= now <= known.not_after:
             raise new_unauthorized()
+        self.lifetimes.observe(known.not_after - now)
         return known.user
 
     def _read(self, der: bytes) -> _Known:

@@ -88,6 +88,7 @@ class RemoteUnion(ClusterAuthorizer):
             if answer.reason:
                 reasons.append(answer.reason)
             if answer.decision is not Decision.NO_OPINION:
+                self.count(authorizer, answer.decision)
                 return Answer(answer.decision, answer.reason, answer.error)
         error = errors[0] if len(errors) == 1 else f"[{', '.join(errors)}]" if errors else ""
         return Answer(Decision.NO_OPINION, "\n".join(reasons), error)

@@ -36,6 +36,9 @@ class UnionAuthorizer:
 
     def __init__(self, authorizers: Sequence[RuleAuthorizer]) -> None:
         self.authorizers = tuple(authorizers)
+        self.allowed: dict[RuleAuthorizer, int] = {}
+        self.denied: dict[RuleAuthorizer, int] = {}
+        """How often each of them decided; members of system:masters are no decision."""
 
     def authorize(self, attributes: AuthorizationAttributes) -> tuple[Decision, str]:
         if PRIVILEGED_GROUP in attributes.user.groups:
@@ -44,10 +47,15 @@ class UnionAuthorizer:
         for authorizer in self.authorizers:
             decision, reason = authorizer.authorize(attributes)
             if decision is not Decision.NO_OPINION:
+                self.count(authorizer, decision)
                 return decision, reason
             if reason:
                 reasons.append(reason)
         return Decision.NO_OPINION, "\n".join(reasons)
+
+    def count(self, authorizer: RuleAuthorizer, decision: Decision) -> None:
+        counts = self.allowed if decision is Decision.ALLOW else self.denied
+        counts[authorizer] = counts.get(authorizer, 0) + 1
 
     def rules_for(self, user: UserInfo, namespace: str) -> RuleReview:
         resource_rules: list[Obj] = []

@@ -8,6 +8,7 @@ Each verb is a module of this package; sub-resources and kinds without a store h
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from pilothouse.apimachinery.errors import (
@@ -37,6 +38,7 @@ from pilothouse.apiserver.filters.authorization import authorize, authorize_remo
 from pilothouse.apiserver.registry.subresources.table import find_handler
 from pilothouse.apiserver.request.context import Response
 from pilothouse.apiserver.request.info import path_segment_errors
+from pilothouse.componentbase.histograms import FOLD
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -102,6 +104,8 @@ class APIHandler:
     def __init__(self, server: Server) -> None:
         self.server = server
         self._remote: bool = getattr(server.authorizer, "remote", False)
+        self._measured = server.services["metrics"].filters
+        self._authorized = self._measured.allowed.pending
         self.routes: dict[str, Route] = {}
         """Exact non-resource paths."""
         self.prefixes: list[tuple[str, Route]] = []
@@ -112,10 +116,18 @@ class APIHandler:
     async def handle(self, request: Request) -> Response:
         """:raises StatusError: whatever is refused; ``handler_chain`` answers it."""
         info = request.info
-        if self._remote:
-            await authorize_remotely(self.server.authorizer, request)
-        else:
-            authorize(self.server.authorizer, request)
+        start = perf_counter()
+        try:
+            if self._remote:
+                await authorize_remotely(self.server.authorizer, request)
+            else:
+                authorize(self.server.authorizer, request)
+        except StatusError:
+            self._measured.refused.observe(perf_counter() - start)
+            raise
+        self._authorized.append(perf_counter() - start)
+        if len(self._authorized) >= FOLD:
+            self._measured.allowed.fold()
         if self.aggregated is not None:
             forwarded = self.aggregated(request)
             if forwarded is not None:
@@ -131,6 +143,7 @@ class APIHandler:
         check_scope(info, served)
         if served.warnings:
             request.warnings += served.warnings
+            self._measured.deprecated.set(1.0, *served.gvr, info.subresource, "")
         if info.subresource:
             sub = served.subresources.get(info.subresource)
             if sub is None:

@@ -167,6 +167,8 @@ async def _newest(
         entries, more, remaining = cacher.list(
             prefix, start=start, limit=limit, predicate=predicate
         )
+        seen = len(entries) if predicate is None else cacher.count(prefix, start) - remaining
+        cacher.counts.listed(seen, len(entries))
         return _page(served, prefix, entries, more, remaining, revision, predicate)
     everything, _, _ = cacher.list(prefix, start=start)
     select = getattr(predicate, "select", None)
@@ -177,7 +179,9 @@ async def _newest(
         part = everything[at : at + SLICE]
         found += select(part) if select is not None else [e for e in part if predicate(e)]
         if limit and len(found) > limit:
+            cacher.counts.listed(at + len(part), limit)
             return _page(served, prefix, found[:limit], True, 0, revision, predicate)
+    cacher.counts.listed(len(everything), len(found))
     return _page(served, prefix, found, False, 0, revision, predicate)
 
 

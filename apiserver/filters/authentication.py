@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 from pilothouse.apimachinery.errors import StatusError, new_unauthorized
 from pilothouse.apiserver.authentication.users import ANONYMOUS
 from pilothouse.apiserver.filters.audit import record_failed_authentication
+from pilothouse.apiserver.metrics_filters import observe
+from pilothouse.componentbase.histograms import FOLD
 
 if TYPE_CHECKING:
     from pilothouse.apiserver.authentication.interfaces import Authenticator
@@ -19,8 +22,13 @@ def with_authentication(server: Server, handler: Handler) -> Handler:
     authenticator: Authenticator = server.services["authenticator"]
     anonymous_paths: frozenset[str] | None = getattr(authenticator, "anonymous_paths", None)
 
+    measured = server.services["metrics"].filters
+    series = measured.authenticated
+    pending = series.pending
+
     async def authenticated(request: Request) -> Response:
         headers = request.headers
+        start = perf_counter()
         try:
             user = await authenticator.authenticate(headers, request.peer_der)
             if user is None or (
@@ -30,8 +38,12 @@ def with_authentication(server: Server, handler: Handler) -> Handler:
             ):
                 raise new_unauthorized()
         except StatusError:
+            observe(measured.unauthenticated, perf_counter() - start)
             record_failed_authentication(server, request)
             raise
+        pending.append(perf_counter() - start)
+        if len(pending) >= FOLD:
+            series.fold()
         request.user = user
         # Proxied requests must not carry them on.
         headers.pop("authorization", None)

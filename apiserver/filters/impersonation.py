@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import replace
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -26,6 +27,7 @@ from pilothouse.apiserver.authentication.users import (
 )
 from pilothouse.apiserver.authorization.interfaces import AuthorizationAttributes, Decision
 from pilothouse.apiserver.filters.authorization import attributes_of, forbidden
+from pilothouse.apiserver.metrics_filters import FilterMetrics
 from pilothouse.apiserver.request.context import UserInfo
 
 if TYPE_CHECKING:
@@ -48,7 +50,7 @@ Extra = tuple[tuple[str, tuple[str, ...]], ...]
 
 
 def with_impersonation(server: Server, handler: Handler) -> Handler:
-    impersonation = Impersonation()
+    impersonation = Impersonation(server.services["metrics"].filters)
 
     async def impersonated(request: Request) -> Response:
         headers = request.headers
@@ -64,7 +66,8 @@ def with_impersonation(server: Server, handler: Handler) -> Handler:
 class Impersonation:
     """Remembers by which mode each requestor succeeded last."""
 
-    def __init__(self) -> None:
+    def __init__(self, metrics: FilterMetrics | None = None) -> None:
+        self._metrics = metrics or FilterMetrics()
         self._last: OrderedDict[str, int] = OrderedDict()
 
     async def impersonate(self, authorizer: Authorizer, request: Request) -> None:
@@ -75,9 +78,15 @@ class Impersonation:
         from pilothouse.apiserver.authorization.remote import resolve
 
         attributes = attributes_of(request)
-        user, mode = await resolve(
-            authorizer, lambda view: self.allowed_user(view, wanted, attributes)
-        )
+        start = perf_counter()
+        try:
+            user, mode = await resolve(
+                authorizer, lambda view: self.allowed_user(view, wanted, attributes)
+            )
+        except StatusError:
+            self._metrics.impersonated("", perf_counter() - start, allowed=False)
+            raise
+        self._metrics.impersonated(_METRIC_MODES[mode], perf_counter() - start, allowed=True)
         self._last[attributes.user.name] = mode
         if len(self._last) > _REMEMBERED:
             self._last.popitem(last=False)
@@ -199,6 +208,7 @@ _CONSTRAINTS = (
     "",
 )
 """What the audit log calls them; the old one has no name there."""
+_METRIC_MODES = ("associated-node", "arbitrary-node", "serviceaccount", "user-info", "legacy")
 
 
 def _only_name(user: UserInfo) -> bool:

@@ -17,6 +17,7 @@ from pilothouse.apiserver.endpoints.responses import error_response
 from pilothouse.apiserver.filters.deadline import is_long_running
 from pilothouse.apiserver.filters.max_in_flight import READS, too_many_requests
 from pilothouse.apiserver.flowcontrol.work_estimator import list_seats, watch_begins_with_a_list
+from pilothouse.componentbase.histograms import FOLD
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -71,6 +72,8 @@ class _Filter:
             seats = 1
             if verb in ("list", "watch"):
                 seats = self._list_seats(request, chosen)
+                if seats > 1:
+                    control.took_seats(chosen, seats)
             seat = queues.start(chosen.flow, seats, now)
             if control._timer is None:
                 control.expect_adjustment()
@@ -101,6 +104,9 @@ class _Filter:
                 if not streaming:
                     assert queues is not None
                     queues.finish(seat, end)
+        chosen.pending.append(end - now)
+        if len(chosen.pending) >= FOLD:
+            chosen.seconds.fold()
         response.headers += chosen.headers
         return response
 

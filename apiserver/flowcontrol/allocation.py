@@ -64,13 +64,18 @@ class Demand:
     """How many seats a level wanted: the highest and the average of a period, and a smoothed
     envelope over the periods (seatDemandStats)."""
 
-    __slots__ = ("_integral", "_last", "_square", "_start", "_value", "high", "smoothed")
+    __slots__ = (
+        "_integral", "_last", "_square", "_start", "_value", "average", "deviation", "high",
+        "smoothed",
+    )  # fmt: skip
 
     def __init__(self, now: float) -> None:
         self._start = self._last = now
         self._integral = self._square = 0.0
         self._value = self.high = 0
         self.smoothed = 0.0
+        self.average = self.deviation = 0.0
+        """Of the last period."""
 
     def note(self, seats: int, now: float) -> None:
         spent = now - self._last
@@ -86,7 +91,8 @@ class Demand:
         seconds = now - self._start
         average = self._integral / seconds if seconds > 0 else float(self._value)
         variance = self._square / seconds - average**2 if seconds > 0 else 0.0
-        envelope = average + sqrt(max(variance, 0.0))
+        self.average, self.deviation = average, sqrt(max(variance, 0.0))
+        envelope = average + self.deviation
         self.smoothed = max(envelope, _SMOOTHING * self.smoothed + (1 - _SMOOTHING) * envelope)
         high, self.high = self.high, self._value
         self._start = now

@@ -26,7 +26,7 @@ from pilothouse.apiserver.flowcontrol.work_estimator import max_seats
 from pilothouse.componentbase.metrics import Histogram
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from pilothouse.apimachinery.clock import Clock
     from pilothouse.apimachinery.object import Obj
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from pilothouse.apiserver.flowcontrol.allocation import Limits
     from pilothouse.apiserver.request.context import UserInfo
     from pilothouse.apiserver.request.info import RequestInfo
+    from pilothouse.componentbase.histograms import Series
 
 GROUP = "flowcontrol.apiserver.k8s.io"
 SCHEMAS = GroupResource(GROUP, "flowschemas")
@@ -41,6 +42,7 @@ LEVELS = GroupResource(GROUP, "prioritylevelconfigurations")
 UID_HEADERS = ("X-Kubernetes-PF-FlowSchema-UID", "X-Kubernetes-PF-PriorityLevel-UID")
 _CACHED_USERS, _CACHED_KINDS, _KEPT_FLOWS = 2_000, 1_000, 10_000
 WAIT_BUCKETS = (0.0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0)
+SEAT_BUCKETS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 100.0)
 _EXEMPT_WEIGHT = 20.0
 """Of the loop's time: the exempt wait for nobody, but their long lists make way, too."""
 _SHARES_OF_ONE = 20
@@ -69,9 +71,14 @@ class Level:
 class Class:
     """What requests of one user and kind have in common."""
 
-    __slots__ = ("dispatched", "flow", "headers", "level", "queues", "schema")
+    __slots__ = ("dispatched", "flow", "headers", "level", "pending", "queues", "schema", "seconds")
 
-    def __init__(self, schema: Obj, level: Level, flow: Flow, dispatched: list[int]) -> None:
+    def __init__(
+        self, schema: Obj, level: Level, flow: Flow, dispatched: list[int], seconds: Series
+    ) -> None:
+        self.seconds = seconds
+        """How long its requests took, without what they waited."""
+        self.pending = seconds.pending
         self.schema: str = schema["metadata"]["name"]
         self.dispatched = dispatched
         self.level = level
@@ -105,6 +112,21 @@ class FlowController:
             ("priority_level", "flow_schema", "execute"),
         )
         """Of those that had to wait at all."""
+        self.execution_seconds = Histogram(
+            "apiserver_flowcontrol_request_execution_seconds",
+            "[ALPHA] Duration of initial stage (for a WATCH) or any (for a non-WATCH) stage of "
+            "request execution in the API Priority and Fairness subsystem",
+            WAIT_BUCKETS,
+            ("priority_level", "flow_schema", "type"),
+        )
+        self.seats = Histogram(
+            "apiserver_flowcontrol_work_estimated_seats",
+            "[ALPHA] Number of estimated seats (maximum of initial and final seats) associated "
+            "with requests in API Priority and Fairness",
+            SEAT_BUCKETS,
+            ("priority_level", "flow_schema"),
+        )
+        """Of requests that took more than one."""
         self.rejected: dict[tuple[str, ...], int] = {}
         """By (priority level, flow schema, reason)."""
         self.dispatched: dict[tuple[str, ...], list[int]] = {}
@@ -187,6 +209,10 @@ class FlowController:
             found = classes[key] = self._classify(user, info)
         return found
 
+    def flows(self) -> Iterable[tuple[str, Flow]]:
+        """(flow schema, flow) of those that were used lately."""
+        return ((names[0], flow) for names, flow in self._flows.items())
+
     def _known(self, user: UserInfo) -> tuple[UserInfo, dict[tuple[str, ...], Class]]:
         """An equal user may have been here before (impersonation makes them anew)."""
         if len(self._users) >= _CACHED_USERS:
@@ -211,7 +237,12 @@ class FlowController:
                 self._flows = busy
             flow = self._flows[names] = Flow(flow_hash(*names), level.weight)
         counter = self.dispatched.setdefault((level.name, names[0]), [0])
-        return Class(chosen, level, flow, counter)
+        labels = (level.name, names[0], "watch" if info.verb == "watch" else "regular")
+        return Class(chosen, level, flow, counter, self.execution_seconds.of(*labels))
+
+    def took_seats(self, chosen: Class, seats: int) -> None:
+        """More than one, for what looks at many objects."""
+        self.seats.observe(seats, chosen.level.name, chosen.schema)
 
     # borrowing
 

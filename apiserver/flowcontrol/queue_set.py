@@ -21,7 +21,7 @@ from pilothouse.apiserver.flowcontrol.allocation import Demand
 from pilothouse.apiserver.flowcontrol.shuffle_sharding import deal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 SERVICE_SECONDS = 0.003
 """What a request is thought to take until it has finished."""
@@ -37,11 +37,15 @@ class Queuing:
 class Flow:
     """Requests that compete as one: a schema's name and a distinguisher."""
 
-    __slots__ = ("cost", "executing", "hand", "hash", "in_heap", "vtime", "waiters", "weight")
+    __slots__ = (
+        "cost", "executing", "hand", "hash", "in_heap", "seats_in_use", "vtime", "waiters",
+        "weight",
+    )  # fmt: skip
 
     def __init__(self, hashed: int, weight: float = 1.0) -> None:
         self.hash = hashed
         self.executing = 0
+        self.seats_in_use = 0
         self.hand: tuple[int, ...] = ()
         # What turns.py knows of it:
         self.weight = weight
@@ -128,6 +132,7 @@ class QueueSet:
             seat.executing = True
             seat.started = now
             flow.executing += 1
+            flow.seats_in_use += seats
             self.executing += 1
             self.seats_in_use += seats
             self.demand.note(self.seats_in_use + self.seats_waiting, now)
@@ -137,6 +142,7 @@ class QueueSet:
     def finish(self, seat: Seat, now: float) -> None:
         flow = seat.flow
         flow.executing -= 1
+        flow.seats_in_use -= seat.seats
         self.executing -= 1
         self.seats_in_use -= seat.seats
         queue = seat.queue
@@ -166,6 +172,14 @@ class QueueSet:
         self._bound(queue)
         self._dispatch(now)
         self.demand.note(self.seats_in_use + self.seats_waiting, now)
+
+    def waiting_seats(self) -> Iterator[Seat]:
+        """The claims that wait."""
+        return (seat for queue in self._busy for seat in queue.waiting)
+
+    @property
+    def virtual_time(self) -> float:
+        return self._virtual
 
     # queues
 
@@ -228,6 +242,7 @@ class QueueSet:
             head.executing = True
             head.started = now
             head.flow.executing += 1
+            head.flow.seats_in_use += head.seats
             self.executing += 1
             self.seats_in_use += head.seats
             queue.executing += 1

@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Hashable
+from time import perf_counter
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from pilothouse.apimachinery.clock import upkeep as keeping_up
+from pilothouse.componentbase.histograms import Series
 from pilothouse.kubeclient.workqueue.rate_limiters import (
     RateLimiter,
     default_controller_rate_limiter,
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
     from pilothouse.componentbase.activity import ActivityTracker
 
 K = TypeVar("K", bound=Hashable)
+DURATION_BUCKETS = (
+    1e-08, 1e-07, 1e-06, 9.999999999999999e-06, 9.999999999999999e-05, 0.001, 0.01, 0.1, 1.0, 10.0,
+)  # fmt: skip
+"""client-go's, to the last digit."""
 
 
 class KeySets(Generic[K]):
@@ -85,6 +91,11 @@ class WorkQueue(Generic[K]):
         self.adds = 0
         """Keys that were marked as needing work; for metrics."""
         self.retries = 0
+        self.queue_seconds = Series(DURATION_BUCKETS)
+        """How long keys waited for a worker, and how long work took them; for metrics."""
+        self.work_seconds = Series(DURATION_BUCKETS)
+        self._added: dict[K, float] = {}
+        self._begun: dict[K, float] = {}
 
     def __len__(self) -> int:
         """Keys that wait for a worker."""
@@ -104,7 +115,9 @@ class WorkQueue(Generic[K]):
         before = len(sets.dirty)
         if sets.add(key):
             self._wake_one()
-        self.adds += len(sets.dirty) - before
+        if len(sets.dirty) != before:
+            self.adds += 1
+            self._added[key] = perf_counter()
 
     def add_after(self, key: K, seconds: float, *, upkeep: bool = False) -> None:
         """Adds the key when the time is over; of several pending delays the earliest counts.
@@ -155,9 +168,20 @@ class WorkQueue(Generic[K]):
                 elif getter in self._getters:
                     self._getters.remove(getter)
                 raise
-        return self._sets.take()
+        key = self._sets.take()
+        now = self._begun[key] = perf_counter()
+        self.queue_seconds.observe(now - self._added.pop(key, now))
+        return key
+
+    def unfinished(self) -> list[float]:
+        """How long the keys that are being worked on have been so, in seconds."""
+        now = perf_counter()
+        return [now - begun for begun in self._begun.values()]
 
     def done(self, key: K) -> None:
+        begun = self._begun.pop(key, None)
+        if begun is not None:
+            self.work_seconds.observe(perf_counter() - begun)
         if self._sets.done(key):
             self._wake_one()
         elif self._activity is not None:
@@ -181,6 +205,8 @@ class WorkQueue(Generic[K]):
             for _ in sets.dirty | sets.processing:
                 self._activity.end(self.name)
         self._sets = KeySets()
+        self._added.clear()
+        self._begun.clear()
 
     def _due(self, key: K) -> None:
         self._waiting.pop(key, None)

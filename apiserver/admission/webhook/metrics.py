@@ -23,39 +23,41 @@ class WebhookMetrics:
     def __init__(self) -> None:
         self.duration = Histogram(
             "apiserver_admission_webhook_admission_duration_seconds",
-            "Admission webhook latency histogram in seconds, identified by name and broken out for "
-            "each operation and API resource and type (validate or admit).",
+            "[STABLE] Admission webhook latency histogram in seconds, identified by name and "
+            "broken out for each operation and API resource and type (validate or admit).",
             _BUCKETS,
             ("name", "type", "operation", "rejected"),
         )
         self.rejections = Counter(
             "apiserver_admission_webhook_rejection_count",
-            "Admission webhook rejection count, identified by name and broken out for each "
+            "[ALPHA] Admission webhook rejection count, identified by name and broken out for each "
             "admission type (validating or admit) and operation.",
             ("name", "type", "operation", "error_type", "rejection_code"),
         )
         self.fail_open = Counter(
             "apiserver_admission_webhook_fail_open_count",
-            "Admission webhook fail open count, identified by name and broken out for each "
+            "[ALPHA] Admission webhook fail open count, identified by name and broken out for each "
             "admission type (validating or admit).",
             ("name", "type"),
         )
         self.requests = Counter(
             "apiserver_admission_webhook_request_total",
-            "Admission webhook request total, identified by name and broken out for each "
-            "admission type (validating or admit) and operation.",
+            "[ALPHA] Admission webhook request total, identified by name and broken out for each "
+            "admission type (validating or admit) and operation. Additional labels specify "
+            "whether the request was rejected or not and an HTTP status code. Codes greater than "
+            "600 are truncated to 600, to keep the metrics cardinality bounded.",
             ("name", "type", "operation", "code", "rejected"),
         )
         self.condition_errors = Counter(
             "apiserver_admission_match_condition_evaluation_errors_total",
-            "Admission match condition evaluation errors count, identified by name of resource "
-            "containing the match condition and broken out for each kind containing "
+            "[ALPHA] Admission match condition evaluation errors count, identified by name of "
+            "resource containing the match condition and broken out for each kind containing "
             "matchConditions (webhook or policy), operation and admission type.",
             ("name", "kind", "type", "operation"),
         )
         self.condition_exclusions = Counter(
             "apiserver_admission_match_condition_exclusions_total",
-            "Admission match condition evaluation exclusions count, identified by name of "
+            "[ALPHA] Admission match condition evaluation exclusions count, identified by name of "
             "resource containing the match condition and broken out for each kind containing "
             "matchConditions (webhook or policy), operation and admission type.",
             ("name", "kind", "type", "operation"),

@@ -12,6 +12,7 @@ import asyncio
 import heapq
 import logging
 from collections import deque
+from time import perf_counter
 from typing import TYPE_CHECKING, Protocol, cast
 
 from pilothouse.apimachinery.clock import upkeep
@@ -20,6 +21,7 @@ from pilothouse.apimachinery.errors import (
     new_too_large_resource_version,
 )
 from pilothouse.apiserver.storage.cacher.cache_watcher import CacheWatcher
+from pilothouse.apiserver.storage.cacher.counts import Counts
 from pilothouse.apiserver.storage.cacher.watch_cache import (
     Entry,
     Event,
@@ -94,6 +96,7 @@ class Cacher:
         self._offers: dict[str, tuple[bytes, Obj]] = {}
         self._recent: deque[Entry] = deque()
         self._seen = 0
+        self.counts = Counts()
         self._handle: WatchHandle | None = None
         self._loading: asyncio.Task[StorageError | None] | None = None
         self._tasks: TaskOwner | None = None
@@ -145,6 +148,7 @@ class Cacher:
         return None
 
     async def _load(self) -> None:
+        begin = perf_counter()
         kvs, revision = await self._list_all()
         old = self._cache.entries
         self._cache.replace(kvs, revision)
@@ -155,6 +159,7 @@ class Cacher:
                 self._tell(event)
         self._handle = self._storage.watch(self.prefix, revision + 1, self)
         self._wake_waiters()
+        self.counts.load_seconds.append(perf_counter() - begin)
 
     async def _list_all(self) -> tuple[list[KeyValue], int]:
         """All keys at one revision; in pages where a page is a message from another process."""
@@ -175,7 +180,13 @@ class Cacher:
 
     def on_events(self, events: list[StorageEvent], revision: int) -> None:
         """From the storage watch."""
-        now = self._clock.monotonic() if events else 0.0
+        counts = self.counts
+        if events:
+            now = self._clock.monotonic()
+            counts.received += len(events)
+        else:
+            now = 0.0
+            counts.bookmarks += 1
         for change in events:
             if change.revision <= self._seen:
                 continue
@@ -190,6 +201,7 @@ class Cacher:
                 self._keep_base_of(event.entry)
             self._tell(event)
             self._watchers.dispatch(event)
+            counts.dispatched += 1
             if event.prev is not None:
                 event.prev.superseded()
         if revision > self._seen:
@@ -276,6 +288,7 @@ class Cacher:
         if not self._ready:
             await self.ensure_ready()
         if revision is None:
+            self.counts.consistent_reads += 1
             if self._embedded is not None and self._ready:
                 return
             revision = await self._storage.current_revision()
@@ -292,9 +305,11 @@ class Cacher:
             future = asyncio.get_running_loop().create_future()
             self._waiters.append((revision, future))
         timer = self._clock.call_later(timeout, future.cancel)
+        begin = perf_counter()
         try:
             await asyncio.wait([future])
         finally:
+            self.counts.read_waits.append(perf_counter() - begin)
             timer.cancel()
             future.cancel()
         if self.revision < revision:
@@ -315,6 +330,10 @@ class Cacher:
         self, prefix: str, *, start: str = "", limit: int = 0, predicate: Predicate | None = None
     ) -> Page:
         return self._cache.list(prefix, start=start, limit=limit, predicate=predicate)
+
+    def count(self, prefix: str, start: str = "") -> int:
+        """How many objects are under ``prefix`` from ``start`` on."""
+        return self._cache.count(prefix, start)
 
     async def list_exact(
         self,
@@ -411,6 +430,7 @@ class Cacher:
             entries, _, _ = self._cache.list(prefix, predicate=predicate)
             end = Event("BOOKMARK", None, None, self.revision, True) if initial else None
             watcher.begin(entries, end)
+            self.counts.init_events += len(entries)
             watcher.floor = 0
         else:
             self._replay(watcher, prefix, from_revision)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     from pilothouse.apimachinery.object import Obj
+    from pilothouse.apiserver.storage.cacher.counts import Counts
 
 
 class CacheEntry(Protocol):
@@ -90,6 +91,11 @@ class CacheWatcher(Protocol):
 
 class Cacher(Protocol):
     @property
+    def counts(self) -> Counts:
+        """What it has done so far."""
+        ...
+
+    @property
     def revision(self) -> int:
         """The cache holds every write of its resource up to here."""
         ...
@@ -124,6 +130,10 @@ class Cacher(Protocol):
     ) -> tuple[Sequence[CacheEntry], bool, int]:
         """Entries under ``prefix`` by key from ``start`` on: (entries, more, remaining);
         ``remaining`` counts what is left after ``limit`` and is exact only without a predicate."""
+        ...
+
+    def count(self, prefix: str, start: str = "") -> int:
+        """How many there are, whatever their contents."""
         ...
 
     async def list_exact(

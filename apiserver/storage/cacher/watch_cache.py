@@ -334,6 +334,10 @@ class WatchCache:
             return select(map(entries.__getitem__, keys[low:high])), False, 0
         return _page((entries[keys[i]] for i in range(low, high)), limit, predicate, high - low)
 
+    def count(self, prefix: str, start: str) -> int:
+        _, low, high = self._index.between(prefix, start)
+        return high - low
+
     def list_at(
         self,
         prefix: str,

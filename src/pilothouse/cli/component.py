@@ -18,6 +18,7 @@ from pilothouse.kubeclient.interfaces import Component, Environment
 
 if TYPE_CHECKING:
     from pilothouse.componentbase.metrics import Registry
+    from pilothouse.kubeclient.client_metrics import ClientMetrics
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +93,7 @@ async def run_component(
 
     env.extra["leadership_lost"] = lose
     component = await make(env)
-    server = await serve_health(args, component)
+    server = await serve_health(args, component, getattr(env.client, "metrics", None))
     try:
         await _start_or_stop(component, stopping)
         if not stopping.is_set():
@@ -126,7 +127,9 @@ async def _start_or_stop(component: Component, stopping: asyncio.Event) -> None:
         starting.result()
 
 
-async def serve_health(args: argparse.Namespace, component: Component) -> Any:
+async def serve_health(
+    args: argparse.Namespace, component: Component, client: ClientMetrics | None = None
+) -> Any:
     """``/healthz`` on plain HTTP: ``ok``, or 500 with what is wrong; ``/metrics`` where the
     component has some."""
     if not args.healthz_port:
@@ -135,7 +138,7 @@ async def serve_health(args: argparse.Namespace, component: Component) -> Any:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             request = await reader.readuntil(b"\r\n\r\n")
-            status, body, kind = _answer(component, request)
+            status, body, kind = _answer(component, request, client)
             writer.write(
                 f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nConnection: close\r\n"
                 f"Content-Length: {len(body)}\r\n\r\n".encode()
@@ -150,11 +153,15 @@ async def serve_health(args: argparse.Namespace, component: Component) -> Any:
     return await asyncio.start_server(answer, args.healthz_bind_address, args.healthz_port)
 
 
-def _answer(component: Component, request: bytes) -> tuple[str, bytes, str]:
+def _answer(
+    component: Component, request: bytes, client: ClientMetrics | None = None
+) -> tuple[str, bytes, str]:
     """(status, body, content type)"""
     if request.split(b" ")[1:2] == [b"/metrics"] and (registry := _registry(component)):
         from pilothouse.componentbase.metrics import exposition
 
+        if client is not None:
+            registry.add(*client.all())
         return "200 OK", *exposition(registry, _accept(request))
     problem = component.health()
     if problem:
