@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
 import json
 import ssl
 from collections.abc import AsyncIterator
@@ -12,6 +13,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+import yaml
 
 from pilothouse.apimachinery.clock import RealClock
 from pilothouse.apimachinery.errors import StatusError
@@ -88,6 +90,42 @@ async def test_a_cluster_at_another_address_says_so(core: ClusterCore) -> None:
     assert "https://elsewhere:6443" in content
     signature = detached_signature(content, TOKEN[:6], TOKEN[7:])
     assert config_map["data"]["jws-kubeconfig-abcdef"] == signature
+
+
+async def test_what_kubeadm_join_reads(core: ClusterCore) -> None:
+    """With the token's rights, as ``kubeadm join`` asks for it."""
+    await add_token(core)
+    assert core.pki is not None
+    made = kubeconfig.make(
+        "b", core.server_url, ca_data=core.pki.crt("ca").read_bytes(), token=TOKEN
+    )
+    client = HTTPSClient(kubeconfig.client_config(made), RealClock())
+    try:
+        cluster = await client.get(CONFIG_MAPS, "kubeadm-config", "kube-system")
+        kubelet = await client.get(CONFIG_MAPS, "kubelet-config", "kube-system")
+        with pytest.raises(StatusError, match="forbidden"):
+            await client.get(CONFIG_MAPS, "kube-root-ca.crt", "kube-system")
+    finally:
+        await client.close()
+    found = yaml.safe_load(cluster["data"]["ClusterConfiguration"])
+    assert (found["kind"], found["clusterName"]) == ("ClusterConfiguration", "join")
+    assert found["networking"]["serviceSubnet"] == core.config.service_cidr
+    assert "controlPlaneEndpoint" not in found
+    content = kubelet["data"]["kubelet"]
+    assert yaml.safe_load(content)["clusterDNS"] == ["10.96.0.10"]
+    assert kubelet["metadata"]["annotations"] == {
+        "kubeadm.kubernetes.io/component-config.hash": "sha256:"
+        + hashlib.sha256(content.encode()).hexdigest()
+    }
+
+
+async def test_what_was_changed_stays(core: ClusterCore) -> None:
+    """Also in a cluster that comes up again."""
+    known = await core.client.get(CONFIG_MAPS, "kubeadm-config", "kube-system")
+    await core.client.update(CONFIG_MAPS, {**known, "data": {"ClusterConfiguration": "mine"}})
+    await publish(core.client, core.server_url, b"ca", core.config)
+    known = await core.client.get(CONFIG_MAPS, "kubeadm-config", "kube-system")
+    assert known["data"] == {"ClusterConfiguration": "mine"}
 
 
 async def test_tls_bootstrap(core: ClusterCore, tmp_path: Path) -> None:

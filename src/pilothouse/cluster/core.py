@@ -195,7 +195,8 @@ class ClusterCore:
 
         assert self.pki is not None
         try:
-            await publish(self.client, self.server_url, self.pki.crt("ca").read_bytes())
+            ca = self.pki.crt("ca").read_bytes()
+            await publish(self.client, self.server_url, ca, self.config)
         except StatusError as error:
             log.warning("could not publish what joining machines need: %s", error)
 
