@@ -42,6 +42,11 @@ from pilothouse.scheduler.schedule_one import Decision, SchedulingAlgorithm
 
 log = logging.getLogger(__name__)
 CYCLES_PER_TURN = 16
+_STATUSES = {
+    Code.UNSCHEDULABLE: "Unschedulable",
+    Code.UNRESOLVABLE: "UnschedulableAndUnresolvable",
+    Code.SKIP: "Skip",
+}
 """After so many cycles the loop lets others run."""
 
 
@@ -85,7 +90,9 @@ class Scheduler:
         self._handle.tell = self._tell
         for framework in self.frameworks.values():
             self._arm_preemption(framework)
-        self.metrics = SchedulerMetrics(self.queue.counts, lambda: len(self.cache.nodes()))
+        self.metrics = SchedulerMetrics(
+            self.queue.counts, self.cache.sizes, self._refused_by, self.queue.incoming
+        )
         self._tasks = TaskOwner("scheduler", self._crashed)
         self._bindings = asyncio.Semaphore(self.config.parallel_bindings)
         self._work = asyncio.Event()
@@ -243,13 +250,15 @@ class Scheduler:
         queued.started = self._clock.monotonic()
         framework = self.frameworks.of(pod)
         decision = await self._decide(framework, pod)
-        self.metrics.algorithm_seconds.observe(self._clock.monotonic() - queued.started)
+        after = self._clock.monotonic()
+        self.metrics.algorithm_seconds.observe(after - queued.started)
         if not decision.node:
             await self._did_not_fit(framework, queued, decision)
             return
         self.cache.assume(pod, decision.node)
         try:
             status = framework.reserve(decision.state, pod, decision.node)
+            self._ran("Reserve", status, framework, after)
         except Exception:  # a plugin's mistake: the decision must not stay
             self.cache.forget(pod)
             raise
@@ -278,10 +287,14 @@ class Scheduler:
     async def _bind(self, framework: Framework, queued: QueuedPod, decision: Decision) -> None:
         pod, node = queued.pod, decision.node
         bound = False
+        begin = self._clock.monotonic()
         try:
             status = await framework.pre_bind(decision.state, pod, node)
+            self._ran("PreBind", status, framework, begin)
             if status is None:
+                begin = self._clock.monotonic()
                 await self._write_binding(framework, pod, node)
+                self._ran("Bind", None, framework, begin)
                 bound = True
             else:
                 self._take_back(framework, decision.state, pod, node)
@@ -309,8 +322,23 @@ class Scheduler:
         self.metrics.attempted("scheduled", framework.name, now - queued.started)
         self.metrics.scheduled(queued.attempts, now - queued.first_added)
         framework.post_bind(decision.state, pod, decision.node)
+        self._ran("PostBind", None, framework, now)
         note = f"Successfully assigned {pod.key} to {decision.node}"
         self._tell(pod, "Normal", "Scheduled", "Binding", note)
+
+    def _ran(self, point: str, status: Status | None, framework: Framework, since: float) -> None:
+        result = "Success" if status is None else _STATUSES.get(status.code, "Error")
+        seconds = self._clock.monotonic() - since
+        self.metrics.extension_seconds.observe(seconds, point, result, framework.name)
+
+    def _refused_by(self) -> dict[tuple[str, ...], int]:
+        """Parked pods, by plugin and profile."""
+        found: dict[tuple[str, ...], int] = {}
+        for queued in self.queue.parked():
+            for plugin in queued.unschedulable_plugins:
+                key = (plugin, self.frameworks.of(queued.pod).name)
+                found[key] = found.get(key, 0) + 1
+        return found
 
     async def _write_binding(self, framework: Framework, pod: PodInfo, node: str) -> None:
         for extender in self.extenders:
@@ -340,13 +368,20 @@ class Scheduler:
         nominated = ""
         if diagnosis.all_nodes:
             messages = []
+            begin = self._clock.monotonic()
             for plugin in framework.post_filters:
-                nominated, message = await plugin.post_filter(
-                    decision.state, queued.pod, diagnosis.statuses
-                )
+                try:
+                    nominated, message = await plugin.post_filter(
+                        decision.state, queued.pod, diagnosis.statuses
+                    )
+                except PluginFailure as error:
+                    messages = [str(error)]
+                    break
                 messages += [message] if message else []
                 if nominated:
                     break
+            refused = None if nominated else Status(Code.UNSCHEDULABLE)
+            self._ran("PostFilter", refused, framework, begin)
             diagnosis.post_filter_message = ", ".join(messages)
             message = diagnosis.message()
         else:

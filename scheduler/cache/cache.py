@@ -29,6 +29,14 @@ class SchedulerCache:
             self._order = NodeList(self._listed, self._changes, self.node)
         return self._order
 
+    def sizes(self) -> dict[str, int]:
+        """How much of what it holds; for metrics."""
+        return {
+            "nodes": len(self._listed),
+            "pods": len(self._where),
+            "assumed_pods": len(self._assumed),
+        }
+
     def node(self, name: str) -> NodeInfo | None:
         node = self._nodes.get(name)
         return node if node is not None and node.obj is not None else None

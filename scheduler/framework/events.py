@@ -47,7 +47,9 @@ class ClusterEvent:
 
     @property
     def label(self) -> str:
-        return f"{self.resource}/{self.action}"
+        """As upstream's metrics call it: NodeUpdateNodeLabel."""
+        words = (name.title().replace("_", "") for name in (one.name or "" for one in self.action))
+        return self.resource + "".join(words).replace("PodGates", "PodSchedulingGates")
 
 
 Hint = Callable[["PodInfo", Any, Any], bool]

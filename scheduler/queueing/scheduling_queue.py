@@ -25,6 +25,12 @@ from pilothouse.scheduler.framework.pod_info import PodInfo
 INITIAL_BACKOFF = 1.0
 MAX_BACKOFF = 10.0
 UNSCHEDULABLE_TIMEOUT = 300.0
+FAILURE = "ScheduleAttemptFailure"
+BACKOFF_COMPLETE = "BackoffComplete"
+EARLY = "PopFromBackoffQ"
+FORCED = "ForceActivate"
+TIMEOUT = "UnschedulableTimeout"
+POD_ADD, POD_UPDATE = "UnscheduledPodAdd", "UnscheduledPodUpdate"
 
 Hints = Callable[[frozenset[str], PodInfo, ClusterEvent, Any, Any], bool]
 """(plugins that refused the pod, pod, event, old, new) -> try it again?"""
@@ -73,6 +79,8 @@ class SchedulingQueue:
         self._early_heap: list[tuple[float, int, str]] = []
         """Those in back-off that may be tried when there is nothing else to do."""
         self._sequence = 0
+        self.incoming: dict[tuple[str, ...], int] = {}
+        """How often pods came into which queue, by (queue, event); for metrics."""
 
     # -- what the shell asks -------------------------------------------------------------
 
@@ -97,6 +105,10 @@ class SchedulingQueue:
         for place in (self._active, self._backoff, self._unschedulable, self._in_flight):
             yield from place.values()
 
+    def parked(self) -> Iterable[QueuedPod]:
+        """Those that an event must help."""
+        return self._unschedulable.values()
+
     def next_wake(self) -> float | None:
         """When :meth:`flush` next has something to do (None: only an event can change that)."""
         times = []
@@ -117,12 +129,12 @@ class SchedulingQueue:
                 heapq.heappop(self._backoff_heap)
             elif until <= now:
                 heapq.heappop(self._backoff_heap)
-                self._activate(self._backoff.pop(uid))
+                self._activate(self._backoff.pop(uid), BACKOFF_COMPLETE)
             else:
                 break
         for uid, queued in list(self._unschedulable.items()):
             if not queued.gated and queued.parked_at + UNSCHEDULABLE_TIMEOUT <= now:
-                self._requeue(self._unschedulable.pop(uid), now)
+                self._requeue(self._unschedulable.pop(uid), now, TIMEOUT)
 
     # -- pods come and go ----------------------------------------------------------------
 
@@ -131,7 +143,7 @@ class SchedulingQueue:
         if self._find(pod.uid) is not None:
             self.update(pod, now, helpful=True)
             return
-        self._enter(QueuedPod(pod, added=now, first_added=now), now)
+        self._enter(QueuedPod(pod, added=now, first_added=now), now, POD_ADD)
 
     def update(self, pod: PodInfo, now: float, *, helpful: bool) -> None:
         """The pod changed; ``helpful``: in a way that may make it schedulable."""
@@ -151,9 +163,9 @@ class SchedulingQueue:
             if queued.gated or helpful:
                 del self._unschedulable[uid]
                 if queued.gated:
-                    self._enter(queued, now)
+                    self._enter(queued, now, POD_UPDATE)
                 else:
-                    self._requeue(queued, now)
+                    self._requeue(queued, now, POD_UPDATE)
         else:
             self.add(pod, now)
 
@@ -178,7 +190,7 @@ class SchedulingQueue:
         early = self._next_early()
         if early is None:
             return None
-        self._activate(self._backoff.pop(early))
+        self._activate(self._backoff.pop(early), EARLY)
         return self.pop()
 
     def _next_early(self) -> str | None:
@@ -201,9 +213,10 @@ class SchedulingQueue:
         queued.backoff_until = now + self.backoff_seconds(queued)
         helped = any(self._hints(plugins, queued.pod, e, old, new) for e, old, new in missed)
         if not plugins or helped:
-            self._requeue(queued, now)
+            self._requeue(queued, now, FAILURE)
         else:
             self._unschedulable[queued.pod.uid] = queued
+            self._came("unschedulable", FAILURE)
 
     def backoff_seconds(self, queued: QueuedPod) -> float:
         doubled = self._initial_backoff * 2 ** max(queued.attempts - 1, 0)
@@ -218,13 +231,13 @@ class SchedulingQueue:
         for uid, queued in list(self._unschedulable.items()):
             if self._hints(queued.unschedulable_plugins, queued.pod, event, old, new):
                 del self._unschedulable[uid]
-                self._requeue(queued, now)
+                self._requeue(queued, now, event.label)
 
     def activate(self, uid: str, now: float) -> None:
         """Forces a try now (a nominated pod whose victims are gone)."""
         queued = self._unschedulable.pop(uid, None) or self._backoff.pop(uid, None)
         if queued is not None:
-            self._activate(queued)
+            self._activate(queued, FORCED)
 
     # -- inside --------------------------------------------------------------------------
 
@@ -234,29 +247,37 @@ class SchedulingQueue:
                 return place[uid]
         return None
 
-    def _enter(self, queued: QueuedPod, now: float) -> None:
+    def _came(self, queue: str, event: str) -> None:
+        key = (queue, event)
+        self.incoming[key] = self.incoming.get(key, 0) + 1
+
+    def _enter(self, queued: QueuedPod, now: float, event: str) -> None:
         holder = self._gate(queued.pod)
         queued.gated = bool(holder)
         if holder:
             queued.unschedulable_plugins = frozenset((holder,))
             queued.parked_at = now
             self._unschedulable[queued.pod.uid] = queued
+            self._came("gated", event)
         else:
-            self._activate(queued)
+            self._activate(queued, event)
 
-    def _requeue(self, queued: QueuedPod, now: float) -> None:
+    def _requeue(self, queued: QueuedPod, now: float, event: str) -> None:
         if queued.backoff_until > now:
             uid = queued.pod.uid
             self._backoff[uid] = queued
+            self._came("backoff", event)
             self._sequence += 1
             entry = (queued.backoff_until, self._sequence, uid)
             heapq.heappush(self._backoff_heap, entry)
             if queued.unschedulable_plugins:
                 heapq.heappush(self._early_heap, entry)
         else:
-            self._enter(queued, now)
+            self._enter(queued, now, event)
 
-    def _activate(self, queued: QueuedPod) -> None:
+    def _activate(self, queued: QueuedPod, event: str = "") -> None:
+        if event:
+            self._came("active", event)
         self._active[queued.pod.uid] = queued
         self._sequence += 1
         entry = (-queued.pod.priority, queued.added, self._sequence, queued.pod.uid)
