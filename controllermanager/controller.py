@@ -18,6 +18,7 @@ from pilothouse.apimachinery.timefmt import format_time, parse_time
 from pilothouse.componentbase.tasks import TaskOwner
 from pilothouse.kubeclient.record import EventRecorder
 from pilothouse.kubeclient.workqueue import WorkQueue
+from pilothouse.kubeclient.workqueue.rate_limiters import retry_limiter
 
 if TYPE_CHECKING:
     from pilothouse.apimachinery.schema import GroupVersionResource
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
         UpdateHandler,
     )
     from pilothouse.kubeclient.interfaces import Environment
+    from pilothouse.kubeclient.workqueue.rate_limiters import RateLimiter
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +51,8 @@ class Controller:
     name = ""
     """As in ``--controllers``: ``deployment-controller``."""
     max_retries: int | None = MAX_RETRIES
+    retry_delays: tuple[float, float] = (0.005, 1000.0)
+    """Seconds that a failed key waits: at first, doubling with each failure, and at most."""
     own_metrics: tuple[Metric, ...] = ()
     """What /metrics shows of it beside its queue."""
 
@@ -57,7 +61,8 @@ class Controller:
         self.client = env.client
         self.clock = env.clock
         self.workers = workers
-        self.queue: WorkQueue[str] = WorkQueue(self.name, env.clock, env.activity)
+        limiter: RateLimiter[str] = retry_limiter(env.clock, *self.retry_delays)
+        self.queue: WorkQueue[str] = WorkQueue(self.name, env.clock, env.activity, limiter)
         self.recorder = EventRecorder(
             env.client,
             component or self.name,

@@ -283,6 +283,7 @@ class SliceTracker:
 
 class EndpointSliceController(Controller):
     name = "endpointslice-controller"
+    retry_delays = (1.0, 1000.0)
 
     def __init__(self, env: Environment, *, workers: int = 5, maximum: int = 100) -> None:
         super().__init__(env, workers=workers, component="endpoint-slice-controller")

@@ -122,6 +122,7 @@ def _template(endpoints: Obj, address_type: str) -> Obj:
 
 class EndpointSliceMirroringController(Controller):
     name = "endpointslice-mirroring-controller"
+    retry_delays = (1.0, 100.0)
 
     def __init__(self, env: Environment, *, workers: int = 5) -> None:
         super().__init__(env, workers=workers)

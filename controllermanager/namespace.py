@@ -141,6 +141,7 @@ def _problems(remains: Remains) -> dict[str, tuple[str, str]]:
 class NamespaceController(Controller):
     name = "namespace-controller"
     max_retries = None
+    retry_delays = (0.005, 60.0)
 
     def __init__(self, env: Environment, *, workers: int = 10) -> None:
         super().__init__(env, workers=workers)

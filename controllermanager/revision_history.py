@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from pilothouse.kubeclient.interfaces import Client
 
 HASH_LABEL = "controller-revision-hash"
+"""Of pods, and of a DaemonSet's revisions."""
+STATEFUL_SET_HASH_LABEL = "controller.kubernetes.io/hash"
+"""Of a StatefulSet's revisions."""
 
 
 def template_of(revision: Obj) -> Obj:
@@ -48,14 +51,16 @@ def is_for(revision: Obj, owner: Obj) -> bool:
     return same_template(template_of(revision), owner["spec"]["template"])
 
 
-def make_revision(owner: Obj, number: int, collision_count: int | None) -> Obj:
+def make_revision(
+    owner: Obj, number: int, collision_count: int | None, label: str = HASH_LABEL
+) -> Obj:
     template = {**owner["spec"]["template"], "$patch": "replace"}
     hashed = hash_object(owner["spec"]["template"], collision_count)
     labels = dict(get_nested(template, "metadata", "labels", default={}))
     metadata: Obj = {
         "name": f"{name_of(owner)[:223]}-{hashed}",
         "namespace": namespace_of(owner),
-        "labels": labels | {HASH_LABEL: hashed},
+        "labels": labels | {label: hashed},
         "ownerReferences": [controller_reference(owner)],
     }
     if meta(owner).get("annotations"):
@@ -92,8 +97,13 @@ class RevisionHistory:
     """The revisions of the owners of one resource."""
 
     def __init__(
-        self, client: Client, owner_resource: GroupVersionResource, informer: SharedInformer
+        self,
+        client: Client,
+        owner_resource: GroupVersionResource,
+        informer: SharedInformer,
+        label: str = HASH_LABEL,
     ) -> None:
+        self._label = label
         self._client = client
         self._owner_resource = owner_resource
         self._informer = informer
@@ -125,7 +135,7 @@ class RevisionHistory:
 
     async def _create(self, owner: Obj, number: int) -> Obj:
         collisions = get_nested(owner, "status", "collisionCount")
-        revision = make_revision(owner, number, collisions)
+        revision = make_revision(owner, number, collisions, self._label)
         try:
             return await self._client.create(CONTROLLER_REVISIONS, revision, namespace_of(owner))
         except StatusError as error:

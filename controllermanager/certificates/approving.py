@@ -54,6 +54,7 @@ def recognize(csr: Obj) -> list[str]:
 
 class ApprovingController(Controller):
     name = "certificatesigningrequest-approving-controller"
+    retry_delays = (0.2, 1000.0)
     max_retries = None
 
     def __init__(self, env: Environment, *, workers: int = 5) -> None:

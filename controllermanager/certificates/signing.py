@@ -52,6 +52,7 @@ class SigningController(Controller):
     """``signers`` maps signer names to their files; requests for others are left alone."""
 
     name = "certificatesigningrequest-signing-controller"
+    retry_delays = (0.2, 1000.0)
     max_retries = None
 
     def __init__(

@@ -48,6 +48,7 @@ class JobController(Controller):
 
     name = "job-controller"
     max_retries = None
+    retry_delays = (1.0, 60.0)
 
     def __init__(self, env: Environment, *, workers: int = 5) -> None:
         super().__init__(env, workers=workers)

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pilothouse.apimachinery.errors import StatusError, is_already_exists, is_not_found
+from pilothouse.apimachinery.errors import (
+    StatusError,
+    is_already_exists,
+    is_conflict,
+    is_not_found,
+)
 from pilothouse.apimachinery.labels import selector_from_label_selector
 from pilothouse.apimachinery.object import (
     Obj,
@@ -20,7 +25,11 @@ from pilothouse.apimachinery.object import (
 from pilothouse.controllermanager import pods as podutil
 from pilothouse.controllermanager.controller import Controller, SyncError, with_status
 from pilothouse.controllermanager.controller_ref import RefManager, controller_reference
-from pilothouse.controllermanager.revision_history import RevisionHistory, template_of
+from pilothouse.controllermanager.revision_history import (
+    STATEFUL_SET_HASH_LABEL,
+    RevisionHistory,
+    template_of,
+)
 from pilothouse.controllermanager.statefulset import identity
 from pilothouse.controllermanager.statefulset.compute import SetSync, Steps
 from pilothouse.kubeclient.resources import (
@@ -32,6 +41,9 @@ from pilothouse.kubeclient.resources import (
 
 if TYPE_CHECKING:
     from pilothouse.kubeclient.interfaces import Environment
+
+_CONFLICTS = 4
+"""How often a pod's update is tried again at once."""
 
 
 class StatefulSetController(Controller):
@@ -45,7 +57,9 @@ class StatefulSetController(Controller):
         self._pods.add_index(podutil.CONTROLLER_INDEX, podutil.controller_index)
         self._claims = self.watch(PERSISTENT_VOLUME_CLAIMS)
         revisions = self.watch(CONTROLLER_REVISIONS)
-        self._history = RevisionHistory(self.client, STATEFUL_SETS, revisions)
+        self._history = RevisionHistory(
+            self.client, STATEFUL_SETS, revisions, STATEFUL_SET_HASH_LABEL
+        )
         self._unseen: dict[str, dict[str, int]] = {}
         """Pods by set that we wrote and the informer has not shown: name to resourceVersion
         (0: deleted)."""
@@ -220,13 +234,24 @@ class StatefulSetController(Controller):
     async def _repair(self, key: str, owner: Obj, pod: Obj) -> None:
         await self._create_claims(owner, pod)
         try:
-            updated = await self.client.update(PODS, identity.with_identity(owner, pod))
+            updated = await self._update_identity(owner, pod)
         except StatusError as error:
             self._event(owner, "update", name_of(pod), error)
             raise
         version = int(meta(updated)["resourceVersion"])
         self._unseen.setdefault(key, {})[name_of(pod)] = version
         self._event(owner, "update", name_of(pod))
+
+    async def _update_identity(self, owner: Obj, pod: Obj) -> Obj:
+        """On a conflict with what is stored by now: its adoption may have changed it."""
+        for _ in range(_CONFLICTS):
+            try:
+                return await self.client.update(PODS, identity.with_identity(owner, pod))
+            except StatusError as error:
+                if not is_conflict(error):
+                    raise
+                pod = await self.client.get(PODS, name_of(pod), namespace_of(pod))
+        return await self.client.update(PODS, identity.with_identity(owner, pod))
 
     async def _create_claims(self, owner: Obj, pod: Obj) -> None:
         for claim in identity.claims_of(owner, pod).values():
@@ -235,16 +260,17 @@ class StatefulSetController(Controller):
                 if podutil.is_deleted(present):
                     raise SyncError(f"pvc {name_of(claim)} is being deleted")
                 continue
-            subject = f"Claim {name_of(claim)} Pod {name_of(pod)} in StatefulSet {name_of(owner)}"
+            what, whose = f"Claim {name_of(claim)}", f"Pod {name_of(pod)}"
+            where = f"in StatefulSet {name_of(owner)}"
             try:
                 await self.client.create(PERSISTENT_VOLUME_CLAIMS, claim, namespace_of(owner))
             except StatusError as error:
                 if is_already_exists(error):
                     continue
-                message = f"Create {subject} failed error: {error}"
+                message = f"Create {what} for {whose} {where} failed error: {error}"
                 self.recorder.event(owner, "Warning", "FailedCreate", message)
                 raise SyncError(f"failed to create PVC {name_of(claim)}: {error}") from error
-            message = f"Create {subject} success"
+            message = f"Create {what} {whose} {where} success"
             self.recorder.event(owner, "Normal", "SuccessfulCreate", message)
 
     async def _hand_over_claims(self, owner: Obj, pod: Obj, *, new: bool = False) -> None:

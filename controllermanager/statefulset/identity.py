@@ -41,7 +41,6 @@ def make_pod(stateful_set: Obj, template: Obj, ordinal: int, revision: str) -> O
     pod = pod_from_template(copy_object(template), stateful_set, controller_reference(stateful_set))
     name = f"{name_of(stateful_set)}-{ordinal}"
     metadata, spec = pod["metadata"], pod["spec"]
-    del metadata["generateName"]
     metadata["name"] = name
     metadata["labels"] = {
         **metadata.get("labels", {}),

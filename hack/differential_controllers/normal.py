@@ -70,7 +70,9 @@ class Names:
     def normal(self, value: Any) -> Any:
         if isinstance(value, dict):
             return {
-                self.text(key): self.normal(item) for key, item in value.items() if item is not None
+                self.text(key): self.normal(item)
+                for key, item in value.items()
+                if item is not None and key != "resourceVersion"
             }
         if isinstance(value, list):
             return [self.normal(item) for item in value]
@@ -96,16 +98,25 @@ class Names:
         """Events, with those together that are alike, and how often they happened."""
         counts: dict[str, int] = {}
         for event in events:
+            if _is_chance(event):
+                continue
             made = json.dumps(self.normal(_event(event)), sort_keys=True)
             series = event.get("series") or {}
             counts[made] = counts.get(made, 0) + (series.get("count") or event.get("count") or 1)
         return [_counted(json.loads(made), counts[made]) for made in sorted(counts)]
 
 
+def _is_chance(event: Obj) -> bool:
+    """Of who was first: a conflict, or a controller that does not see yet what it did itself."""
+    return (
+        "the object has been modified" in event.get("message", "")
+        or event["reason"] == "MissingJob"
+    )
+
+
 def _counted(event: Obj, count: int) -> Obj:
     """A warning is repeated with what failed, at growing distances: its count is the clock's."""
-    repeated = event["type"] == "Warning" and count > 1
-    return event | {"times": "several" if repeated else count}
+    return event if event["type"] == "Warning" else event | {"times": count}
 
 
 def _event(event: Obj) -> Obj:

@@ -128,6 +128,11 @@ class Run:
     async def wait(self, seconds: float) -> None:
         await self.world.pass_time(seconds)
 
+    async def minute(self, second: float) -> None:
+        """Waits for that second of a minute."""
+        now = self.world.now()
+        await self.world.pass_time((second - now.second - now.microsecond / 1e6) % 60)
+
     async def run(self, how: str | None, **settings: Any) -> None:
         await self.kubelet.run(one=how == "one", **settings)
         await self._learn()

@@ -113,6 +113,13 @@ class MaxOfRateLimiter(Generic[K]):
 
 def default_controller_rate_limiter(clock: Clock) -> MaxOfRateLimiter[K]:
     """Per key 5 ms doubling up to 1000 s, overall 10 a second with a burst of 100."""
+    return retry_limiter(clock, 0.005, 1000.0)
+
+
+def retry_limiter(clock: Clock, base: float, maximum: float) -> MaxOfRateLimiter[K]:
+    """Per key ``base`` seconds doubling up to ``maximum``, overall 10 a second with a burst of
+    100."""
     return MaxOfRateLimiter(
-        ItemExponentialFailureRateLimiter[K](), BucketRateLimiter[K](TokenBucket(10, 100, clock))
+        ItemExponentialFailureRateLimiter[K](base, maximum),
+        BucketRateLimiter[K](TokenBucket(10, 100, clock)),
     )

@@ -56,6 +56,8 @@ from pilothouse.scheduler.plugins.device_selectors import Selectors
 
 MAX_RESERVATIONS = 256
 BINDING_TIMEOUT = 600.0
+_REACHED = "DynamicResources/reached"
+"""In a cycle's state: this plugin's PreFilter has run."""
 
 
 @dataclass(slots=True)
@@ -140,6 +142,7 @@ class DynamicResources:
     def pre_filter(
         self, state: CycleState, pod: PodInfo, nodes: Sequence[NodeInfo]
     ) -> Status | frozenset[str] | None:
+        state[_REACHED] = True
         as_devices = self._extended.behind(pod.requests)
         if not as_devices and not pod.obj["spec"].get("resourceClaims"):
             return SKIP
@@ -265,7 +268,13 @@ class DynamicResources:
     async def post_filter(
         self, state: CycleState, pod: PodInfo, statuses: dict[str, Status]
     ) -> tuple[str, str]:
-        """An allocation that no node can use, or that came to nothing, is given back."""
+        """An allocation that no node can use, or that came to nothing, is given back.
+
+        :raises PluginFailure: another plugin refused the pod before this one looked at it.
+            Upstream's fails then, too, so nobody is preempted.
+        """
+        if _REACHED not in state:
+            raise PluginFailure("not found")
         data: ClaimsState | None = state.get(self.name)
         if data is None:
             return "", ""
