@@ -7,11 +7,13 @@ objects go, and puts right what was missed.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from pilothouse.apimachinery.errors import StatusError
 from pilothouse.apimachinery.object import Obj, get_nested, meta, namespace_of, object_key
 from pilothouse.apimachinery.quantity import Quantity
+from pilothouse.apis.core import device_quota
 from pilothouse.apis.core.quota_usage import attribute_classes, claim_in_scopes, is_terminating
 from pilothouse.controllermanager import quota_usage
 from pilothouse.controllermanager.controller import Controller, with_status
@@ -22,11 +24,13 @@ from pilothouse.kubeclient.resources import (
     CRON_JOBS,
     DAEMON_SETS,
     DEPLOYMENTS,
+    DEVICE_CLASSES,
     JOBS,
     PERSISTENT_VOLUME_CLAIMS,
     PODS,
     REPLICA_SETS,
     REPLICATION_CONTROLLERS,
+    RESOURCE_CLAIMS,
     RESOURCE_QUOTAS,
     SECRETS,
     SERVICES,
@@ -46,8 +50,10 @@ def compute_used(
     claims: Iterable[Obj],
     counts: Mapping[str, int],
     now: float,
+    devices: Iterable[quota_usage.Usage] = (),
 ) -> dict[str, str]:
-    """``status.used`` for the names in ``spec.hard``; ``counts`` are objects by quota name."""
+    """``status.used`` for the names in ``spec.hard``; ``counts`` are objects by quota name,
+    ``devices`` what resource claims count for."""
     total: quota_usage.Usage = {}
     for pod in pods:
         if quota_usage.matches_scopes(quota, pod):
@@ -58,6 +64,8 @@ def compute_used(
     if not _is_scoped(quota):
         for service in services:
             quota_usage.add(total, quota_usage.service_usage(service))
+        for usage in devices:
+            quota_usage.add(total, usage)
         quota_usage.add(total, {name: Quantity.of(count) for name, count in counts.items()})
     hard = get_nested(quota, "spec", "hard", default={})
     zero = Quantity.of(0)
@@ -88,6 +96,13 @@ class ResourceQuotaController(Controller):
             "replicationcontrollers": self.watch(REPLICATION_CONTROLLERS, on_delete=self._gone),
             "resourcequotas": self._quotas,
         }
+        self._resource_claims = self.watch(
+            RESOURCE_CLAIMS, on_update=self._updated, on_delete=self._gone
+        )
+        self._device_classes = self.watch(
+            DEVICE_CLASSES, self._class_changed, lambda _, new: self._class_changed(new),
+            self._class_changed,
+        )  # fmt: skip
         # Other controllers follow these too, so that the informers cost nothing more.
         for workload in (DEPLOYMENTS, REPLICA_SETS, STATEFUL_SETS, DAEMON_SETS, JOBS, CRON_JOBS):
             self._counted[str(workload.group_resource)] = self.watch(workload, on_delete=self._gone)
@@ -118,6 +133,11 @@ class ResourceQuotaController(Controller):
                 for quota in self._quotas.list(namespace_of(new)):
                     self.queue.add_after(object_key(quota), float(grace) + 1)
 
+    def _class_changed(self, _: Obj) -> None:
+        for quota in self._quotas.list():
+            if device_quota.counts_extended(get_nested(quota, "spec", "hard", default={})):
+                self.enqueue(quota)
+
     def _gone(self, obj: Obj) -> None:
         for quota in self._quotas.list(namespace_of(obj)):
             self.enqueue(quota)
@@ -136,6 +156,7 @@ class ResourceQuotaController(Controller):
             self._claims.list(namespace),
             counts,
             self.now(),
+            self._devices(namespace),
         )
         status = {"hard": hard, "used": used}
         if (quota.get("status") or {}) != status:
@@ -145,13 +166,27 @@ class ResourceQuotaController(Controller):
             # Kinds that nobody follows are counted again from time to time.
             self.queue.add_after(key, self._sync_period, upkeep=True)
 
+    def _devices(self, namespace: str) -> Iterable[quota_usage.Usage]:
+        claims = self._resource_claims.list(namespace)
+        if not claims:
+            return
+        classes = device_quota.extended_names(self._device_classes.list())
+        now = datetime.fromtimestamp(self.now(), UTC)
+        for claim in claims:
+            owner = device_quota.owner_of(claim)
+            pod = self._pods.get(f"{namespace}/{owner[0]}") if owner else None
+            yield device_quota.claim_usage(claim, pod, claims, classes, now)
+
     async def _counts(self, namespace: str, hard: Mapping[str, str]) -> tuple[dict[str, int], bool]:
         """Objects by quota name, and whether some had to be asked for."""
         counts: dict[str, int] = {}
         for resource, informer in self._counted.items():
             number = len(informer.list(namespace))
             counts[resource] = counts[f"count/{resource}"] = number
-        known = {"count/pods", "count/services", "count/persistentvolumeclaims", *counts}
+        known = {
+            "count/pods", "count/services", "count/persistentvolumeclaims",
+            "count/resourceclaims.resource.k8s.io", *counts,
+        }  # fmt: skip
         others = [n for n in hard if n.startswith("count/") and n not in known]
         if not others:
             return counts, False

@@ -66,7 +66,8 @@ _SERVICE_RESOURCES = frozenset(
 )
 _CLAIM_RESOURCES = ("persistentvolumeclaims", "requests.storage")
 _CLASS_SUFFIX = ".storageclass.storage.k8s.io/"
-_DEVICE_CLASS_SUFFIX = ".deviceclass.resource.k8s.io/devices"
+IMPLICIT_PREFIX = "requests.deviceclass.resource.kubernetes.io/"
+DEVICE_CLASS_SUFFIX = ".deviceclass.resource.k8s.io/devices"
 _STORAGE_CLASS_ANNOTATION = "volume.beta.kubernetes.io/storage-class"
 
 
@@ -84,8 +85,7 @@ def _counts(resource: GroupResource, name: str) -> bool:
     if resource == PODS:
         if name in _POD_RESOURCES or name.startswith(("hugepages-", "requests.hugepages-")):
             return True
-        extended = name.startswith("requests.") and not is_native(name)
-        return extended or name.startswith("requests.deviceclass.resource.kubernetes.io/")
+        return is_extended_request(name)
     if resource == SERVICES:
         return name in _SERVICE_RESOURCES
     if name == object_count_name(resource):
@@ -95,12 +95,18 @@ def _counts(resource: GroupResource, name: str) -> bool:
             tuple(_CLASS_SUFFIX + item for item in _CLAIM_RESOURCES)
         )
     if resource == RESOURCE_CLAIMS:
-        return name.endswith(_DEVICE_CLASS_SUFFIX)
+        return name.endswith(DEVICE_CLASS_SUFFIX) or is_extended_request(name)
     return (
         resource.group == ""
         and resource.resource in _LEGACY_ALIASES
         and (name == resource.resource)
     )
+
+
+def is_extended_request(name: str) -> bool:
+    """Whether a quota's name is that of an extended resource, or of devices requested as one."""
+    extended = name.startswith("requests.") and not is_native(name)
+    return extended or name.startswith(IMPLICIT_PREFIX)
 
 
 def usage(resource: GroupResource, obj: Obj, now: datetime) -> ResourceList:
@@ -148,7 +154,7 @@ def _compute_usage(requests: ResourceList, limits: ResourceList) -> ResourceList
     for name, quantity in requests.items():
         if name.startswith("hugepages-"):
             found[name] = found[f"requests.{name}"] = quantity
-        elif not is_native(name):
+        elif is_extended_request(f"requests.{name}"):
             found[f"requests.{name}"] = quantity
     return found
 
@@ -205,7 +211,7 @@ def _resource_claim_usage(claim: Obj) -> ResourceList:
                 largest[name] = max(largest.get(name, 0), int(count))
         for name, count in largest.items():
             counts[name] = counts.get(name, 0) + count
-    return {f"{name}{_DEVICE_CLASS_SUFFIX}": Quantity.of(count) for name, count in counts.items()}
+    return {f"{name}{DEVICE_CLASS_SUFFIX}": Quantity.of(count) for name, count in counts.items()}
 
 
 def missing_constraints(required: Iterable[str], pod: Obj) -> str:

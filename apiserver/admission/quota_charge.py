@@ -20,17 +20,23 @@ from pilothouse.apis.core.resource_requests import ResourceList, parse_list
 from pilothouse.apiserver.admission.plugin import refuse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
 
     from pilothouse.apimachinery.object import Obj
+    from pilothouse.apimachinery.schema import GroupResource
     from pilothouse.apiserver.admission.interfaces import Attributes
+
+    Count = Callable[[GroupResource, Obj, datetime], ResourceList]
 
 _ZERO = Quantity.of(0)
 
 
-def charge(quotas: Mapping[str, Obj], attributes: Attributes, now: datetime) -> dict[str, Obj]:
-    """The quotas (by name) that change, with their new ``status.used``.
+def charge(
+    quotas: Mapping[str, Obj], attributes: Attributes, now: datetime, count: Count = usage
+) -> dict[str, Obj]:
+    """The quotas (by name) that change, with their new ``status.used``; ``count`` says what an
+    object counts for.
 
     :raises StatusError: 403, a quota would be exceeded or cannot be judged.
     """
@@ -44,14 +50,14 @@ def charge(quotas: Mapping[str, Obj], attributes: Attributes, now: datetime) -> 
             concerned.append(quota)
     if not concerned:
         return {}
-    counted = usage(resource, obj, now)
+    counted = count(resource, obj, now)
     negative = sorted(name for name, quantity in counted.items() if quantity.sign() < 0)
     if negative:
         names = ",".join(negative)
         raise refuse(attributes, f"quota usage is negative for resource(s): {names}")
     changed: dict[str, Obj] = {}
     for quota in concerned:
-        delta = _delta(quota, attributes, counted, now)
+        delta = _delta(quota, attributes, counted, now, count)
         if delta:
             used = _new_usage(quota, attributes, delta)
             status = {**quota["status"], "used": used}
@@ -73,14 +79,14 @@ def _check_usable(quota: Obj, attributes: Attributes) -> None:
 
 
 def _delta(
-    quota: Obj, attributes: Attributes, counted: ResourceList, now: datetime
+    quota: Obj, attributes: Attributes, counted: ResourceList, now: datetime, count: Count
 ) -> ResourceList:
     """What the quota is charged: on update only the growth, if it counted the old object too."""
     old = attributes.old_obj
     resource = attributes.resource.group_resource
     delta = counted
     if attributes.operation == "UPDATE" and old is not None and matches_quota(resource, old, quota):
-        before = usage(resource, old, now)
+        before = count(resource, old, now)
         delta = {name: quantity - before.get(name, _ZERO) for name, quantity in counted.items()}
     hard = quota["status"]["hard"]
     return {n: quantity for n, quantity in delta.items() if quantity.sign() > 0 and n in hard}

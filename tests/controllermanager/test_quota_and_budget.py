@@ -23,6 +23,7 @@ from pilothouse.kubeclient.resources import (
     POD_DISRUPTION_BUDGETS,
     PODS,
     REPLICA_SETS,
+    RESOURCE_CLAIMS,
     RESOURCE_QUOTAS,
 )
 
@@ -128,6 +129,43 @@ async def test_claims_count_for_the_classes_that_they_want_and_have(world):
     world.client.seed(claim | {"status": {"currentVolumeAttributesClassName": "silver"}})
     await world.settle()
     assert used(world, "gold") == {"persistentvolumeclaims": "0"}
+
+
+def device_claim(name, count, pod=None):
+    request = {"deviceClassName": "c", "allocationMode": "ExactCount", "count": count}
+    spec = {"devices": {"requests": [{"name": "r", "exactly": request}]}}
+    claim = make_object("resource.k8s.io/v1", "ResourceClaim", name, "default", spec=spec)
+    if pod:
+        meta = {k: pod["metadata"][k] for k in ("name", "uid")}
+        owner = {"apiVersion": "v1", "kind": "Pod", "controller": True, **meta}
+        claim["metadata"]["ownerReferences"] = [owner]
+        claim["metadata"]["annotations"] = {
+            "resource.kubernetes.io/extended-resource-claim": "true"
+        }
+    return claim
+
+
+async def test_devices_count_once_for_a_pod_and_the_claim_of_its_extended_resources(world):
+    device_class = make_object("resource.k8s.io/v1", "DeviceClass", "c", "",
+                               spec={"extendedResourceName": "example.com/gpu"})  # fmt: skip
+    implicit = "requests.deviceclass.resource.kubernetes.io/c"
+    hard = dict.fromkeys(
+        ("requests.example.com/gpu", implicit, "c.deviceclass.resource.k8s.io/devices",
+         "count/resourceclaims.resource.k8s.io"), "10",
+    )  # fmt: skip
+    world.client.seed(make_object("v1", "ResourceQuota", "q", "default", spec={"hard": hard}))
+    requests = {"example.com/gpu": "2", "deviceclass.resource.kubernetes.io/c": "1"}
+    world.client.seed(make_pod("a", requests=requests, phase="Running"))
+    world.client.seed(device_claim("plain", 1))
+    world.client.seed(device_claim("of-pod", 3, world.client.current(PODS, "a", "default")))
+    await world.run(ResourceQuotaController(world.env))
+    assert [used(world)[name] for name in hard] == ["2", "4", "4", "2"]
+    world.client.seed(device_class)  # from now on example.com/gpu stands for the class
+    await world.settle()
+    assert [used(world)[name] for name in hard] == ["4", "4", "4", "2"]
+    world.client.remove(RESOURCE_CLAIMS, "of-pod", "default")
+    await world.settle()
+    assert [used(world)[name] for name in hard] == ["3", "2", "1", "1"]
 
 
 async def test_counts_of_kinds_that_nobody_follows(world):

@@ -17,18 +17,29 @@ from pilothouse.apimachinery.errors import (
     is_not_found,
     new_internal_error,
 )
-from pilothouse.apimachinery.schema import GroupVersionResource
-from pilothouse.apis.core.quota_usage import CLAIMS, IGNORED, PODS, RESOURCE_CLAIMS, SERVICES
+from pilothouse.apimachinery.schema import GroupResource, GroupVersionResource
+from pilothouse.apis.core import device_quota
+from pilothouse.apis.core.quota_usage import (
+    CLAIMS,
+    IGNORED,
+    PODS,
+    RESOURCE_CLAIMS,
+    SERVICES,
+    usage,
+)
 from pilothouse.apis.core.quota_usage import is_terminating as is_terminating_scope
 from pilothouse.apiserver.admission.plugin import Plugin
 from pilothouse.apiserver.admission.quota_charge import charge
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from pilothouse.apimachinery.object import Obj
-    from pilothouse.apimachinery.schema import GroupResource
+    from pilothouse.apis.core.resource_requests import ResourceList
     from pilothouse.apiserver.admission.interfaces import Attributes, Operation
 
 _GVR = GroupVersionResource("", "v1", "resourcequotas")
+_DEVICE_CLASSES = GroupResource("resource.k8s.io", "deviceclasses")
 _RETRIES = 3
 _UPDATED_KINDS = (PODS, SERVICES, CLAIMS, RESOURCE_CLAIMS)
 
@@ -61,6 +72,9 @@ class ResourceQuota(Plugin):
             return
         if not _may_change_usage(attributes):
             return
+        if attributes.resource.group_resource == RESOURCE_CLAIMS:
+            for resource in (PODS, RESOURCE_CLAIMS, _DEVICE_CLASSES):
+                await self.listed(resource)
         waiter = _Waiter(attributes)
         queue = self._queues.setdefault(namespace, [])
         queue.append(waiter)
@@ -85,7 +99,8 @@ class ResourceQuota(Plugin):
             passed: list[_Waiter] = []
             for waiter in waiters:
                 try:
-                    changed = charge(running, waiter.attributes, self.context.clock.now())
+                    now = self.context.clock.now()
+                    changed = charge(running, waiter.attributes, now, self._usage)
                 except StatusError as error:
                     waiter.error, waiter.done = error, True
                     continue
@@ -101,6 +116,16 @@ class ResourceQuota(Plugin):
             if attempt == _RETRIES:
                 for waiter in passed:
                     waiter.error, waiter.done = conflict, True
+
+    def _usage(self, resource: GroupResource, obj: Obj, now: datetime) -> ResourceList:
+        if resource != RESOURCE_CLAIMS:
+            return usage(resource, obj, now)
+        namespace = obj["metadata"].get("namespace") or ""
+        owner = device_quota.owner_of(obj)
+        pod = self.listers.get(PODS, namespace, owner[0]) if owner else None
+        claims = self.listers.list(RESOURCE_CLAIMS, namespace) if owner else ()
+        classes = device_quota.extended_names(self.listers.list(_DEVICE_CLASSES))
+        return device_quota.claim_usage(obj, pod, claims, classes, now)
 
     def _quotas(self, namespace: str) -> dict[str, Obj]:
         """As the cache has them, or as this plugin wrote them when the cache lags."""

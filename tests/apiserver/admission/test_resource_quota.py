@@ -192,3 +192,31 @@ async def test_cancelled_leader_leaves_nobody_hanging() -> None:
     first.cancel()
     await second
     assert int(admission.used()["pods"]) >= 1
+
+
+async def test_claims_are_charged_for_extended_resources_of_their_class() -> None:
+    name, implicit = "requests.example.com/gpu", "requests.deviceclass.resource.kubernetes.io/c"
+    admission = Quotas(
+        quota({name: "4", implicit: "8", "c.deviceclass.resource.k8s.io/devices": "8"})
+    )
+    device_class = {"metadata": {"name": "c"}, "spec": {"extendedResourceName": "example.com/gpu"}}
+    admission.put("deviceclasses", device_class, "resource.k8s.io")
+    requester = pod(containers=[container("c", {"example.com/gpu": "2"}, {"example.com/gpu": "2"})])
+    requester["metadata"] |= {"uid": "u", "namespace": "ns"}
+    admission.put("pods", requester)
+    request = {"name": "r", "exactly": {"deviceClassName": "c", "count": 3}}
+    metadata = {"generateName": "p-", "namespace": "ns"}
+    claim: Obj = {"metadata": metadata, "spec": {"devices": {"requests": [request]}}}
+    owner = {"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "u", "controller": True}
+    annotations = {"resource.kubernetes.io/extended-resource-claim": "true"}
+    owned = {
+        **claim,
+        "metadata": {**metadata, "ownerReferences": [owner], "annotations": annotations},
+    }
+    await admission.run("CREATE", "resourceclaims", owned)
+    assert list(admission.used().values()) == ["1", "3", "3"]  # the pod counts for the other two
+    await admission.run("CREATE", "resourceclaims", claim)
+    assert list(admission.used().values()) == ["4", "6", "6"]
+    error = await admission.refusal("CREATE", "resourceclaims", claim)
+    assert "exceeded quota: q" in error.message
+    assert f"{name}=3" in error.message
