@@ -48,6 +48,8 @@ class KubeletConfig:
     enable_service_links: bool = True
     allowed_unsafe_sysctls: tuple[str, ...] = ()
     """Names, or prefixes that end with ``*``."""
+    user_namespace_first: int = 65536
+    """The ids of pods with users of their own begin here; 65536 for each of ``max_pods``."""
     pod_pids_limit: int = 0
     """Processes that a pod may have; 0: as many as the node."""
     static_pod_path: str = ""

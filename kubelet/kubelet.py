@@ -38,6 +38,11 @@ from pilothouse.kubelet.node_care import NodeCare
 from pilothouse.kubelet.node_registration import NodeRegistration
 from pilothouse.kubelet.node_status import Machine, read_machine
 from pilothouse.kubelet.pod_cache import PodCache
+from pilothouse.kubelet.pod_changes import (
+    foreign_conditions,
+    only_status_changed,
+    pod_from_runtime,
+)
 from pilothouse.kubelet.pod_status import StatusInputs, generate_status
 from pilothouse.kubelet.pod_worker_state import PodWorkerState
 from pilothouse.kubelet.pod_workers import PodWorkers
@@ -51,6 +56,7 @@ from pilothouse.kubelet.runtime.pod_actions import compute_pod_actions
 from pilothouse.kubelet.runtime.restart_all import condition_holds
 from pilothouse.kubelet.status_manager import StatusManager
 from pilothouse.kubelet.termination_message import TerminationMessages
+from pilothouse.kubelet.user_namespaces import UserNamespaces
 
 if TYPE_CHECKING:
     from pilothouse.kubelet.plugins.node_devices import NodeDevices
@@ -103,7 +109,11 @@ class Kubelet:
             cgroup_root=config.cgroup_root, node_memory=self._machine.memory_bytes,
             check_handler=handler_check(env.client, runtime_handlers), devices=devices,
             pids_limit=config.pod_pids_limit, cluster_domain=config.cluster_domain,
+            users=UserNamespaces(
+                config.root_dir, first=config.user_namespace_first, slots=config.max_pods
+            ),
         )  # fmt: skip
+        self.user_namespaces = self.manager.users
         self._pods = env.informers.informer(
             PODS, field_selector=f"spec.nodeName={config.node_name}"
         )
@@ -137,6 +147,8 @@ class Kubelet:
         self._tasks.start(self._follow_runtime(events), "runtime events")
         self._env.informers.start()
         await asyncio.gather(self.registration.register(), self._pods.wait_synced())
+        known = {pod["metadata"]["uid"] for pod in self._pods.list()} | self.cache.uids()
+        self.user_namespaces.load(known)
         self._registration = self._pods.add_handler(
             self._pod_added, self._pod_updated, self._pod_deleted
         )
@@ -180,11 +192,11 @@ class Kubelet:
         if old["metadata"]["uid"] != new["metadata"]["uid"]:
             self._pod_deleted(old)
             self._pod_added(new)
-        elif _only_status_changed(old, new):
+        elif only_status_changed(old, new):
             state = self.workers.get(new["metadata"]["uid"])
             if state is not None:
                 state.pod = new
-                if _foreign_conditions(old) != _foreign_conditions(
+                if foreign_conditions(old) != foreign_conditions(
                     new
                 ) or self.statuses.was_overwritten(new):
                     self.workers.kick(new["metadata"]["uid"])
@@ -247,7 +259,7 @@ class Kubelet:
         """Pods that the runtime has but the API does not (any more) must end."""
         for uid in self.cache.uids():
             if uid not in self._uids:
-                self.workers.update_pod(_pod_from_runtime(self.cache, uid))
+                self.workers.update_pod(pod_from_runtime(self.cache, uid))
                 self.workers.object_gone(uid)
 
     # -- the steps of a pod's life (PodSyncer) -------------------------------------------
@@ -434,6 +446,7 @@ class Kubelet:
         if status.running or any(s.state == "ready" for s in status.sandboxes):
             await self.manager.kill_pod(state.pod, 0)  # started at the very last moment
         await self.volumes.unmount(state.pod)
+        self.user_namespaces.release(uid)
         if state.deleted:
             await self.manager.remove_pod(uid)
             await asyncio.to_thread(
@@ -463,35 +476,3 @@ class Kubelet:
 
 def _key(pod: Obj) -> str:
     return f"{pod['metadata'].get('namespace')}/{pod['metadata']['name']}"
-
-
-def _only_status_changed(old: Obj, new: Obj) -> bool:
-    """Whether an update is (most likely) the echo of a status write."""
-    if old["spec"] != new["spec"]:
-        return False
-    ignored = ("resourceVersion", "managedFields")
-    before = {k: v for k, v in old["metadata"].items() if k not in ignored}
-    after = {k: v for k, v in new["metadata"].items() if k not in ignored}
-    return before == after
-
-
-def _foreign_conditions(pod: Obj) -> list[tuple[str, str]]:
-    """Conditions that readiness gates may wait for."""
-    gates = {gate["conditionType"] for gate in pod["spec"].get("readinessGates") or ()}
-    conditions = (pod.get("status") or {}).get("conditions") or ()
-    return [(c["type"], c["status"]) for c in conditions if c["type"] in gates]
-
-
-def _pod_from_runtime(cache: PodCache, uid: str) -> Obj:
-    """As much of a pod as the runtime remembers, enough to end it."""
-    status = cache.get(uid)
-    sandbox = status.sandbox
-    return {
-        "metadata": {
-            "uid": uid,
-            "name": sandbox.name if sandbox is not None else uid,
-            "namespace": sandbox.namespace if sandbox is not None else "",
-        },
-        "spec": {"containers": [{"name": name} for name in status.containers]},
-        "status": {},
-    }

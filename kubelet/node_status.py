@@ -146,12 +146,21 @@ def node_status(
             "architecture": machine.architecture,
         },
         "features": {"supplementalGroupsPolicy": _runs_as_users(runtime)},
+        "runtimeHandlers": _handlers(runtime),
         "declaredFeatures": list(DECLARED),
         "images": [
             {"names": [*image.repo_digests, *image.repo_tags], "sizeBytes": image.size}
             for image in sorted(images, key=lambda i: -i.size)[:MAX_IMAGES]
         ],
     }
+
+
+def _handlers(runtime: RuntimeInfo) -> list[Obj]:
+    """What the default handler can do; runtimes that pretend tell of none."""
+    if not runtime.capabilities.real_processes:
+        return []
+    users = runtime.capabilities.user_namespaces
+    return [{"name": "", "features": {"recursiveReadOnlyMounts": False, "userNamespaces": users}}]
 
 
 def _runs_as_users(runtime: RuntimeInfo) -> bool:

@@ -38,6 +38,7 @@ def sandbox_config(
     cgroup_root: str = "",
     cluster_domain: str = "",
     resources: Resources | None = None,
+    user_namespace: int = 0,
 ) -> PodSandboxConfig:
     """:raises StartError: the pod wants a hostname that Linux can't have."""
     metadata, spec = pod["metadata"], pod["spec"]
@@ -56,6 +57,7 @@ def sandbox_config(
         share_process_namespace=bool(spec.get("shareProcessNamespace")),
         port_mappings=port_mappings(spec),
         sysctls={s["name"]: s["value"] for s in context.get("sysctls") or ()},
+        user_namespace=user_namespace,
         resources=resources,
         labels={
             **(metadata.get("labels") or {}),

@@ -29,6 +29,8 @@ class Capabilities:
     image_filesystem: bool = True
     tty: bool = True
     real_processes: bool = True
+    user_namespaces: bool = False
+    """Pods can have users of their own (``hostUsers: false``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,8 @@ class PodSandboxConfig:
     share_process_namespace: bool = False
     port_mappings: tuple[PortMapping, ...] = ()
     sysctls: dict[str, str] = field(default_factory=dict)
+    user_namespace: int = 0
+    """The node's id of who is root in the pod's user namespace (65536 ids); 0: it has none."""
     resources: Resources | None = None
     """Of the pod as a whole; its containers share them."""
     labels: dict[str, str] = field(default_factory=dict)

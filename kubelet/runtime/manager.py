@@ -7,6 +7,7 @@ sense (upstream: kuberuntime_manager.go).
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from collections.abc import Sequence
@@ -53,6 +54,7 @@ from pilothouse.kubelet.runtime.pod_actions import (
 )
 from pilothouse.kubelet.runtime.resizer import Resizer
 from pilothouse.kubelet.runtime.uninterrupted import uninterrupted
+from pilothouse.kubelet.user_namespaces import UNSUPPORTED, UserNamespaces, wants_users
 
 if TYPE_CHECKING:
     from pilothouse.kubelet.plugins.node_devices import NodeDevices
@@ -96,7 +98,9 @@ class RuntimeManager:
         pids_limit: int = 0,
         check_handler: HandlerCheck | None = None,
         devices: NodeDevices | None = None,
+        users: UserNamespaces | None = None,
     ) -> None:
+        self.users = users or UserNamespaces(root_dir)
         self._runtime = runtime
         self._images = images
         self._image_manager = ImageManager(images, recorder, clock)
@@ -137,8 +141,22 @@ class RuntimeManager:
     ) -> SyncResult:
         """``restart_all``: only removes all containers; the next call starts them anew."""
         uid = pod["metadata"]["uid"]
-        result = SyncResult()
         actions = compute_pod_actions(pod, self._cache.get(uid), probes, restart_all=restart_all)
+        result = await self._act(pod, actions, mounted, credentials)
+        if actions.create_sandbox and wants_users(pod):
+            self.users.started.inc()
+            if result.failed or result.waiting:
+                self.users.failed.inc()
+        return result
+
+    async def _act(
+        self,
+        pod: Obj,
+        actions: PodActions,
+        mounted: dict[str, MountedVolume],
+        credentials: Credentials,
+    ) -> SyncResult:
+        result = SyncResult()
         for reset in actions.reset:
             await self._killer.reset(pod, reset)
             self.resizer.forget(reset.id)
@@ -191,8 +209,8 @@ class RuntimeManager:
                 cgroup_root=self._cgroup_root,
                 cluster_domain=self._cluster_domain,
                 resources=self.resizer.of_pod(pod),
+                user_namespace=await self._users(pod),
             )
-            await self._check_users(pod)
             if self._check_handler is not None:
                 await self._check_handler(pod)
             return await uninterrupted(self._run_sandbox(config))
@@ -203,14 +221,16 @@ class RuntimeManager:
             result.failed = True
             return ""
 
-    async def _check_users(self, pod: Obj) -> None:
-        """A pod that asks for user namespaces must not run without (userns_manager.go)."""
-        if pod["spec"].get("hostUsers") is False:
-            info = await self._runtime.info()
-            if info.capabilities.real_processes:
-                raise RuntimeFailure(
-                    "can't set `spec.hostUsers: false`, runtime does not support user namespaces"
-                )
+    async def _users(self, pod: Obj) -> int:
+        """The first of the pod's own ids; 0: it has the node's. It must not run without them."""
+        if not wants_users(pod):
+            return 0
+        able = (await self._runtime.info()).capabilities
+        if able.user_namespaces:
+            return await asyncio.to_thread(self.users.of, pod)
+        if able.real_processes:
+            raise RuntimeFailure(UNSUPPORTED)
+        return 0
 
     async def _run_sandbox(self, config: PodSandboxConfig) -> str:
         sandbox_id = await self._runtime.run_pod_sandbox(config)

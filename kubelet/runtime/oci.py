@@ -107,8 +107,9 @@ class OCIRuntime:
             facts = await self._client.call("info")
             limits = facts["cgroups"] != "disabled"
             capabilities = Capabilities(
-                resource_limits=limits, oom_detection=limits, user_ids=not facts["rootless"]
-            )
+                resource_limits=limits, oom_detection=limits, user_ids=not facts["rootless"],
+                user_namespaces=bool(facts.get("user_namespaces")),
+            )  # fmt: skip
             version = await _crun_version(facts["crun"])
             self._info = RuntimeInfo("crun", version, capabilities)
         return self._info

@@ -126,6 +126,7 @@ def all_checks() -> list[str]:
         testing_isolation,
         testing_lifecycle,
         testing_streams,
+        testing_users,
     )
 
     return list(_CHECKS)

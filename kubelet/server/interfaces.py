@@ -18,6 +18,7 @@ from pilothouse.componentbase.metrics import Counter
 from pilothouse.kubelet.config import KubeletConfig
 from pilothouse.kubelet.pod_cache import PodCache
 from pilothouse.kubelet.runtime.interfaces import RuntimeService
+from pilothouse.kubelet.user_namespaces import UserNamespaces
 
 TEXT = "text/plain; charset=utf-8"
 JSON = "application/json"
@@ -55,6 +56,7 @@ class KubeletHost(Protocol):
     cache: PodCache
     clock: Clock
     terminations: Counter
+    user_namespaces: UserNamespaces
 
     def find_pod(self, namespace: str, name: str) -> Obj | None: ...
 

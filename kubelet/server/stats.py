@@ -233,7 +233,9 @@ def own_metrics(host: KubeletHost) -> Registry:
     cpu.inc(by=usage.ru_utime + usage.ru_stime)
     memory = Gauge("process_resident_memory_bytes", "Resident memory size in bytes.")
     memory.set(_resident_bytes())
+    users = host.user_namespaces
     registry.add(name, pods, containers, cpu, memory, host.terminations)
+    registry.add(users.started, users.failed)
     return registry
 
 

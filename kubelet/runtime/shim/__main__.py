@@ -29,6 +29,7 @@ from pilothouse.kubelet.runtime.shim.protocol import short_path
 from pilothouse.kubelet.runtime.shim.reaper import Reaper
 from pilothouse.kubelet.runtime.shim.server import Server
 from pilothouse.kubelet.runtime.shim.spec import Machine
+from pilothouse.kubelet.runtime.shim.user_namespaces import supported
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -191,6 +192,7 @@ def facts(machine: Machine, crun: str) -> dict[str, Any]:
         "crun": crun,
         "cgroups": machine.cgroups,
         "rootless": machine.rootless,
+        "user_namespaces": supported(machine.rootless),
     }
 
 

@@ -22,6 +22,7 @@ from pilothouse.kubelet.runtime.shim.logs import LogFile, Pump
 from pilothouse.kubelet.runtime.shim.node import ShimError, load_all, save, start_ticks
 from pilothouse.kubelet.runtime.shim.rootfs import ImageVolume, RootFilesystem, SubPath
 from pilothouse.kubelet.runtime.shim.spec import Place, build_spec, linux_resources
+from pilothouse.kubelet.runtime.shim.user_namespaces import MappedMounts, place_of
 from pilothouse.kubelet.runtime.shim.users import UnknownUser, resolve_user
 
 if TYPE_CHECKING:
@@ -38,13 +39,19 @@ _FIELDS = (
 
 
 class Container:
-    def __init__(self, node: Node, record: dict[str, Any], cgroup_parent: str) -> None:
+    def __init__(
+        self, node: Node, record: dict[str, Any], cgroup_parent: str, user_first: int = 0
+    ) -> None:
+        """``user_first``: who is root in its user namespace; 0: it has the node's users."""
         self.record = record
+        place = place_of(node.state_dir, record["id"]) if user_first else ""
+        self.mapped = MappedMounts(place, user_first)
         self.directory = node.directory("containers", record["id"])
         self.cgroup = f"{cgroup_parent}/{record['id']}"
         self.rootfs = RootFilesystem(
-            self.directory, record["layers"], rootless=node.machine.rootless
-        )
+            self.directory, record["layers"], rootless=node.machine.rootless,
+            path=f"{place}/rootfs" if user_first else "", owner=user_first,
+        )  # fmt: skip
         self.image_volumes = {
             number: ImageVolume(
                 f"{self.directory}/images/{number}", mount["layers"],
@@ -182,7 +189,7 @@ class Containers:
             "pid": 0,
             "start_ticks": 0,
         }
-        container = Container(self._node, record, sandbox.cgroup)
+        container = Container(self._node, record, sandbox.cgroup, sandbox.user_first)
         os.makedirs(container.directory)
         container.update()
         self.all[container.id] = container
@@ -213,22 +220,26 @@ class Containers:
 
     def _launch(self, container: Container, sandbox: Sandbox) -> int:
         config, directory = container.config, container.directory
-        container.rootfs.mount()
+        users = sandbox.fds.get("user", -1)
+        container.mapped.prepare()
+        container.rootfs.mount(users)
         for number, volume in container.image_volumes.items():
             mount = config["mounts"][number]
-            mount["host_path"] = volume.mount(mount["image_sub_path"])
+            mount["host_path"] = volume.mount(mount["image_sub_path"], users)
         for number, sub_path in container.sub_paths.items():
             config["mounts"][number]["host_path"] = sub_path.mount()
         for number, tree in container.host_trees.items():
             mount = config["mounts"][number]
             mount["host_path"] = tree.mount(mount["host_path"])
+        container.mapped.mount(config["mounts"], users)
         place = Place(
             rootfs=container.rootfs.path,
             cgroup_path=container.cgroup,
             hostname=sandbox.config["hostname"] or sandbox.config["name"],
             namespaces=self._namespaces(container, sandbox),
             shm=sandbox.shm,
-            hostname_file=f"{sandbox.directory}/hostname",
+            hostname_file=sandbox.hostname_file,
+            user_first=sandbox.user_first,
         )
         image = container.record["image_config"]
         user = resolve_user(place.rootfs, image.get("User") or "", config["security"])
@@ -371,6 +382,7 @@ class Containers:
             sub_path.unmount()
         for tree in container.host_trees.values():
             tree.unmount()
+        container.mapped.unmount()
         self._node.cgroups.remove(container.cgroup)
 
     def remove(self, container_id: str) -> None:
@@ -441,7 +453,8 @@ class Containers:
         for record in load_all(os.path.join(self._node.state_dir, "containers"), "container.json"):
             config = parents.get(record["sandbox_id"], {})
             root = f"{self._node.cgroup_root}/pod{record['pod_uid']}"
-            container = Container(self._node, record, config.get("cgroup_parent") or root)
+            parent, first = config.get("cgroup_parent") or root, config.get("user_namespace") or 0
+            container = Container(self._node, record, parent, first)
             self.all[container.id] = container
             if record["state"] == "running" and start_ticks(record["pid"]) == record["start_ticks"]:
                 alive.setdefault(record["sandbox_id"], []).append(record["pid"])

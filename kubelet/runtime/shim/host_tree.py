@@ -39,7 +39,7 @@ class HostTree:
     def mount(self, source: str) -> str:
         """What is to be bound: the node's ``source``, or the shim's where that can't be had."""
         try:
-            fd = in_node(self._namespace, lambda: _clone(source))
+            fd = in_node(self._namespace, lambda: clone_tree(source))
         except OSError:
             return source
         try:
@@ -50,7 +50,7 @@ class HostTree:
             else:
                 os.makedirs(os.path.dirname(self.path), exist_ok=True)
                 os.close(os.open(self.path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-            _attach(fd, self.path)
+            attach(fd, self.path)
         finally:
             os.close(fd)
         return self.path
@@ -87,12 +87,12 @@ class NodeMounts:
             os.makedirs(path, exist_ok=True)
             if not os.path.ismount(path):
                 ns.mount(self._source, path, "tmpfs", ns.MS_NOSUID | ns.MS_NODEV, options)
-            return _clone(path)
+            return clone_tree(path)
 
         fd = in_node(self._namespace, on_node)
         try:
             if not os.path.ismount(path):  # what the node mounts doesn't come here by itself
-                _attach(fd, path)
+                attach(fd, path)
         finally:
             os.close(fd)
 
@@ -102,9 +102,9 @@ class NodeMounts:
         if path not in known:
             self._write_shown([*known, path])
         if not os.path.ismount(path):
-            fd = in_node(self._namespace, lambda: _clone(path))
+            fd = in_node(self._namespace, lambda: clone_tree(path))
             try:
-                _attach(fd, path)
+                attach(fd, path)
             finally:
                 os.close(fd)
 
@@ -161,12 +161,13 @@ def _unescaped(text: str) -> str:
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)
 
 
-def _clone(source: str) -> int:
+def clone_tree(source: str) -> int:
+    """A copy of the mounts at ``source`` that isn't attached anywhere yet."""
     flags = _CLONE | _RECURSIVE | os.O_CLOEXEC
     return _call(_OPEN_TREE, _HERE, os.fsencode(source), flags)
 
 
-def _attach(fd: int, path: str) -> None:
+def attach(fd: int, path: str) -> None:
     _call(_MOVE_MOUNT, fd, b"", _HERE, os.fsencode(path), _EMPTY_PATH)
 
 

@@ -20,18 +20,29 @@ if TYPE_CHECKING:
 
 
 class PauseProcess:
-    def __init__(self, node: Node, sandbox_id: str, cgroup: str, pid: int = 0) -> None:
+    def __init__(
+        self, node: Node, sandbox_id: str, cgroup: str, pid: int = 0, *, place: str = "",
+        user_first: int = 0,
+    ) -> None:  # fmt: skip
+        """``user_first``: root of the user namespace that it makes; ``place``: where that root
+        finds its files."""
         self._node = node
+        self._place = place
+        self._user_first = user_first
         self._directory = node.directory("pause", sandbox_id)
         self._name = f"{sandbox_id[:32]}-pause"
         self._cgroup = f"{cgroup}/pause"
         self.pid = pid
 
-    def start(self, namespaces: dict[str, str]) -> None:
-        rootfs = f"{self._directory}/rootfs"
+    def start(self, namespaces: dict[str, str], hostname: str = "") -> None:
+        """``hostname`` for a UTS namespace that it makes."""
+        rootfs = f"{self._place or self._directory}/rootfs"
+        os.makedirs(self._directory, exist_ok=True)
         os.makedirs(rootfs, exist_ok=True)
         command = _install(rootfs)
-        place = Place(rootfs, self._cgroup, "pause", namespaces)
+        if self._user_first:
+            os.chown(rootfs, self._user_first, self._user_first)
+        place = Place(rootfs, self._cgroup, "pause", namespaces, user_first=self._user_first)
         spec = build_spec(
             {**_CONFIG, "command": command},
             {},
@@ -39,6 +50,8 @@ class PauseProcess:
             User(65535, 65535, [65535]),
             self._node.machine,
         )
+        if hostname:
+            spec["hostname"] = hostname
         if self._node.machine.rootless:
             spec["process"]["user"] = {"uid": 0, "gid": 0}
         with open(f"{self._directory}/config.json", "w", encoding="utf-8") as config:

@@ -6,28 +6,40 @@ import contextlib
 import os
 import shutil
 import stat
+from collections.abc import Iterator
 
 from pilothouse.kubelet.network.namespaces import MS_BIND, MS_REC, mount, umount
 from pilothouse.kubelet.runtime.shim.node import ShimError
+from pilothouse.kubelet.runtime.shim.user_namespaces import attach_mapped
 from pilothouse.kubelet.runtime.shim.users import NO_LINKS, open_in_root
 
 
 class RootFilesystem:
     """``rootfs``, ``upper`` and ``work`` in the container's directory."""
 
-    def __init__(self, directory: str, layers: list[str], *, rootless: bool) -> None:
-        self.path = f"{directory}/rootfs"
+    def __init__(
+        self, directory: str, layers: list[str], *, rootless: bool, path: str = "", owner: int = 0
+    ) -> None:
+        """``owner``: who is root in the container's user namespace; 0: root."""
+        self.path = path or f"{directory}/rootfs"
+        self._owner = owner
         self._upper = f"{directory}/upper"
         self._work = f"{directory}/work"
         self._layers = layers
         self._rootless = rootless
 
-    def mount(self) -> None:
-        """:raises ShimError: the kernel has no overlayfs here, or a layer is gone."""
+    def mount(self, user_namespace: int = -1) -> None:
+        """``user_namespace``: descriptor of the container's own.
+
+        :raises ShimError: the kernel has no overlayfs here, or a layer is gone.
+        """
         for directory in (self.path, self._upper, self._work):
             os.makedirs(directory, exist_ok=True)
+        if self._owner:
+            os.chown(self._upper, self._owner, self._owner)
         options = f",upperdir={self._upper},workdir={self._work}"
-        _mount_overlay(self.path, self._layers, options, rootless=self._rootless)
+        with _mapped_layers(self._layers, f"{self.path}-layer", user_namespace) as layers:
+            _mount_overlay(self.path, layers, options, rootless=self._rootless)
 
     def unmount(self) -> None:
         """Missing is fine."""
@@ -59,7 +71,7 @@ class ImageVolume:
         self._layers = layers
         self._rootless = rootless
 
-    def mount(self, sub_path: str) -> str:
+    def mount(self, sub_path: str, user_namespace: int = -1) -> str:
         """What is to be bound: the directory, or a file or directory in it.
 
         :raises ShimError: nothing is at ``sub_path``, or the image can't be mounted.
@@ -68,7 +80,9 @@ class ImageVolume:
         for directory in (self.path, empty):
             os.makedirs(directory, exist_ok=True)
         # An overlay without an upper directory needs two lower ones.
-        _mount_overlay(self.path, [empty, *self._layers], "", rootless=self._rootless)
+        layers = [empty, *self._layers]
+        with _mapped_layers(layers, f"{self.path}-layer", user_namespace) as mapped:
+            _mount_overlay(self.path, mapped, "", rootless=self._rootless)
         if not sub_path:
             return self.path
         found = os.path.realpath(os.path.join(self.path, sub_path))
@@ -117,6 +131,26 @@ class SubPath:
             os.rmdir(self.path)
         with contextlib.suppress(OSError):
             os.unlink(self.path)
+
+
+@contextlib.contextmanager
+def _mapped_layers(layers: list[str], prefix: str, user_namespace: int) -> Iterator[list[str]]:
+    """The layers as a user namespace (a descriptor; -1: ours) sees them; the overlay keeps them."""
+    if user_namespace < 0:
+        yield layers
+        return
+    mapped: list[str] = []
+    try:
+        for number, layer in enumerate(layers):
+            mapped.append(f"{prefix}{number}")
+            attach_mapped(layer, mapped[-1], user_namespace)
+        yield mapped
+    finally:
+        for path in mapped:
+            with contextlib.suppress(OSError):
+                umount(path)
+            with contextlib.suppress(OSError):
+                os.rmdir(path)
 
 
 def _mount_overlay(target: str, layers: list[str], options: str, *, rootless: bool) -> None:

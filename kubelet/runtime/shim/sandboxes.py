@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from pilothouse.kubelet.network import namespaces as ns
 from pilothouse.kubelet.network.pod_network import loopback_up, write_sysctl
+from pilothouse.kubelet.runtime.shim import user_namespaces
 from pilothouse.kubelet.runtime.shim.iptables import HostPorts
 from pilothouse.kubelet.runtime.shim.node import ShimError, load_all, save, start_ticks
 from pilothouse.kubelet.runtime.shim.pause import PauseProcess
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
     from pilothouse.kubelet.runtime.shim.node import Node
 
 SHM_SIZE = "65536k"
-_KINDS = {"net": "network", "ipc": "ipc", "uts": "uts"}
+_KINDS = {"net": "network", "ipc": "ipc", "uts": "uts", "user": "user"}
+_FLAGS = {"net": ns.CLONE_NEWNET, "ipc": ns.CLONE_NEWIPC, "uts": ns.CLONE_NEWUTS}
 
 
 class Sandbox:
@@ -60,15 +62,36 @@ class Sandbox:
         return str(parent or f"{self._node.cgroup_root}/pod{self.config['uid']}")
 
     @property
+    def user_first(self) -> int:
+        """Who is root inside; 0: the pod has the node's users."""
+        return int(self.config.get("user_namespace") or 0)
+
+    @property
+    def place(self) -> str:
+        """Where the pod finds files that the shim makes for it."""
+        if not self.user_first:
+            return self.directory
+        return user_namespaces.place_of(self._node.state_dir, self.id)
+
+    @property
     def shm(self) -> str:
-        return "" if self.config["host_ipc"] else f"{self.directory}/shm"
+        return "" if self.config["host_ipc"] else f"{self.place}/shm"
+
+    @property
+    def hostname_file(self) -> str:
+        return f"{self.place}/hostname"
+
+    @property
+    def shares_processes(self) -> bool:
+        return bool(self.config["share_process_namespace"] and not self.config["host_pid"])
 
     def namespaces(self) -> dict[str, str]:
         """OCI namespaces of its containers: type -> path to join, or empty for a new one."""
         joined = {_KINDS[k]: f"/proc/{os.getpid()}/fd/{fd}" for k, fd in self.fds.items()}
         result = {**joined, "mount": ""}
         if not self.config["host_pid"]:
-            holder = self.pause.pid if self.pause is not None else 0
+            shared = self.pause is not None and self.shares_processes
+            holder = self.pause.pid if self.pause is not None and shared else 0
             result["pid"] = f"/proc/{holder}/ns/pid" if holder else ""
         if self._node.machine.cgroups == "v2":
             result["cgroup"] = ""
@@ -83,6 +106,8 @@ class Sandbox:
             kinds.append("net")
         if not self.config["host_ipc"]:
             kinds.append("ipc")
+        if self.user_first:
+            kinds.append("user")
         return kinds
 
     def close(self) -> None:
@@ -135,9 +160,12 @@ class Sandboxes:
     def _bring_up(self, sandbox: Sandbox) -> None:
         config, node = sandbox.config, self._node
         hostname = config["hostname"] or config["name"]
-        sandbox.fds = ns.run_in_thread(
-            lambda: _make_namespaces(sandbox.wanted(), hostname, config["sysctls"])
-        )
+        if sandbox.user_first:
+            self._make_user_namespace(sandbox, hostname)
+        else:
+            sandbox.fds = ns.run_in_thread(
+                lambda: _make_namespaces(sandbox.wanted(), hostname, config["sysctls"])
+            )
         if config["host_network"]:
             sandbox.record["ips"] = [node.node_ip] if node.node_ip else []
         elif node.network is not None:
@@ -148,22 +176,44 @@ class Sandboxes:
                 self._host_ports.add(sandbox.id, ip, config["port_mappings"])
         else:
             loopback_up(sandbox.fds["net"])
-        with open(f"{sandbox.directory}/hostname", "w", encoding="utf-8") as file:
+        with open(sandbox.hostname_file, "w", encoding="utf-8") as file:
             file.write(f"{hostname}\n")
+        os.chown(sandbox.hostname_file, sandbox.user_first, sandbox.user_first)
         self._mount_shm(sandbox)
         if config.get("resources"):
             with contextlib.suppress(OSError):  # a limit that this machine can't set
                 node.cgroups.limit(sandbox.cgroup, config["resources"])
-        if config["share_process_namespace"] and not config["host_pid"]:
+        if sandbox.shares_processes and sandbox.pause is None:
             sandbox.pause = PauseProcess(node, sandbox.id, sandbox.cgroup)
             sandbox.pause.start(sandbox.namespaces())
             sandbox.record["pause"] = [sandbox.pause.pid, start_ticks(sandbox.pause.pid)]
+
+    def _make_user_namespace(self, sandbox: Sandbox, hostname: str) -> None:
+        """Only a process of its own can make one; the pod's other namespaces belong to it."""
+        first = sandbox.user_first
+        user_namespaces.make_place(sandbox.place, first)
+        sandbox.pause = PauseProcess(
+            self._node, sandbox.id, sandbox.cgroup, place=sandbox.place, user_first=first
+        )
+        kinds = [_KINDS[kind] for kind in sandbox.wanted()]
+        if not sandbox.config["host_pid"]:
+            kinds.append("pid")
+        sandbox.pause.start(dict.fromkeys([*kinds, "mount"], ""), hostname[:64])
+        sandbox.record["pause"] = [sandbox.pause.pid, start_ticks(sandbox.pause.pid)]
+        sandbox.save()
+        for kind in sandbox.wanted():
+            path = f"/proc/{sandbox.pause.pid}/ns/{kind}"
+            sandbox.fds[kind] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        sysctls = sandbox.config["sysctls"]
+        if sysctls:
+            ns.run_in_thread(lambda: _set_inside(sandbox.fds, sysctls))
 
     def _mount_shm(self, sandbox: Sandbox) -> None:
         if sandbox.shm:
             os.makedirs(sandbox.shm, exist_ok=True)
             flags = ns.MS_NOSUID | ns.MS_NODEV | ns.MS_NOEXEC
-            ns.mount("shm", sandbox.shm, "tmpfs", flags, f"mode=1777,size={SHM_SIZE}")
+            owner = f",uid={sandbox.user_first},gid={sandbox.user_first}"
+            ns.mount("shm", sandbox.shm, "tmpfs", flags, f"mode=1777,size={SHM_SIZE}{owner}")
 
     def update_resources(self, sandbox_id: str, resources: dict[str, Any]) -> None:
         sandbox = self.get(sandbox_id)
@@ -214,6 +264,8 @@ class Sandboxes:
         same_pod = [s for s in self.all.values() if s is not sandbox and s.cgroup == sandbox.cgroup]
         if not same_pod:
             self._node.cgroups.remove(sandbox.cgroup)
+        if sandbox.user_first:
+            user_namespaces.remove_place(sandbox.place)
         shutil.rmtree(sandbox.directory, ignore_errors=True)
         self.all.pop(sandbox.id, None)
 
@@ -239,7 +291,13 @@ class Sandboxes:
             pids = list(processes.get(sandbox.id, []))
             pause = record.get("pause")
             if pause and start_ticks(pause[0]) == pause[1]:
-                sandbox.pause = PauseProcess(self._node, sandbox.id, sandbox.cgroup, pause[0])
+                sandbox.pause = PauseProcess(
+                    self._node,
+                    sandbox.id,
+                    sandbox.cgroup,
+                    pause[0],
+                    place=sandbox.place if sandbox.user_first else "",
+                )
                 pids.insert(0, pause[0])
             if record["state"] == "ready" and not self._adopt(sandbox, pids):
                 record["state"] = "notready"
@@ -264,8 +322,8 @@ class Sandboxes:
         self.submit(job)
 
     def _adopt(self, sandbox: Sandbox, pids: list[int]) -> bool:
-        shared = sandbox.config["share_process_namespace"] and not sandbox.config["host_pid"]
-        if not pids or (shared and sandbox.pause is None):
+        needs_pause = sandbox.shares_processes or sandbox.user_first
+        if not pids or (needs_pause and sandbox.pause is None):
             return False
         try:
             for kind in sandbox.wanted():
@@ -279,13 +337,24 @@ class Sandboxes:
 
 def _make_namespaces(kinds: list[str], hostname: str, sysctls: dict[str, str]) -> dict[str, int]:
     """Runs in a thread of its own, which ends inside the new namespaces."""
-    flags = {"net": ns.CLONE_NEWNET, "ipc": ns.CLONE_NEWIPC, "uts": ns.CLONE_NEWUTS}
-    ns.unshare(sum(flags[kind] for kind in kinds))
+    ns.unshare(sum(_FLAGS[kind] for kind in kinds))
     socket.sethostname(hostname[:64])
+    _set_sysctls(sysctls)
+    base = f"/proc/self/task/{threading.get_native_id()}/ns"
+    return {kind: os.open(f"{base}/{kind}", os.O_RDONLY | os.O_CLOEXEC) for kind in kinds}
+
+
+def _set_inside(fds: dict[str, int], sysctls: dict[str, str]) -> None:
+    """In a thread of its own, which ends inside of the namespaces."""
+    for kind, flag in _FLAGS.items():
+        if kind in fds:
+            ns.setns(fds[kind], flag)
+    _set_sysctls(sysctls)
+
+
+def _set_sysctls(sysctls: dict[str, str]) -> None:
     for name, value in sysctls.items():
         try:
             write_sysctl(name, value)
         except (OSError, ValueError) as error:
             raise ShimError("RuntimeFailure", f"failed to set sysctl {name}: {error}") from error
-    base = f"/proc/self/task/{threading.get_native_id()}/ns"
-    return {kind: os.open(f"{base}/{kind}", os.O_RDONLY | os.O_CLOEXEC) for kind in kinds}

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from pilothouse.kubelet.network.ipam import FilePool, NoFreeAddress
 from pilothouse.kubelet.network.pod_network import NetworkUnavailable, PodNetwork
+from pilothouse.kubelet.runtime.shim import user_namespaces
 from pilothouse.kubelet.runtime.shim.containers import Containers
 from pilothouse.kubelet.runtime.shim.host_tree import NodeMounts
 from pilothouse.kubelet.runtime.shim.logs import LogFile
@@ -277,6 +278,7 @@ class Server:
             if self.node.network is not None:
                 self.node.network.teardown()
             self._node_mounts.unmount_all()
+            user_namespaces.remove_all(self.node.state_dir)
             shutil.rmtree(f"{self.node.state_dir}/crun", ignore_errors=True)
             self.node.cgroups.remove(self.node.cgroup_root)
         self.node.loop.soon(self._stop_soon)

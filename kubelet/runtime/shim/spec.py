@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pilothouse.kubelet.runtime.shim.seccomp import default_profile
+from pilothouse.kubelet.runtime.shim.user_namespaces import mappings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,6 +69,8 @@ class Place:
     shm: str = ""
     """The pod's shared /dev/shm; empty: the host's."""
     hostname_file: str = ""
+    user_first: int = 0
+    """Who is root in the container's user namespace; 0: it has none of its own."""
 
 
 def build_spec(
@@ -81,6 +84,8 @@ def build_spec(
         "resources": linux_resources(config["resources"], security["privileged"], machine),
         "cgroupsPath": place.cgroup_path,
     }
+    if place.user_first:
+        linux |= mappings(place.user_first)
     if not security["privileged"]:
         if not security["proc_mount_unmasked"]:
             linux["maskedPaths"] = list(MASKED_PATHS)

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 NODE_NETWORKS = "10.199.0.0/16"
 """Each cluster's nodes get a /24 of this that nothing on the machine uses."""
+USER_IDS, MAX_PODS = 65536, 110
+"""Ids of a pod with users of its own, and how many pods a node may have."""
 DNS_HOST = 10
 """The Service kube-dns has the tenth address of the service range, as kubeadm has it."""
 
@@ -252,6 +254,7 @@ class MachineNodes:
             cgroup_root=f"/kubepods-{name}" if in_network else "",
             cluster_dns=(self._dns_ip,) if self._dns_ip else (),
             cluster_domain=self._config.cluster_domain,
+            user_namespace_first=USER_IDS * (1 + index * MAX_PODS),  # one kernel has them all
             serve=in_network,
         )
         kubelet = self._nodes.make_kubelet(environment, config, runtime, runtime, None, real=True)

@@ -19,6 +19,7 @@ from pilothouse.kubelet.runtime.interfaces import ContainerConfig, PodSandboxCon
 from pilothouse.kubelet.server.handler import KubeletServer
 from pilothouse.kubelet.server.interfaces import Response
 from pilothouse.kubelet.server.spdy_frames import RstStream, SynReply
+from pilothouse.kubelet.user_namespaces import UserNamespaces
 
 from .conftest import Pair, SpdyClient, WebSocketClient
 
@@ -36,6 +37,7 @@ class Host:
         self.cache = PodCache(self.runtime)
         self.problem: str | None = None
         self.terminations = terminations.counter()
+        self.user_namespaces = UserNamespaces(str(root))
         self.pod: dict[str, Any] = {
             "apiVersion": "v1", "kind": "Pod",
             "metadata": {"name": "p", "namespace": "default", "uid": "u"},

@@ -1,0 +1,38 @@
+"""What differs between two versions of a pod, and what the runtime alone knows of one (pure)."""
+
+from __future__ import annotations
+
+from pilothouse.apimachinery.object import Obj
+from pilothouse.kubelet.pod_cache import PodCache
+
+
+def only_status_changed(old: Obj, new: Obj) -> bool:
+    """Whether an update is (most likely) the echo of a status write."""
+    if old["spec"] != new["spec"]:
+        return False
+    ignored = ("resourceVersion", "managedFields")
+    before = {k: v for k, v in old["metadata"].items() if k not in ignored}
+    after = {k: v for k, v in new["metadata"].items() if k not in ignored}
+    return before == after
+
+
+def foreign_conditions(pod: Obj) -> list[tuple[str, str]]:
+    """Conditions that readiness gates may wait for."""
+    gates = {gate["conditionType"] for gate in pod["spec"].get("readinessGates") or ()}
+    conditions = (pod.get("status") or {}).get("conditions") or ()
+    return [(c["type"], c["status"]) for c in conditions if c["type"] in gates]
+
+
+def pod_from_runtime(cache: PodCache, uid: str) -> Obj:
+    """As much of a pod as the runtime remembers, enough to end it."""
+    status = cache.get(uid)
+    sandbox = status.sandbox
+    return {
+        "metadata": {
+            "uid": uid,
+            "name": sandbox.name if sandbox is not None else uid,
+            "namespace": sandbox.namespace if sandbox is not None else "",
+        },
+        "spec": {"containers": [{"name": name} for name in status.containers]},
+        "status": {},
+    }
