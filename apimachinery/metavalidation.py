@@ -230,6 +230,8 @@ def validate_no_new_finalizers(new: Sequence[str], old: Sequence[str], path: Pat
 def validate_managed_fields(entries: Sequence[Obj], path: Path) -> ErrorList:
     errors: ErrorList = []
     for i, entry in enumerate(entries):
+        if _is_plain(entry):
+            continue
         at = path.index(i)
         operation = entry.get("operation") or ""
         if not operation:
@@ -243,6 +245,19 @@ def validate_managed_fields(entries: Sequence[Obj], path: Path) -> ErrorList:
         if len((entry.get("subresource") or "").encode()) > MAX_SUBRESOURCE_NAME:
             errors.append(too_long(at.child("subresource"), MAX_SUBRESOURCE_NAME))
     return errors
+
+
+def _is_plain(entry: Obj) -> bool:
+    """Whether an entry is as nearly all are: nothing to complain about, known without a path."""
+    manager, subresource = entry.get("manager") or "", entry.get("subresource") or ""
+    return (
+        entry.get("operation") in ("Apply", "Update")
+        and entry.get("fieldsType") in ("FieldsV1", None, "")
+        and len(manager) <= MAX_FIELD_MANAGER
+        and manager.isascii()
+        and manager.isprintable()
+        and len(subresource) <= MAX_SUBRESOURCE_NAME // 4
+    )
 
 
 def validate_field_manager(manager: str, path: Path) -> ErrorList:

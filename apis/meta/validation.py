@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from pilothouse.apimachinery import names
@@ -175,6 +176,7 @@ def selector_is_empty(selector: Obj) -> bool:
 _LEADING_ZERO = re.compile(r"(^|\.)0+(?=\d)")
 
 
+@lru_cache(maxsize=4096)
 def parse_ip_sloppy(text: str) -> IPAddress | None:
     """netutils.ParseIPSloppy: IPv4 octets may have leading zeros."""
     try:
@@ -232,6 +234,7 @@ def ip_for_legacy_field(
     return len(errors) == before
 
 
+@lru_cache(maxsize=4096)
 def _strict_ip(value: str) -> IPAddress | None:
     try:
         return ipaddress.ip_address(value)

@@ -80,7 +80,7 @@ async def handle(
     if apply:
         mutate = applied(server, request, served, options, patch, mode)
     else:
-        mutate = patched(request, served, options, patch, patch_type)
+        mutate = patched(request, served, options, patch, patch_type, mode)
     entry, created = await served.store.update(
         write, mutate, mode=mode, managed=apply, force_create=apply and mode == "main"
     )
@@ -171,19 +171,22 @@ def patched(
     options: WriteOptions,
     patch: Any,
     patch_type: str,
+    mode: Mode = "main",
 ) -> Callable[[Obj | None], Obj]:
     """The first three types."""
     apply = _applier(patch_type, served)
     name = request.info.name
     strategic = patch_type == STRATEGIC_PATCH
     repeated = _repeated(request, options, patch, patch_type)
+    apart = mode == "status" and strategic and _is_of_status(patch, served)
 
     def mutate(live: Obj | None) -> Obj:
         if live is None:
             raise new_not_found(served.group_resource, name)
         try:
             # Our own copy: what the patch leaves alone is defaulted and admitted in place.
-            obj = apply(_copy(live), patch)
+            base = {k: live[k] for k in _APART if k in live} if apart else live
+            obj = apply(_copy(base), patch)
         except PatchError as error:
             raise error.to_status_error() from error
         shown = partial(go_map, patch) if strategic else None
@@ -197,6 +200,19 @@ def patched(
         return obj
 
     return mutate
+
+
+_APART = ("kind", "apiVersion", "metadata", "status")
+
+
+def _is_of_status(patch: Obj, served: ServedResource) -> bool:
+    """The rest of the object, which an update of the status takes from the live one, needs no
+    copy, no check and no defaults: the patch leaves it alone."""
+    return (
+        served.converter is None
+        and served.strategy.status_apart
+        and patch.keys() <= {"metadata", "status"}
+    )
 
 
 def _repeated(request: Request, options: WriteOptions, patch: Any, patch_type: str) -> list[str]:
@@ -373,7 +389,9 @@ def applied(
 
 def _check_applied(patch: Obj, served: ServedResource) -> None:
     """:raises StatusError: 400, upstream's texts."""
-    version, kind = patch.get("apiVersion") or "", patch.get("kind") or ""
+    version, kind = (
+        each if isinstance(each, str) else "" for each in (patch.get("apiVersion"), patch.get("kind"))
+    )
     if version != served.api_version or kind != served.gvk.kind:
         shown = version if "/" in version else f"/{version}"
         raise new_bad_request(f"invalid object type: {shown}, Kind={kind}")

@@ -48,6 +48,9 @@ class Strategy:
     namespaced: bool = True
     has_status: bool = True
     """``status`` is dropped on create and kept from ``old`` on a main-resource update."""
+    repeats_errors: bool = False
+    """Whether what is wrong with metadata is told again and again: upstream tells each error once
+    only of kinds with declarative validation."""
     has_generation: bool = True
     """``metadata.generation`` is 1 on create and grows when anything but metadata and status
     changes."""
@@ -65,6 +68,8 @@ class Strategy:
     unmanaged_status_fields: tuple[str, ...] = ()
     """The same of ``/status``, beyond what it ignores of any kind."""
     collapsed_zero_fields: tuple[str, ...] = ()
+    status_apart: bool = False
+    """``default`` looks at nothing else for the status, and does without a spec."""
 
     def name_errors(self, name: str, prefix: bool) -> list[str]:
         """Messages when ``name`` is not allowed for this kind (``prefix``: generateName)."""

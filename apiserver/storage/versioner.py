@@ -24,15 +24,16 @@ _CLOSE = ord("}")
 _MARK = b'"resourceVersion"'
 
 
-def splice(value: bytes, revision: int) -> bytes:
-    """``value`` with ``metadata.resourceVersion`` set to ``revision``.
+def splice(value: bytes, revision: int, *, encoded: bool = False) -> bytes:
+    """``value`` with ``metadata.resourceVersion`` set to ``revision``. ``encoded``: it comes from
+    :func:`encode`, so it has no version yet.
 
     :raises ValueError: ``value`` is no JSON object.
     """
     head = _HEAD(value)
     if head is None:
         return _rewrite(value, revision)
-    if _MARK in value and _has_version(value):
+    if not encoded and _MARK in value and _has_version(value):
         return _rewrite(value, revision)
     end = head.end()
     comma = b"" if value[end] == _CLOSE else b","

@@ -26,6 +26,7 @@ class NodeStrategy(BuiltInStrategy):
     namespaced = False
     has_generation = False
     has_status = False
+    status_apart = True
     selectable_fields = ("spec.unschedulable",)
     unmanaged_fields = ("status",)
 

@@ -40,6 +40,7 @@ _KEPT_STATUS = (
 class PodStrategy(BuiltInStrategy):
     resource = GroupResource("", "pods")
     graceful = True
+    status_apart = True
     selectable_fields = (
         "spec.nodeName",
         "spec.restartPolicy",

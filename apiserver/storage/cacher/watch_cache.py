@@ -257,7 +257,7 @@ class WatchCache:
         try:
             if self._decode is not None and base is None:
                 value = self._decode(value)
-            data = splice(value, revision)
+            data = splice(value, revision, encoded=base is not None)
         except ValueError as error:
             if value.startswith(ENCRYPTED):
                 raise Untransformable(
