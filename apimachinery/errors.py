@@ -213,9 +213,9 @@ def new_internal_error(message: str) -> StatusError:
 
 
 def new_unclassified(message: str) -> StatusError:
-    """An error that kube-apiserver has no status for: a 500 that names no reason. Often it is the
-    client's mistake all the same; clients see upstream's code for it."""
-    return StatusError(500, "", message)
+    """A client's mistake that kube-apiserver has no status for: it answers 500 without a reason.
+    What a client does wrong is no error of this server: it is a 400 here, with upstream's text."""
+    return StatusError(400, "BadRequest", message)
 
 
 def new_service_unavailable(message: str) -> StatusError:

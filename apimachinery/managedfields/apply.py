@@ -80,7 +80,7 @@ def conflict_status(conflicts: list[Conflict]) -> tuple[str, list[dict[str, str]
     for conflict in conflicts:
         by_manager.setdefault(conflict.manager, []).append(conflict.path)
     lines: list[str] = []
-    for manager in sorted(by_manager):
+    for manager in sorted(by_manager, key=ManagerID.identifier):
         lines.append(f"conflicts with {manager.text()}:")
         lines += [f"- {path}" for path in by_manager[manager]]
     return f"Apply failed with {len(conflicts)} conflicts: " + "\n".join(lines), causes
@@ -103,7 +103,7 @@ def apply(
     Parts of both may stand in the result. Defaults are the caller's business.
 
     :raises ApplyConflict: unless ``force``.
-    :raises StatusError: the applied object does not fit (a 500, as upstream's).
+    :raises StatusError: the applied object does not fit (400).
     """
     _check_version(applied, api_version)
     base = live if live is not None else {}

@@ -9,7 +9,7 @@ _HIDDEN = "the server rejected our request due to an error in our request"
 
 class PatchError(Exception):
     """``code`` is 400 (malformed), 413 (too many operations), 422 (does not apply) or 500
-    (what kube-apiserver has no status for)."""
+    (kube-apiserver has no status for it: 400 for clients)."""
 
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)

@@ -14,7 +14,6 @@ from pilothouse.apimachinery.errors import (
     new_server_timeout,
     new_timeout,
     new_too_large_resource_version,
-    new_unclassified,
 )
 from pilothouse.apiserver.storage.errors import (
     Compacted,
@@ -54,9 +53,10 @@ def interpret(error: StorageError, verb: str, resource: GroupResource, name: str
         return new_timeout(f"the store did not answer the {verb} in time", 1)
     if isinstance(error, Unavailable):
         return new_server_timeout(resource, verb, 2)
-    unconvertible = isinstance(error, Unconvertible) and not isinstance(error, Undecodable)
-    if unconvertible or isinstance(error, TooLarge):
-        return new_unclassified(str(error))
+    if isinstance(error, TooLarge):
+        return StatusError(413, "RequestEntityTooLarge", str(error))
+    if isinstance(error, Unconvertible) and not isinstance(error, Undecodable):
+        return StatusError(500, "", str(error))
     if isinstance(error, Corrupt):
         return new_internal_error(str(error))
     return new_internal_error(str(error))

@@ -24,11 +24,12 @@ TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
 
 
 def encode(
-    method: str, path: str, body: bytes = b"", content_type: str = JSON, accept: str = JSON
-) -> bytes:
+    method: str, path: str, body: bytes = b"", content_type: str = JSON, accept: str = JSON,
+    more: str = "",
+) -> bytes:  # fmt: skip
     head = (
         f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: bench/1.0\r\n"
-        f"Accept: {accept}\r\n"
+        f"Accept: {accept}\r\n{more}"
     )
     if body or method in ("POST", "PUT", "PATCH"):
         head += f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n"
@@ -124,8 +125,8 @@ def apply_config_map(n: int) -> bytes:
     return encode("PATCH", path, body, APPLY)
 
 
-def _list(query: str, accept: str = JSON) -> Callable[[int], bytes]:
-    request = encode("GET", _core(BIG, "pods") + query, accept=accept)
+def _list(query: str, accept: str = JSON, more: str = "") -> Callable[[int], bytes]:
+    request = encode("GET", _core(BIG, "pods") + query, accept=accept, more=more)
     return lambda n: request
 
 
@@ -140,6 +141,7 @@ OPERATIONS: dict[str, Callable[[int], bytes]] = {
     "create target": create_target,
     "LIST 5,000 rv=0": _list("?resourceVersion=0"),
     "LIST 5,000 consistent": _list(""),
+    "LIST 5,000 gzip": _list("", more="Accept-Encoding: gzip\r\n"),
     "LIST limit=500": _list("?limit=500"),
     "LIST 5,000 Table": _list("", TABLE),
     "LIST selector, no match": _list("?labelSelector=app%3Dnothing"),

@@ -1,6 +1,5 @@
 """schemathesis against a running server: objects made from our own OpenAPI v3 documents are
-created, read, patched and deleted; nothing is answered by a 5xx but what upstream has no status
-for (a 500 whose Status has no reason), and the server does not grow.
+created, read, patched and deleted; nothing is answered by a 5xx, and the server does not grow.
 
 The requests are the same in each run; ``FUZZ_SEED`` and ``FUZZ_SECONDS`` ask for others and more.
 """
@@ -24,19 +23,7 @@ DOCUMENTS = ("api/v1", "apis/apps/v1", "apis/batch/v1")
 LEFT_OUT = "/(exec|attach|portforward|log|proxy)|/watch/"
 """They wait for somebody, or for kubelets that are not there."""
 HOOKS = """
-import json
 import schemathesis
-
-@schemathesis.check
-def not_broken(ctx, response, case):
-    if response.status_code < 500:
-        return
-    try:
-        status = json.loads(response.content)
-    except ValueError:
-        status = {}
-    if response.status_code != 500 or status.get("kind") != "Status" or "reason" in status:
-        raise AssertionError(f"{response.status_code}: {response.content[:500]!r}")
 
 @schemathesis.hook
 def before_call(context, case, kwargs):
@@ -65,7 +52,7 @@ def test_no_answer_is_a_server_error(document: str, tmp_path: Path) -> None:
         before = resident()
         options = [
             *("run", f"{host}/openapi/v3/{document}", "--url", host),
-            *("-H", "Authorization: Bearer differential", "--checks", "not_broken"),
+            *("-H", "Authorization: Bearer differential", "--checks", "not_a_server_error"),
             *("--phases", "fuzzing,stateful", "--max-examples", "5", "--max-time", str(SECONDS)),
             *("--exclude-path-regex", LEFT_OUT, "--request-timeout", "10"),
             *("--generation-database", "none", "--continue-on-failure", "--seed", SEED),

@@ -131,7 +131,7 @@ async def test_bindings_that_can_not_be(client: LocalClient) -> None:
     error = await refused(client.create(BINDINGS, binding("p", "n", uid="other"), "default"))
     assert error.code == 409 and "Precondition failed: UID" in error.message
     error = await refused(client.create(BINDINGS, binding("p", ""), "default"))
-    assert (error.code, error.message) == (500, "target.name: Required value")
+    assert (error.code, error.message) == (400, "target.name: Required value")
 
 
 def deployment(name: str = "d") -> dict[str, Any]:
