@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pilothouse.componentbase.tasks import TaskOwner
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
     from pilothouse.apimachinery.clock import Clock
     from pilothouse.componentbase.activity import ActivityTracker
@@ -21,7 +22,7 @@ T = TypeVar("T")
 
 class EventQueue(Generic[T]):
     """``write`` is called for one item after the other, by a task that lives while there are any.
-    It must not raise."""
+    It must not raise. That task is busy but for when it only waits for time (``idle``)."""
 
     def __init__(
         self, component: str, activity: ActivityTracker, write: Callable[[T], Awaitable[None]]
@@ -31,6 +32,7 @@ class EventQueue(Generic[T]):
         self._queue: deque[T] = deque()
         self._tasks = TaskOwner(f"events-{component}")
         self._writer: asyncio.Task[Any] | None = None
+        self._busy = False
         self._closed = False
 
     @property
@@ -40,28 +42,38 @@ class EventQueue(Generic[T]):
 
     def put(self, item: T) -> None:
         self._queue.append(item)
-        self._activity.begin("events")
         if self._writer is None:
+            self._set_busy(True)
             self._writer = self._tasks.start(self._write_all(), "writer")
+
+    def _set_busy(self, busy: bool) -> None:
+        if busy is not self._busy:
+            self._busy = busy
+            (self._activity.begin if busy else self._activity.end)("events")
+
+    @contextmanager
+    def idle(self) -> Iterator[None]:
+        """While ``write`` waits for nothing but time: the events behind it wait as well."""
+        self._set_busy(False)
+        try:
+            yield
+        finally:
+            self._set_busy(not self._closed)
 
     async def close(self) -> None:
         """Stops writing; what is queued is lost."""
         self._closed = True
         await self._tasks.close()
-        while self._queue:
-            self._queue.popleft()
-            self._activity.end("events")
+        self._queue.clear()
+        self._set_busy(False)
 
     async def _write_all(self) -> None:
         try:
             while self._queue:
-                item = self._queue.popleft()
-                try:
-                    await self._write(item)
-                finally:
-                    self._activity.end("events")
+                await self._write(self._queue.popleft())
         finally:
             self._writer = None
+            self._set_busy(False)
 
 
 class EventNames:

@@ -12,10 +12,12 @@ import logging
 from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from pilothouse.apimachinery.errors import StatusError, is_not_found
 from pilothouse.apimachinery.object import Obj, meta
+from pilothouse.apimachinery.timefmt import format_time
 from pilothouse.kubeclient.event_queue import EventNames, EventQueue
 from pilothouse.kubeclient.resources import EVENTS
 from pilothouse.kubeclient.workqueue.rate_limiters import TokenBucket
@@ -159,6 +161,11 @@ def _object_key(event: Obj) -> tuple[str, ...]:
     )
 
 
+@lru_cache(maxsize=2)
+def _second(seconds: int) -> str:
+    return format_time(datetime.fromtimestamp(seconds, UTC))
+
+
 def reference_to(obj: Obj, field_path: str = "") -> Obj:
     """An ObjectReference to ``obj`` (which may be one already)."""
     if "metadata" not in obj:
@@ -190,11 +197,13 @@ class EventRecorder:
         random: Random,
         activity: ActivityTracker,
         host: str = "",
+        rate: TokenBucket | None = None,
     ) -> None:
+        """``rate``: how many events are written (--event-qps and --event-burst of a kubelet)."""
         self._client = client
         self._clock = clock
         self._random = random
-        self._activity = activity
+        self._rate = rate
         self._source = {"component": component} | ({"host": host} if host else {})
         self._correlator = EventCorrelator(clock)
         self._names = EventNames(clock)
@@ -223,8 +232,7 @@ class EventRecorder:
         message: str,
         annotations: dict[str, str] | None,
     ) -> Obj:
-        now = self._clock.time()
-        timestamp = datetime.fromtimestamp(int(now), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        timestamp = _second(int(self._clock.time()))
         metadata: Obj = {
             "name": self._names.next(reference.get("name")),
             "namespace": reference.get("namespace") or "default",
@@ -251,7 +259,15 @@ class EventRecorder:
     async def _correlate(self, event: Obj) -> None:
         correlated = self._correlator.correlate(event)
         if correlated is not None:
+            await self._turn()
             await self._write(correlated)
+
+    async def _turn(self) -> None:
+        """Waits as long as the rate of events asks for."""
+        wait = 0.0 if self._rate is None else self._rate.reserve()
+        if wait > 0:
+            with self._queue.idle():
+                await self._clock.sleep(wait)
 
     async def _write(self, correlated: Correlated) -> None:
         for attempt in range(MAX_TRIES):
@@ -265,13 +281,9 @@ class EventRecorder:
                     return
             except (ConnectionError, TimeoutError) as error:
                 log.debug("event was not written: %s", error)
-            # A queue that only waits for time is not busy.
-            self._activity.end("events")
-            try:
-                share = self._random.random() if attempt == 0 else 1.0
+            share = self._random.random() if attempt == 0 else 1.0
+            with self._queue.idle():
                 await self._clock.sleep(RETRY_SECONDS * share)
-            finally:
-                self._activity.begin("events")
 
     async def _write_once(self, correlated: Correlated) -> None:
         event = correlated.event

@@ -50,6 +50,9 @@ class KubeletConfig:
     """Names, or prefixes that end with ``*``."""
     user_namespace_first: int = 65536
     """The ids of pods with users of their own begin here; 65536 for each of ``max_pods``."""
+    event_qps: float = 50
+    event_burst: int = 100
+    """So many events a second are written in the long run, and at once; the others wait."""
     pod_pids_limit: int = 0
     """Processes that a pod may have; 0: as many as the node."""
     static_pod_path: str = ""
@@ -87,6 +90,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="comma-separated sysctls, or patterns that end with *, that pods may set",
     )  # fmt: skip
     add("--pod-max-pids", type=int, default=-1, help="processes of a pod (-1: no limit)")
+    add("--event-qps", type=_not_negative, default=50, metavar="N", help="events a second (50)")
+    add("--event-burst", type=_not_negative, default=100, metavar="N", help="at once (100)")
     _add_care_flags(add)
     add("--runtime", choices=("auto", "oci", "process", "fake"), default="auto", help="runtime")
 
@@ -110,6 +115,8 @@ def from_args(args: argparse.Namespace) -> KubeletConfig:
         tls_private_key_file=args.tls_private_key_file,
         client_ca_file=args.client_ca_file,
         allowed_unsafe_sysctls=tuple(s for s in args.allowed_unsafe_sysctls.split(",") if s),
+        event_qps=args.event_qps or 50,
+        event_burst=args.event_burst or 100,
         pod_pids_limit=max(args.pod_max_pids, 0),
         static_pod_path=args.pod_manifest_path,
         eviction_hard=args.eviction_hard,
@@ -121,6 +128,13 @@ def from_args(args: argparse.Namespace) -> KubeletConfig:
         container_log_max_size=Quantity.parse(args.container_log_max_size).value(),
         container_log_max_files=args.container_log_max_files,
     )
+
+
+def _not_negative(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{number} is negative")
+    return number
 
 
 def _add_care_flags(add: Callable[..., object]) -> None:

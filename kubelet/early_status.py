@@ -10,6 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pilothouse.apimachinery.clock import Clock
+from pilothouse.apimachinery.object import Obj
+from pilothouse.kubelet.runtime.pod_actions import PodRuntimeStatus
+from pilothouse.kubelet.runtime.restart_all import condition_holds
 
 EARLY_STATUS_SECONDS = 0.05
 LATE_SECONDS = 0.003
@@ -40,3 +43,17 @@ class EarlyStatus:
             self._wait()
         else:
             self._report()
+
+
+def is_new(pod: Obj, runtime: PodRuntimeStatus) -> bool:
+    """Nothing of the pod has ever run, as far as anybody knows: its status says that it is pending,
+    and need not be made to find that out."""
+    status = pod.get("status") or {}
+    if runtime.sandboxes or runtime.containers or condition_holds(status):
+        return False
+    if any(status.get(key) for key in _OF_CONTAINERS):
+        return False
+    return status.get("phase") not in ("Succeeded", "Failed")
+
+
+_OF_CONTAINERS = ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses")

@@ -12,6 +12,7 @@ from pilothouse.componentbase.activity import ActivityTracker
 from pilothouse.kubeclient.record import EventRecorder
 from pilothouse.kubeclient.resources import EVENTS
 from pilothouse.kubeclient.testing import FakeClient
+from pilothouse.kubeclient.workqueue.rate_limiters import TokenBucket
 
 
 class World:
@@ -120,3 +121,34 @@ async def test_closing_leaves_no_activity(world):
         world.recorder.event(make_pod("p"), "Normal", "R", str(number))
     await world.recorder.close()
     assert world.activity.busy() == []
+
+
+def limited(world, qps, burst):
+    return EventRecorder(
+        world.client, "kubelet", clock=world.clock, random=Random(1), activity=world.activity,
+        rate=TokenBucket(qps, burst, world.clock),
+    )  # fmt: skip
+
+
+async def test_events_beyond_the_rate_wait_and_are_no_activity(world):
+    world.recorder = limited(world, 2, 3)
+    for i in range(6):
+        world.recorder.event(make_pod(f"p{i}", uid=f"u{i}"), "Normal", "Started", "started")
+    await world.activity.settle()
+    assert len(world.client.objects(EVENTS)) == 3
+    world.clock.advance(0.5)
+    await world.activity.settle()
+    assert len(world.client.objects(EVENTS)) == 4
+    world.clock.advance(1)
+    await world.activity.settle()
+    assert len(world.client.objects(EVENTS)) == 6
+
+
+async def test_closing_ends_the_wait_for_the_rate(world):
+    world.recorder = limited(world, 1, 1)
+    for message in ("one", "two", "three"):
+        world.recorder.event(make_pod("p", uid="u"), "Normal", "R", message)
+    await world.activity.settle()
+    await world.recorder.close()
+    assert world.activity.busy() == []
+    assert len(world.client.objects(EVENTS)) == 1

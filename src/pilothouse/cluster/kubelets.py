@@ -9,6 +9,7 @@ from pilothouse.apimachinery.object import Obj
 from pilothouse.kubeclient.interfaces import Environment
 from pilothouse.kubeclient.record import EventRecorder
 from pilothouse.kubeclient.resources import SERVICES
+from pilothouse.kubeclient.workqueue.rate_limiters import TokenBucket
 from pilothouse.kubelet.config import KubeletConfig
 from pilothouse.kubelet.environment import EnvironmentMaker
 from pilothouse.kubelet.kubelet import Kubelet
@@ -65,7 +66,7 @@ def make_kubelet(
     environments = EnvironmentMaker(
         env.client, services=linked_services(env), allocatable=allocatable, host_ip=config.node_ip
     )
-    recorder = node_recorder(env, config.node_name)
+    recorder = node_recorder(env, config)
     holder: list[Kubelet] = []
     probes = ProbeManager(
         prober, recorder, env.clock, env.random, lambda uid: holder[0].probe_changed(uid)
@@ -101,14 +102,15 @@ def _devices(env: Environment, config: KubeletConfig, holder: list[Kubelet]) -> 
     )
 
 
-def node_recorder(env: Environment, node_name: str) -> EventRecorder:
+def node_recorder(env: Environment, config: KubeletConfig) -> EventRecorder:
     return EventRecorder(
         env.client,
         "kubelet",
         clock=env.clock,
         random=env.random,
         activity=env.activity,
-        host=node_name,
+        host=config.node_name,
+        rate=TokenBucket(config.event_qps, config.event_burst, env.clock),
     )
 
 
