@@ -11,12 +11,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
-from datetime import timedelta
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from pilothouse.apimachinery.object import Obj
-from pilothouse.apimachinery.timefmt import parse_time
 from pilothouse.componentbase.tasks import TaskOwner
 from pilothouse.kubeclient.cache.informer import Registration
 from pilothouse.kubeclient.interfaces import Environment
@@ -24,7 +22,7 @@ from pilothouse.kubeclient.record import EventRecorder
 from pilothouse.kubeclient.resources import PODS
 from pilothouse.kubelet.admission import PodAdmission
 from pilothouse.kubelet.config import KubeletConfig
-from pilothouse.kubelet.early_status import EarlyStatus
+from pilothouse.kubelet.early_status import EarlyStatus, is_new
 from pilothouse.kubelet.interfaces import (
     Environments,
     Hooks,
@@ -34,11 +32,13 @@ from pilothouse.kubelet.interfaces import (
     Volumes,
 )
 from pilothouse.kubelet.local_storage import LOOK_SECONDS, LocalStorage, is_limited
+from pilothouse.kubelet.mirror_pods import MirrorPods
 from pilothouse.kubelet.node_care import NodeCare
 from pilothouse.kubelet.node_registration import NodeRegistration
 from pilothouse.kubelet.node_status import Machine, read_machine
 from pilothouse.kubelet.pod_cache import PodCache
 from pilothouse.kubelet.pod_changes import (
+    deadline_left,
     foreign_conditions,
     only_status_changed,
     pod_from_runtime,
@@ -52,8 +52,9 @@ from pilothouse.kubelet.runtime.errors import RuntimeFailure
 from pilothouse.kubelet.runtime.handlers import handler_check
 from pilothouse.kubelet.runtime.interfaces import ImageService, RuntimeEvent, RuntimeService
 from pilothouse.kubelet.runtime.manager import RuntimeManager, SyncResult
-from pilothouse.kubelet.runtime.pod_actions import compute_pod_actions
+from pilothouse.kubelet.runtime.pod_actions import PodRuntimeStatus, compute_pod_actions
 from pilothouse.kubelet.runtime.restart_all import condition_holds
+from pilothouse.kubelet.static_pods import is_mirror, static_uid
 from pilothouse.kubelet.status_manager import StatusManager
 from pilothouse.kubelet.termination_message import TerminationMessages
 from pilothouse.kubelet.user_namespaces import UserNamespaces
@@ -132,9 +133,13 @@ class Kubelet:
         self.registration = NodeRegistration(
             env, config, self._machine, runtime, images, lambda: self._problem, self._pressures
         )
+        self._tasks = TaskOwner(self.name)
+        self.mirrors = MirrorPods(
+            self.workers, self.statuses, self._pods, self._uids,
+            release=self._release, tasks=self._tasks, activity=env.activity,
+        )  # fmt: skip
         self.care = NodeCare(self)
         self._registration: Registration | None = None
-        self._tasks = TaskOwner(self.name)
 
     # -- life ----------------------------------------------------------------------------
 
@@ -152,6 +157,8 @@ class Kubelet:
         self._registration = self._pods.add_handler(
             self._pod_added, self._pod_updated, self._pod_deleted
         )
+        if self.config.static_pod_path:
+            await self.care.static.look()
         self._end_orphans()
         if self._devices is not None:
             self.registration.extended = self._devices.counts
@@ -185,6 +192,9 @@ class Kubelet:
     # -- what happens --------------------------------------------------------------------
 
     def _pod_added(self, pod: Obj) -> None:
+        if is_mirror(pod):
+            self.mirrors.changed(pod)
+            return
         self._uids[pod["metadata"]["uid"]] = _key(pod)
         self.workers.update_pod(pod)
 
@@ -192,6 +202,8 @@ class Kubelet:
         if old["metadata"]["uid"] != new["metadata"]["uid"]:
             self._pod_deleted(old)
             self._pod_added(new)
+        elif is_mirror(new):
+            self.mirrors.changed(new)
         elif only_status_changed(old, new):
             state = self.workers.get(new["metadata"]["uid"])
             if state is not None:
@@ -205,6 +217,9 @@ class Kubelet:
 
     def _pod_deleted(self, pod: Obj) -> None:
         uid = pod["metadata"]["uid"]
+        if is_mirror(pod):
+            self.mirrors.look()
+            return
         self._uids.pop(uid, None)
         self._release(uid)
         self.statuses.forget(uid)
@@ -213,15 +228,17 @@ class Kubelet:
     def _by_uid(self, uid: str) -> Obj | None:
         key = self._uids.get(uid)
         pod = self._pods.get(key) if key is not None else None
+        if pod is not None and is_mirror(pod):
+            return pod if static_uid(pod) == uid else None
         return pod if pod is not None and pod["metadata"]["uid"] == uid else None
 
     def find_pod(self, namespace: str, name: str) -> Obj | None:
         """The pod with its newest known status, for the kubelet's own API."""
         pod = self._pods.get(f"{namespace}/{name}")
-        return self.statuses.last(pod) if pod is not None else None
+        return self.mirrors.shown(pod) if pod is not None else None
 
     def pods(self) -> list[Obj]:
-        return [self.statuses.last(pod) for pod in self._pods.list()]
+        return [self.mirrors.shown(pod) for pod in self._pods.list()]
 
     async def _follow_runtime(self, events: object) -> None:
         """Until cancelled; a lost runtime makes the node NotReady until it is back."""
@@ -267,32 +284,35 @@ class Kubelet:
     async def sync_pod(self, state: PodWorkerState) -> float | None:
         pod = self.statuses.last(state.pod)
         uid = pod["metadata"]["uid"]
-        left = self._deadline_left(pod)
+        left = deadline_left(pod, self._clock.now())
         if left is not None and left <= 0:
             state.terminate(DEADLINE, None)
             return None
-        status = self._status(pod, state)
-        if status["phase"] in ("Succeeded", "Failed"):
+        runtime = self.cache.get(uid)
+        first = cache(partial(self._status, pod, state, runtime=runtime))
+        new = state.failure is None and is_new(pod, runtime)
+        if not new and first()["phase"] in ("Succeeded", "Failed"):
             self._release(uid)
-            self.statuses.set(pod, status)
+            self.statuses.set(pod, first())
             state.terminate(None, None)
             return None
-        running = bool(self.cache.get(uid).sandboxes)
-        rejection = self.admission.admit(pod, self.registration.node, running=running)
-        if rejection is None and self._devices is not None and not running:
+        rejection = self.admission.admit(
+            pod, self.registration.node, running=bool(runtime.sandboxes)
+        )
+        if rejection is None and self._devices is not None and not runtime.sandboxes:
             rejection = await self._devices.admit(pod)
         if rejection is not None:
             state.terminate(rejection, 0)
             return None
         pod = self._allowed(pod)
-        restart_all = condition_holds(status)
+        restart_all = not new and condition_holds(first())
         if restart_all:
-            self.statuses.set(pod, status)  # what was there before is counted and told of
-        early = EarlyStatus(self._clock, partial(self.statuses.set, pod, status))
+            self.statuses.set(pod, first())  # what was there before is counted and told of
+        early = EarlyStatus(self._clock, lambda pod=pod: self.statuses.set(pod, first()))
         try:
             mounted = await self._mount(pod)
             if mounted is None:
-                self.statuses.set(pod, status)
+                self.statuses.set(pod, first())
                 return FAILED_SYNC_SECONDS
             evicted = await self.local_storage.problem(pod, mounted)
             if evicted is not None:
@@ -319,7 +339,9 @@ class Kubelet:
             state.dirty = True
         elif result.retry_at is None and not result.failed and self._has_more_to_do(pod):
             state.dirty = True
-        wait = self._next_look(pod, result, self._deadline_left(pod | {"status": status}))
+        wait = self._next_look(
+            pod, result, deadline_left(pod | {"status": status}, self._clock.now())
+        )
         state.only_refreshes = wait in (self.config.resync_seconds, LOOK_SECONDS)
         return wait
 
@@ -385,17 +407,15 @@ class Kubelet:
             pod, mounted, probes, credentials, restart_all=restart_all
         )
 
-    def _deadline_left(self, pod: Obj) -> float | None:
-        seconds = pod["spec"].get("activeDeadlineSeconds")
-        started = (pod.get("status") or {}).get("startTime")
-        if seconds is None or not started:
-            return None
-        end = parse_time(started) + timedelta(seconds=seconds)
-        return (end - self._clock.now()).total_seconds()
-
-    def _status(self, pod: Obj, state: PodWorkerState, terminating: bool = False) -> Obj:
+    def _status(
+        self,
+        pod: Obj,
+        state: PodWorkerState,
+        terminating: bool = False,
+        runtime: PodRuntimeStatus | None = None,
+    ) -> Obj:
         uid = pod["metadata"]["uid"]
-        runtime = self.cache.get(uid)
+        runtime = runtime or self.cache.get(uid)
         status = generate_status(
             pod,
             StatusInputs(
@@ -463,6 +483,8 @@ class Kubelet:
         self.resizes.forget(uid)
         self.probes.remove(uid)
         self.statuses.forget(uid)
+        if self.config.static_pod_path:
+            self.mirrors.look()
 
     def probe_changed(self, uid: str) -> None:
         """A probe's result is different now."""

@@ -45,12 +45,12 @@ class NodeCare:
             kubelet.runtime, kubelet.cache, clock,
             LogLimits(config.container_log_max_size, config.container_log_max_files),
         )  # fmt: skip
-        static = StaticPods(
-            kubelet.client, config.static_pod_path,
-            lambda: kubelet.registration.node, kubelet.pods,
+        self.static = kubelet.mirrors.static = StaticPods(
+            kubelet.client, config.static_pod_path, lambda: kubelet.registration.node,
+            kubelet.mirrors,
         )  # fmt: skip
         self.housekeeping = Housekeeping(clock, [
-            Chore("static pods", FILES_SECONDS, static.look, at_once=True),
+            Chore("static pods", FILES_SECONDS, self.static.look),
             Chore("rotation of logs", LOOK_SECONDS, logs.look),
             Chore("eviction", LOOK_SECONDS, self.eviction.look),
             Chore("image garbage collection", IMAGES_SECONDS, self._images.look),

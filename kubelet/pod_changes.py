@@ -1,8 +1,11 @@
-"""What differs between two versions of a pod, and what the runtime alone knows of one (pure)."""
+"""Questions about one pod: what has changed, how long it may run, what the runtime knows (pure)."""
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+
 from pilothouse.apimachinery.object import Obj
+from pilothouse.apimachinery.timefmt import parse_time
 from pilothouse.kubelet.pod_cache import PodCache
 
 
@@ -36,3 +39,12 @@ def pod_from_runtime(cache: PodCache, uid: str) -> Obj:
         "spec": {"containers": [{"name": name} for name in status.containers]},
         "status": {},
     }
+
+
+def deadline_left(pod: Obj, now: datetime) -> float | None:
+    """Seconds until its activeDeadlineSeconds are over; None: it has no deadline (yet)."""
+    seconds = pod["spec"].get("activeDeadlineSeconds")
+    started = (pod.get("status") or {}).get("startTime")
+    if seconds is None or not started:
+        return None
+    return (parse_time(started) + timedelta(seconds=seconds) - now).total_seconds()

@@ -43,7 +43,7 @@ class StatusManager:
         call_later: Callable[[float, Callable[[], None]], object],
         concurrency: int = 8,
     ) -> None:
-        """``current(uid)``: the API object as the informer has it."""
+        """``current(uid)``: the API object as the informer has it (of a static pod its mirror)."""
         self._client = client
         self._activity = activity
         self._current = current
@@ -92,7 +92,8 @@ class StatusManager:
         uid = pod["metadata"]["uid"]
         if uid not in self._due:
             last = self.last(pod).get("status") or {}
-            if not delete and status_patch(last, status) is None:
+            same = not delete and last.get("phase") == status["phase"]
+            if same and status_patch(last, status) is None:
                 return
             terminations.count(self.terminations, last, status)
             self._activity.begin("pod status")
@@ -108,6 +109,18 @@ class StatusManager:
         self._written.pop(uid, None)
         if self._due.pop(uid, None) is not None:
             self._activity.end("pod status")
+
+    def show_again(self, pod: Obj) -> bool:
+        """The API has another object for this pod now, or somebody has changed what it tells.
+        False: nothing was written yet."""
+        uid = pod["metadata"]["uid"]
+        if uid not in self._written:
+            return uid in self._due
+        if uid not in self._due:
+            self._activity.begin("pod status")
+            self._due[uid] = _Due(pod, self._written[uid][0])
+            self._start_writers()
+        return True
 
     def _start_writers(self) -> None:
         for uid in self._due:
@@ -141,9 +154,9 @@ class StatusManager:
             base = live.get("status") or {}
             patch = status_patch(_merged(base, known) if known else base, status)
             if patch is not None:
-                self._written[uid] = status, await self._patch(pod, patch)
+                self._written[uid] = status, await self._patch(live, patch)
             if delete:
-                await self._delete(pod)
+                await self._delete(live)
         except (StatusError, OSError) as error:
             if is_not_found(error) or (isinstance(error, StatusError) and error.code == 409):
                 return True  # deleted, or replaced by another of the same name

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal
 
 from pilothouse.apimachinery.hashing import hash_object
@@ -266,4 +267,9 @@ def should_be_restarted(container: Obj, spec: Obj, current: ContainerStatus | No
 
 def container_hash(container: Obj) -> str:
     """Changes when the container must be started anew: name or image (kubelet HashContainer)."""
-    return hash_object({"name": container["name"], "image": container.get("image") or ""})
+    return _hash(container["name"], container.get("image") or "")
+
+
+@lru_cache(maxsize=1024)
+def _hash(name: str, image: str) -> str:
+    return hash_object({"name": name, "image": image})

@@ -22,5 +22,6 @@ def test_limits_and_a_killed_kubelet(box: Run) -> None:
     assert result["last"].endswith("of many")
     assert result["same"] and result["kept"] == "in"
     assert result["static"] == "Running"
+    assert result["went_on"], "a deleted mirror is made anew, its pod runs on"
     assert result["mounted"] == []
     assert result["leftovers"]["mounts"] == result["leftovers"]["processes"] == []

@@ -167,7 +167,25 @@ kubectl(
 until(
     lambda: "seen" in run("kubectl", "logs", "chatty", "-c", "d", check=False).stdout, "debugging"
 )
-static = pod(f"static-{NAME}")["status"]["phase"]
+mirror = pod(f"static-{NAME}")
+static = mirror["status"]["phase"]
+kubectl("delete", "pod", f"static-{NAME}", "--wait=false")
+
+
+def mirrored_anew() -> bool:
+    done = run("kubectl", "get", "pod", f"static-{NAME}", "-o", "json", check=False)
+    again = json.loads(done.stdout) if done.returncode == 0 else mirror
+    return bool(
+        again["metadata"]["uid"] != mirror["metadata"]["uid"]
+        and again["status"].get("containerStatuses")
+    )
+
+
+until(mirrored_anew, "the mirror is there again", 20)
+went_on = (
+    statuses(f"static-{NAME}")["c"]["containerID"]
+    == (mirror["status"]["containerStatuses"][0]["containerID"])
+)
 manifest.unlink()
 kubectl("delete", "pod", "--all", "--timeout=30s")
 mounted = [line for line in Path("/proc/mounts").read_text().splitlines() if "/pods/" in line]
@@ -178,5 +196,5 @@ script.wait(30)
 until(lambda: not leftovers()["processes"], "all processes are gone", 10)
 report(
     volumes=volumes, together=together, refused=refused, last=last, same=same, kept=kept,
-    static=static, mounted=mounted, leftovers=leftovers(),
+    static=static, went_on=went_on, mounted=mounted, leftovers=leftovers(),
 )  # fmt: skip
