@@ -328,6 +328,7 @@ class DisruptionController(Controller):
         new = condition_of(copy, "DisruptionTarget")
         assert new is not None
         new |= {"status": "False", "lastTransitionTime": self.timestamp()}
+        new["observedGeneration"] = meta(pod).get("generation") or 0
         new.pop("reason", None)
         new.pop("message", None)
         await self.client.update(PODS, copy, subresource="status")

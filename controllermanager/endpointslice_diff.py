@@ -124,8 +124,7 @@ def _closest_fit(pieces: Sequence[Obj], count: int, maximum: int) -> Obj | None:
     if count >= maximum:
         return None
     fitting = [p for p in pieces if len(p.get("endpoints") or ()) + count <= maximum]
-    best = max(fitting, key=lambda p: len(p.get("endpoints") or ()), default=None)
-    return best if best is not None and best.get("endpoints") else None
+    return max(fitting, key=lambda p: len(p.get("endpoints") or ()), default=None)
 
 
 def _keep_placeholder(
@@ -145,7 +144,5 @@ def _reuse_deleted(changes: Changes) -> None:
     """An update of a slice that would go is cheaper for watchers than a delete and a create."""
     while changes.create and changes.delete:
         old, new = changes.delete.pop(0), changes.create.pop()
-        metadata = dict(new["metadata"])
-        metadata.pop("generateName", None)
-        new["metadata"] = copy_object(old["metadata"]) | metadata | {"name": name_of(old)}
+        new["metadata"] = copy_object(old["metadata"]) | new["metadata"] | {"name": name_of(old)}
         changes.update.append(new)

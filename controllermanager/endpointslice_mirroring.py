@@ -73,9 +73,17 @@ def compute(endpoints: Obj, slices: list[Obj]) -> Changes:
             continue
         part = diff(own, groups, _template(endpoints, address_type), labels, MAX_PER_SUBSET)
         changes.create += part.create
-        changes.update += part.update
+        changes.update += [_named(piece, own) for piece in part.update]
         changes.delete += part.delete
     return changes
+
+
+def _named(piece: Obj, slices: list[Obj]) -> Obj:
+    """Upstream makes a slice anew to change it, and one that has a name gets no prefix."""
+    old = next(s for s in slices if name_of(s) == name_of(piece))
+    if port_key(old.get("ports") or ()) == port_key(piece.get("ports") or ()):
+        piece["metadata"].pop("generateName", None)
+    return piece
 
 
 def _port(port: Obj) -> Obj:

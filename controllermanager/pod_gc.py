@@ -134,9 +134,10 @@ class PodGCController(Controller):
         """Marks it failed if it is not over yet, and deletes it without grace."""
         try:
             if not is_terminal(pod):
-                status: Obj = {"phase": "Failed"}
+                generation = meta(pod).get("generation") or 0
+                status: Obj = {"phase": "Failed", "observedGeneration": generation}
                 if condition is not None:
-                    status["conditions"] = [condition]
+                    status["conditions"] = [condition | {"observedGeneration": generation}]
                 await self.client.patch(
                     PODS,
                     name_of(pod),

@@ -6,7 +6,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pilothouse.apimachinery.errors import StatusError, is_not_found
-from pilothouse.apimachinery.object import Obj, get_nested, name_of, object_key, split_key, uid_of
+from pilothouse.apimachinery.object import (
+    Obj,
+    get_nested,
+    meta,
+    name_of,
+    object_key,
+    split_key,
+    uid_of,
+)
 from pilothouse.controllermanager.controller import Controller
 from pilothouse.controllermanager.pods import NODE_INDEX, is_deleted, node_index, node_of
 from pilothouse.controllermanager.taints import (
@@ -104,6 +112,7 @@ class TaintEvictionController(Controller):
         namespace, name = split_key(key)
         condition = {
             "type": "DisruptionTarget",
+            "observedGeneration": meta(pod).get("generation") or 0,
             "status": "True",
             "reason": "DeletionByTaintManager",
             "message": "Taint manager: deleting due to NoExecute taint",

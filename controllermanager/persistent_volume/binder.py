@@ -47,6 +47,16 @@ if TYPE_CHECKING:
 PODS_BY_CLAIM = "pods by claim"
 _VOLUME = "volume:"
 _DELETABLE_HOST_PATH = re.compile(r"/tmp/.+")
+MIGRATED_TO_CSI = {
+    "kubernetes.io/aws-ebs": "ebs.csi.aws.com",
+    "kubernetes.io/azure-disk": "disk.csi.azure.com",
+    "kubernetes.io/azure-file": "file.csi.azure.com",
+    "kubernetes.io/cinder": "cinder.csi.openstack.org",
+    "kubernetes.io/gce-pd": "pd.csi.storage.gke.io",
+    "kubernetes.io/portworx-volume": "pxd.portworx.com",
+    "kubernetes.io/vsphere-volume": "csi.vsphere.vmware.com",
+}
+"""Drivers that took the place of the plugins which Kubernetes had itself."""
 EXTERNAL = (
     "Waiting for a volume to be created either by the external provisioner '{}' or manually by "
     "the system administrator. If volume creation is delayed, please verify that the provisioner "
@@ -245,9 +255,10 @@ class PersistentVolumeBinder(Controller):
             self.recorder.event(claim, "Warning", "ProvisioningFailed", message)
             await self._set_claim_status(claim, "Pending", None)
             return
-        provisioner = storage_class["provisioner"]
+        named = storage_class["provisioner"]
+        provisioner = MIGRATED_TO_CSI.get(named, named)
         if provisioner.startswith("kubernetes.io/"):
-            message = f'no volume plugin matched name: "{provisioner}"'
+            message = f"no volume plugin matched name: {provisioner}"
             self.recorder.event(claim, "Warning", "ProvisioningFailed", message)
             return
         if annotations_of(claim).get(STORAGE_PROVISIONER) != provisioner:

@@ -91,7 +91,8 @@ class DefaultPreemption:
             return "", "preemption: no candidate node for preemption"
         chosen = pick_candidate(candidates)
         await self._evict(handle, pod, chosen)
-        return chosen.node, ""
+        found = f"found a potential placement for pod on node {chosen.node}"
+        return chosen.node, f"preemption: {found}, preempting {len(chosen.victims)} victims"
 
     @staticmethod
     async def _ask_extenders(
@@ -180,11 +181,13 @@ class DefaultPreemption:
     async def _evict_one(
         handle: PreemptionHandle, pod: PodInfo, victim: PodInfo, node: str
     ) -> None:
+        scheduler = pod.obj["spec"].get("schedulerName") or "default-scheduler"
         condition = {
             "type": "DisruptionTarget",
+            "observedGeneration": victim.obj["metadata"].get("generation") or 0,
             "status": "True",
             "reason": "PreemptionByScheduler",
-            "message": "default-scheduler: preempting to accommodate a higher priority pod",
+            "message": f"{scheduler}: preempting to accommodate a higher priority pod",
             "lastTransitionTime": format_time(handle.clock.now()),
         }
         try:
@@ -205,4 +208,5 @@ class DefaultPreemption:
                 raise
             return
         note = f"Preempted by pod {pod.uid} on node {node}"
-        handle.recorder.event(victim.obj, pod.obj, "Normal", "Preempted", "Preempting", note)
+        # Upstream hands its recorder a type without a kind, so the Event tells of no other pod.
+        handle.recorder.event(victim.obj, None, "Normal", "Preempted", "Preempting", note)
