@@ -166,7 +166,7 @@ def _spec(spec: Obj, options: Options, before: Obj | None = None) -> ErrorList:
         errors.append(invalid(where, versions, "must contain unique version names"))
     if sum(bool(version.get("storage")) for version in versions) != 1:
         detail = "must have exactly one version marked as storage version"
-        errors.append(invalid(where, versions, detail))
+        errors.append(invalid(where, spec.get("versions"), detail))
     errors += _required_names(spec.get("names") or {})
     errors += name_errors(spec.get("names") or {}, SPEC.child("names"))
     if versions:

@@ -32,6 +32,14 @@ async def test_defaults(client: LocalClient, make: Any) -> None:
     assert crd["metadata"]["generation"] == 1
 
 
+async def test_no_versions_at_all(client: LocalClient, make: Any) -> None:
+    """What a kustomize patch looks like when it is applied as it is."""
+    crd = make.crd()
+    del crd["spec"]["versions"]
+    expected = "spec.versions: Invalid value: null: must have exactly one version marked as"
+    assert any(each.startswith(expected) for each in await causes(client, crd))
+
+
 async def test_names_and_versions(client: LocalClient, make: Any) -> None:
     crd = make.crd(make.version(storage=False), make.version("V2", storage=False), shortNames=["A"])
     crd["metadata"]["name"] = "other.example.com"
