@@ -16,7 +16,7 @@ from pilothouse.apimachinery.errors import (
     new_unauthorized,
 )
 from pilothouse.apiserver.endpoints.responses import error_response
-from pilothouse.apiserver.filters.audit import with_audit
+from pilothouse.apiserver.filters.audit import record_refused, with_audit
 from pilothouse.apiserver.filters.authentication import with_authentication
 from pilothouse.apiserver.filters.authorization import ANONYMOUS, attributes_of, check_remotely
 from pilothouse.apiserver.filters.compression import accepts_gzip, compress
@@ -229,6 +229,17 @@ class HTTPEdge:
         except StatusError as error:
             return error_response(error)
         return None
+
+    async def refused(self, request: HTTPRequest, response: Response) -> None:
+        """A body was not taken in: the audit log is to know."""
+        server = self._server
+        if "audit" not in server.services:
+            return
+        try:
+            inner, _ = self._request(request)
+        except StatusError:
+            return
+        await record_refused(server, inner, response)
 
     def body_limit(self, method: str, target: bytes) -> int:
         """Upstream does not read what it only passes on; we buffer it, up to a bound."""

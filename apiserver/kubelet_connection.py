@@ -207,8 +207,8 @@ def _address(node: Obj, preferred: tuple[str, ...]) -> str:
                     if ip:
                         return ip
                 return str(entry["address"])
-    name = get_nested(node, "metadata", "name", default="")
-    raise new_bad_request(f"no preferred addresses found; known addresses: {name} []")
+    known = " ".join(f"{{{e.get('type')} {e.get('address')}}}" for e in addresses)
+    raise new_bad_request(f"no preferred addresses found; known addresses: [{known}]")
 
 
 def _ip_of(addresses: list[Obj]) -> str:

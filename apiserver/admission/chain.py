@@ -51,6 +51,16 @@ _INVALID_MANAGED_FIELDS = (
 )
 
 
+_FOREIGN = frozenset(
+    (
+        "MutatingAdmissionPolicy",
+        "MutatingAdmissionWebhook",
+        "ValidatingAdmissionPolicy",
+        "ValidatingAdmissionWebhook",
+    )
+)
+
+
 class AdmissionChain:
     """``admit`` may change the object, ``validate`` only judges it."""
 
@@ -60,6 +70,7 @@ class AdmissionChain:
         self._plugins: dict[str, AdmissionPlugin] = {}
         self._extra: list[AdmissionPlugin] = []
         self._steps: dict[Key, tuple[tuple[Step, ...], tuple[Step, ...]]] = {}
+        self._foreign: dict[Key, bool] = {}
         self.seconds: Histogram | None = None
         """By plugin, type, operation and whether it refused; None: nobody measures."""
 
@@ -127,8 +138,16 @@ class AdmissionChain:
         validates = tuple(
             measured(p.validate, p, "validate") for p in concerned if _overrides(p, "validate")
         )
+        self._foreign[key] = any(names.get(id(plugin)) in _FOREIGN for plugin in concerned)
         steps = self._steps[key] = (admits, validates)
         return steps
+
+    def shows(self, attributes: Attributes) -> bool:
+        """Whether webhooks or policies, which may look at all of an object, are asked."""
+        key = (attributes.operation, attributes.resource, attributes.subresource)
+        if key not in self._steps:
+            self._resolve(key)
+        return self._foreign[key]
 
     def _measured(self, step: Step, labels: tuple[str, str, str]) -> Step:
         """``step`` with its durations in ``seconds``."""
@@ -149,6 +168,7 @@ class AdmissionChain:
             if len(pending) >= FOLD:
                 passed.fold()
 
+        timed.__wrapped__ = step  # type: ignore[attr-defined]
         return timed
 
     def _plugin(self, row: Row) -> AdmissionPlugin:

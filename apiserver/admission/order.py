@@ -91,7 +91,7 @@ ORDER: tuple[Row, ...] = (
         "CREATE UPDATE",
         "namespaces pods podtemplates replicationcontrollers replicasets.apps deployments.apps "
         "statefulsets.apps daemonsets.apps jobs.batch cronjobs.batch",
-        ("", "ephemeralcontainers"),
+        ("", "ephemeralcontainers", "resize"),
     ),
     _off("PodNodeSelector"),
     _on(

@@ -17,6 +17,7 @@ from pilothouse.apiserver.audit.policy import API_VERSION, REQUEST_RECEIVED, Lev
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from pilothouse.apimachinery.typeschema import TypeSchema
     from pilothouse.apiserver.audit.policy import Recording
     from pilothouse.apiserver.request.context import Request, UserInfo
 
@@ -68,8 +69,9 @@ class Record:
             "auditID": request.audit_id,
         }
 
-    def set_request(self, obj: Any) -> None:
-        """The decoded object of the request; its caller may change it afterwards."""
+    def set_request(self, obj: Any, schema: TypeSchema | None = None) -> None:
+        """The decoded object of the request, of the type ``schema``; its caller may change it
+        afterwards."""
         metadata = obj.get("metadata") if isinstance(obj, dict) else None
         if isinstance(metadata, dict):
             if self.object_ref is None:
@@ -80,6 +82,10 @@ class Record:
         if self.level >= Level.REQUEST:
             if self.recording.omit_managed_fields:
                 obj = without_managed_fields(obj)
+            if schema is not None:
+                from pilothouse.apiserver.codec.zero_values import with_structs
+
+                obj = with_structs(obj, schema)
             self.request_object = orjson.dumps(obj)
 
     def set_patch(self, patch: bytes) -> None:
@@ -90,7 +96,11 @@ class Record:
         """The answer's code and, when the answer is a Status, what it says."""
         answer: dict[str, Any] = {"metadata": {}}
         if isinstance(status, dict) and status.get("kind") == "Status":
-            answer |= {name: status[name] for name in _STATUS_FIELDS if status.get(name)}
+            answer |= {
+                name: status[name]
+                for name in _STATUS_FIELDS
+                if status.get(name) or status.get(name) == {}
+            }
         answer["code"] = code
         self.response_status = answer
 
@@ -100,6 +110,8 @@ class Record:
             return
         if self.recording.omit_managed_fields and b'"managedFields"' in body:
             body = orjson.dumps(without_managed_fields(orjson.loads(body)))
+        elif b"\n" in body[:-1]:  # pretty: an event is one line
+            body = orjson.dumps(orjson.loads(body))
         self.response_object = body.strip()
 
     def event(self, stage: str, now: datetime) -> dict[str, Any]:
@@ -179,7 +191,7 @@ def object_reference(request: Request) -> dict[str, Any] | None:
 
 
 def user_object(user: UserInfo) -> dict[str, Any]:
-    found: dict[str, Any] = {"username": user.name}
+    found: dict[str, Any] = {"username": user.name} if user.name else {}
     if user.uid:
         found["uid"] = user.uid
     if user.groups:

@@ -61,6 +61,18 @@ def zero_value(schema: TypeSchema) -> Any:
     return {name: zero_value(field) for name, field in schema.fields.items() if _always(field)}
 
 
+def with_structs(obj: Obj, schema: TypeSchema) -> Obj:
+    """``obj``, or a copy, with those of the fields of its top that Go always encodes."""
+    if not isinstance(schema.extra, GoField):
+        return obj
+    missing = {
+        name: zero_value(field)
+        for name, field in schema.fields.items()
+        if name not in obj and field.kind == "object" and _always(field)
+    }
+    return {**obj, **missing} if missing else obj
+
+
 def _lacks(value: Any, zero: dict[str, Any]) -> bool:
     if not isinstance(value, dict):
         return False

@@ -25,7 +25,7 @@ def decode(server: Server, request: Request, served: ServedResource, field_valid
     obj = _decode(server, request, served.gvk, served.schema, field_validation)
     default(served, obj)
     if request.audit is not None:
-        request.audit.set_request(obj)
+        request.audit.set_request(obj, served.schema)
     return obj
 
 
@@ -42,7 +42,7 @@ def decode_kind(
     """
     obj = _decode(server, request, gvk, schema, field_validation)
     if request.audit is not None:
-        request.audit.set_request(obj)
+        request.audit.set_request(obj, schema)
     return obj
 
 

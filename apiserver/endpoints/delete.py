@@ -38,7 +38,7 @@ def delete_write(request: Request, served: ServedResource, options: Obj) -> Writ
         info.name,
         request.user,
         dry_run=bool(options.get("dryRun")),
-        options={"kind": "DeleteOptions", "apiVersion": "meta.k8s.io/v1", **options},
+        options={**options, "kind": "DeleteOptions", "apiVersion": "meta.k8s.io/v1"},
         warnings=request.warnings,
         audit_annotations=request.audit_annotations,
     )

@@ -144,6 +144,7 @@ class APIHandler:
         if served.warnings:
             request.warnings += served.warnings
             self._measured.deprecated.set(1.0, *served.gvr, info.subresource, "")
+            request.audit_annotations["k8s.io/deprecated"] = "true"
         if info.subresource:
             sub = served.subresources.get(info.subresource)
             if sub is None:

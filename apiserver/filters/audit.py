@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from pilothouse.apimachinery.errors import StatusError, new_internal_error
+from pilothouse.apimachinery.errors import StatusError, new_internal_error, new_unauthorized
 from pilothouse.apiserver.filters.deadline import is_long_running
 from pilothouse.apiserver.registry.before import new_uid
 
@@ -95,25 +95,32 @@ def record_failed_authentication(server: Server, request: Request) -> None:
     finally:
         request.user = None
     if record is not None:
-        status = {"kind": "Status", "status": "Failure", "message": _attempted(request)}
-        record.set_status(401, {**status, "reason": "Unauthorized"})
+        refused = new_unauthorized()
+        record.set_status(401, refused.status)
+        record.set_response(orjson.dumps(refused.status))
         auditor.process(record, RESPONSE_STARTED)
 
 
-def _attempted(request: Request) -> str:
-    methods = []
-    scheme, _, rest = request.headers.get("authorization", "").strip().partition(" ")
-    if scheme.lower() == "basic" and rest:
-        methods.append("basic")
-    if scheme.lower() == "bearer" and rest:
-        methods.append("bearer")
-    if request.query_value("access_token").strip():
-        methods.append("access_token")
-    if request.peer_der is not None:
-        methods.append("x509")
-    if methods:
-        return f"Authentication failed, attempted: {', '.join(methods)}"
-    return "Authentication failed, no credentials provided"
+async def record_refused(server: Server, request: Request, response: Response) -> None:
+    """A request that was answered before it was read. Refusals of nobody are like any other's."""
+    authenticator = server.services["authenticator"]
+    auditor: Auditor = server.services["audit"]
+    request.audit_id = request.headers.get("audit-id") or new_uid(server.random)
+    try:
+        request.user = await authenticator.authenticate(request.headers, request.peer_der)
+    except StatusError:
+        request.user = None
+    if request.user is None:
+        record_failed_authentication(server, request)
+        return
+    record = auditor.begin(request)
+    if record is None:
+        return
+    auditor.process(record, REQUEST_RECEIVED)
+    record.set_status(response.status, _status_of(response))
+    if record.level >= _REQUEST_RESPONSE:
+        record.set_response(response.body)
+    auditor.process(record, RESPONSE_COMPLETE)
 
 
 def _take_patch(record: Record, request: Request) -> None:
@@ -198,13 +205,15 @@ class _Run:
         self._auditor.process(self._record, PANIC)
 
     def answered(self, response: Response) -> Response:
-        record = self._record
+        record, request = self._record, self._request
         if response.hijacked:
             self.complete()
             return response
         is_json = response.content_type.startswith(_JSON)
         record.set_status(response.status, _status_of(response) if is_json else None)
-        keep = is_json and record.level >= _REQUEST_RESPONSE
+        # What is no API object upstream (/version) has no place in its events.
+        api = request.info.is_resource_request or request.path.startswith("/api")
+        keep = is_json and api and record.level >= _REQUEST_RESPONSE
         if response.chunks is not None:
             self.start()
             response.chunks = self._tee(response.chunks, keep and not self._long)

@@ -13,17 +13,15 @@ from pilothouse.componentbase.serving.interfaces import HTTPRequest
 
 if TYPE_CHECKING:
     from pilothouse.componentbase.serving.http_protocol import HTTPProtocol
+    from pilothouse.componentbase.serving.interfaces import HTTPResponse
 
 USUAL = 4 << 20
 """A limit above this one is that of a request that is passed on."""
 
 
-def ask(protocol: HTTPProtocol) -> None:
-    """Pauses reading and asks, if the handler wants to be asked."""
-    admit = getattr(protocol.handler, "admit", None)
-    if admit is None:
-        return
-    request = HTTPRequest(
+def _head(protocol: HTTPProtocol) -> HTTPRequest:
+    """The request that is coming in, without its body."""
+    return HTTPRequest(
         protocol._method(),
         protocol._target,
         dict(protocol._headers),
@@ -33,6 +31,21 @@ def ask(protocol: HTTPProtocol) -> None:
         connection=protocol.state,
         disconnected=protocol.is_closed,
     )
+
+
+def tell(protocol: HTTPProtocol, response: HTTPResponse) -> None:
+    """Lets a handler that keeps records know of a request that it never saw."""
+    refused = getattr(protocol.handler, "refused", None)
+    if refused is not None:
+        protocol.server.tasks.start(refused(_head(protocol), response), "refused")
+
+
+def ask(protocol: HTTPProtocol) -> None:
+    """Pauses reading and asks, if the handler wants to be asked."""
+    admit = getattr(protocol.handler, "admit", None)
+    if admit is None:
+        return
+    request = _head(protocol)
 
     async def decide() -> None:
         refusal = await admit(request)
@@ -44,6 +57,7 @@ def ask(protocol: HTTPProtocol) -> None:
             protocol.transport.abort()
         else:
             protocol.refuse_with(refusal)
+            tell(protocol, refusal)
 
     protocol.transport.pause_reading()
     protocol.server.tasks.start(decide(), "admit")

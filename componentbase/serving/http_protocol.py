@@ -285,7 +285,9 @@ class HTTPProtocol(asyncio.Protocol):
             self._charged = 0
 
     def _refuse_body(self) -> None:
-        self.refuse_with(self.handler.too_large(self._method(), self._target))
+        response = self.handler.too_large(self._method(), self._target)
+        self.refuse_with(response)
+        big_bodies.tell(self, response)
 
     def refuse_with(self, response: HTTPResponse) -> None:
         """In place of the request that is coming in."""

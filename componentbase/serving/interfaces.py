@@ -150,5 +150,7 @@ class HTTPHandler(Protocol):
         ...
 
     def too_large(self, method: str, target: bytes) -> HTTPResponse:
-        """The answer to a body over the limit; the connection is closed after it."""
+        """The answer to a body over the limit; the connection is closed after it. A handler may
+        have ``async refused(request, response)``: it is told of what was refused so, or by
+        ``admit``."""
         ...

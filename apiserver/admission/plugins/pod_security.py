@@ -133,6 +133,7 @@ class PodSecurity(Plugin):
         policy, errors = parsed
         if policy.privileged and not errors:
             self._count(attributes, "enforce", policy.enforce, True)
+            attributes.audit_annotations[f"{PREFIX}enforce-policy"] = str(policy.enforce)
             return
         old = attributes.old_obj
         if attributes.operation == "UPDATE" and old is not None and not _images_differ(pod, old):

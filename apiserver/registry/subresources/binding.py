@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pilothouse.apimachinery.errors import new_bad_request, new_conflict, new_unclassified
-from pilothouse.apimachinery.object import copy_object
 from pilothouse.apimachinery.schema import GroupResource, GroupVersionKind
 from pilothouse.apimachinery.timefmt import format_time
 from pilothouse.apiserver.endpoints.body import decode_kind
@@ -38,7 +37,8 @@ async def handle_legacy(server: Server, request: Request, served: ServedResource
     binding = _decode(server, request)
     pods = server.registry.lookup("", "v1", "pods")
     assert pods is not None
-    return await _bind(server, request, pods, binding, binding["metadata"].get("name") or "")
+    name = binding["metadata"].get("name") or ""
+    return await _bind(server, request, pods, binding, name, asked=served)
 
 
 def _decode(server: Server, request: Request) -> Obj:
@@ -52,8 +52,15 @@ def _decode(server: Server, request: Request) -> Obj:
 
 
 async def _bind(
-    server: Server, request: Request, pods: ServedResource, binding: Obj, name: str
+    server: Server,
+    request: Request,
+    pods: ServedResource,
+    binding: Obj,
+    name: str,
+    *,
+    asked: ServedResource | None = None,
 ) -> Response:
+    """``asked``: bindings, where they are what was posted to."""
     options = parse_write_options(request.query, "CreateOptions")
     _validate(binding)
     assert request.user is not None
@@ -71,6 +78,11 @@ async def _bind(
         kind=_KIND,
     )
     attributes = write.attributes("CREATE", binding, None)
+    if asked is not None:
+        attributes.resource, attributes.subresource = asked.gvr, ""
+    shows = getattr(server.admission, "shows", None)
+    if shows is None or shows(attributes):
+        _track(server, write, binding, attributes.subresource)
     await server.admission.admit(attributes)
     await server.admission.validate(attributes)
     binding = attributes.obj or binding
@@ -80,6 +92,22 @@ async def _bind(
     )
     status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}
     return object_response(request, status | {"code": 201}, 201)
+
+
+def _track(server: Server, write: Write, binding: Obj, subresource: str) -> None:
+    """Who set what, as admission sees it; nobody keeps it."""
+    from pilothouse.apimachinery.managedfields import manager
+    from pilothouse.apis.schemas import definition
+
+    manager.update(
+        None,
+        binding,
+        definition("io.k8s.api.core.v1.Binding"),
+        manager=write.manager,
+        api_version="v1",
+        time=format_time(server.clock.now()),
+        subresource=subresource,
+    )
 
 
 def _validate(binding: Obj) -> None:
@@ -93,7 +121,8 @@ def _validate(binding: Obj) -> None:
 
 
 def assigned(pod: Obj, binding: Obj, now: str, pods: ServedResource) -> Obj:
-    """The pod with its node. :raises StatusError: 404, 409."""
+    """The pod with its node; what doesn't change is shared with ``pod``. :raises StatusError: 404,
+    409."""
     metadata, given = pod["metadata"], binding["metadata"]
     name = metadata["name"]
     _check_preconditions(metadata, given, pods)
@@ -115,7 +144,7 @@ def assigned(pod: Obj, binding: Obj, now: str, pods: ServedResource) -> Obj:
     status = bound["status"] = dict(pod.get("status") or {})
     status.pop("nominatedNodeName", None)
     set_condition(status, {"type": "PodScheduled", "status": "True"}, now)
-    return copy_object(bound)  # type: ignore[no-any-return]
+    return bound
 
 
 def _check_preconditions(metadata: Obj, given: Obj, pods: ServedResource) -> None:

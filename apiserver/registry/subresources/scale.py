@@ -22,6 +22,7 @@ from pilothouse.apimachinery.schema import GroupKind, GroupResource, GroupVersio
 from pilothouse.apimachinery.timefmt import format_time
 from pilothouse.apis.meta.errors import invalid
 from pilothouse.apiserver.codec.decode import CoercionError, coerce
+from pilothouse.apiserver.codec.zero_values import with_structs
 from pilothouse.apiserver.endpoints.body import decode_kind
 from pilothouse.apiserver.endpoints.options import parse_write_options
 from pilothouse.apiserver.endpoints.patch import (
@@ -184,9 +185,14 @@ class _ScaleView:
 
     def __init__(self, served: ServedResource) -> None:
         self._served = served
+        self._given: list[Obj] = []
+
+    def give(self, scale: Obj, before: Obj) -> None:
+        """Mutating admission, which asks first, sees what the client wants, with its managers."""
+        self._given = [with_structs(copy_object(scale), _schema()), before]
 
     def show(self, parent: Obj) -> Obj:
-        return scale_of(parent, self._served)
+        return self._given.pop(0) if self._given else scale_of(parent, self._served)
 
     def take(self, parent: Obj, shown: Obj) -> Obj:
         replicas = (shown.get("spec") or {}).get("replicas") or 0
@@ -223,7 +229,8 @@ async def _write(
     from pilothouse.apiserver.registry.subresources.scale_fields import managers_of_scale, take_over
 
     write = new_write(server, request, served, options, kind)
-    write.kind, write.view = KIND, _ScaleView(served)
+    view = _ScaleView(served)
+    write.kind, write.view = KIND, view
     # The store takes what says itself who manages it for an apply: only those may conflict.
     write.force = write.force or not managed
     path = _path(_paths(served), "specReplicasPath")
@@ -247,6 +254,7 @@ async def _write(
                 time=format_time(server.clock.now()),
                 subresource="scale",
             )
+        view.give(scale, before)
         parent = _scaled(live, scale, served)
         owners = scale["metadata"].get("managedFields") or []
         entries = take_over(entries, owners, served.api_version, path)

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 from pilothouse.apimachinery.managedfields import manager as field_manager
 from pilothouse.apimachinery.schema import GroupVersionKind
 from pilothouse.apimachinery.timefmt import format_time
+from pilothouse.apiserver.codec.zero_values import with_structs
 from pilothouse.apiserver.endpoints.body import decode_kind
 from pilothouse.apiserver.endpoints.options import manager_name, parse_write_options
 from pilothouse.apiserver.endpoints.responses import object_response
+from pilothouse.apiserver.registry.before import ensure_namespace
 from pilothouse.apiserver.registry.subresources.token import DEFAULT_SECONDS, credential_id
 from pilothouse.apiserver.registry.write import Write
 
@@ -38,6 +40,7 @@ async def handle(server: Server, request: Request, served: ServedResource) -> Re
         dry_run=options.dry_run,
         options=options.wire("CreateOptions"),
         warnings=request.warnings,
+        audit_annotations=request.audit_annotations,
         kind=_KIND,
     )
     spec = obj.setdefault("spec", {})
@@ -52,12 +55,20 @@ async def handle(server: Server, request: Request, served: ServedResource) -> Re
         time=format_time(server.clock.now()),
         subresource="token",
     )
+    ensure_namespace(obj["metadata"], info.namespace)
+    obj = with_structs(obj, schema)
     attributes = write.attributes("CREATE", obj, None)
     await server.admission.admit(attributes)
-    await server.admission.validate(attributes)
-    issuer = server.services["tokens"]
     # The issuer reads caches: wait until they show what this caller has seen.
     await served.store.cacher.wait_until_fresh()
+    account = served.store.cacher.get(served.key(info.namespace, info.name))
+    if attributes.obj is not None and account is not None:
+        named = attributes.obj["metadata"]
+        named["creationTimestamp"] = format_time(server.clock.now())
+        for key in ("name", "uid"):
+            named[key] = named.get(key) or account.obj["metadata"].get(key)
+    await server.admission.validate(attributes)
+    issuer = server.services["tokens"]
     answer = issuer.issue(info.namespace, info.name, attributes.obj, request.warnings)
     if request.audit is not None:
         issued = credential_id(answer["status"]["token"])

@@ -1,5 +1,5 @@
 """Print the log of a cluster, or of one component: apiserver, scheduler, controller-manager,
-kubelet, proxy, dns (or any other logger's name).
+kubelet, proxy, dns (or any other logger's name). Three older files of 10 MB are kept.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TextIO
 
 from pilothouse.cli import CommandError
 from pilothouse.cli.clusters import add_name, directory_of
+from pilothouse.componentbase.logs import KEPT, numbered
 
 LOGGERS = {"controller-manager": "controllermanager", "proxy": "kubeproxy", "dns": "clusterdns"}
 
@@ -32,6 +33,11 @@ def run(args: argparse.Namespace) -> int:
         raise CommandError(f"{path} is missing: cluster {args.name!r} was never started")
     wanted = LOGGERS.get(args.component, args.component)
     last: deque[str] = deque(maxlen=args.tail if args.tail >= 0 else None)
+    for number in range(KEPT, 0, -1):
+        older = numbered(path, number)
+        if older.exists():
+            with older.open(errors="replace") as file:
+                last.extend(line.rstrip("\n") for line in file if of(line, wanted))
     with path.open(errors="replace") as file:
         last.extend(line.rstrip("\n") for line in file if of(line, wanted))
         for line in last:
@@ -55,12 +61,17 @@ def follow(path: Path, file: TextIO) -> Iterator[str]:
 
     libc = ctypes.CDLL(None, use_errno=True)
     descriptor = libc.inotify_init1(os.O_CLOEXEC)
-    modified = 0x00000002
-    libc.inotify_add_watch(descriptor, os.fsencode(path), modified)
+    modified, created = 0x00000002, 0x00000100
+    # Of the directory: another file takes this one's place when it has grown too big.
+    libc.inotify_add_watch(descriptor, os.fsencode(path.parent), modified | created)
     rest = ""
     while True:
         rest += file.read()
         *lines, rest = rest.split("\n")
         yield from lines
+        if path.exists() and path.stat().st_ino != os.fstat(file.fileno()).st_ino:
+            rest += file.read()
+            file = path.open(errors="replace")
+            continue
         select.select([descriptor], [], [])
         os.read(descriptor, 65536)

@@ -1,4 +1,8 @@
-"""What is running: the server's address, the nodes with their readiness, and the process ids."""
+"""What is running: the server's address, the nodes with their readiness, and the process ids.
+
+Exit codes: 0 up and Ready, 3 down, 4 up but not Ready (the server does not answer, or is not
+done starting), 1 there is no such cluster.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,8 @@ from typing import Any
 
 from pilothouse.cli.clusters import add_name, colour, directory_of, state_of
 from pilothouse.cluster.state import ClusterState
+
+DOWN, NOT_READY = 3, 4
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +28,9 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(described, indent=1))
     else:
         print_text(described)
-    return 0 if described["running"] else 3
+    if not described["running"]:
+        return DOWN
+    return 0 if described["ready"] else NOT_READY
 
 
 def describe(state: ClusterState, own_kubeconfig: Any) -> dict[str, Any]:

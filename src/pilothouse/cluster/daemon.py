@@ -26,6 +26,7 @@ from pilothouse.componentbase.process import raise_open_files
 
 log = logging.getLogger(__name__)
 Report = Callable[[dict[str, Any]], None]
+LOG_FILE = Path("logs", "pilothouse.log")
 
 
 def main() -> int:
@@ -64,7 +65,7 @@ def serve(config: ClusterConfig, *, report: Report, log_file: TextIO | None) -> 
         return 1
     from pilothouse.componentbase.logs import setup
 
-    setup(config.verbosity, log_file)
+    setup(config.verbosity, log_file, directory / LOG_FILE)
     gc.set_threshold(50_000, 20, 100)  # decoded objects are many and have no cycles
     write_private(directory / "config.json", config.to_json())
     try:

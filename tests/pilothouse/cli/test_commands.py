@@ -12,7 +12,7 @@ from pilothouse.cli import main
 from pilothouse.cli.fetch import reason
 from pilothouse.cli.logs import follow
 from pilothouse.cluster.daemon import next_commands
-from pilothouse.cluster.state import ClusterState, ProcessId
+from pilothouse.cluster.state import ClusterState, ProcessId, this_process
 
 
 @pytest.fixture(autouse=True)
@@ -62,6 +62,15 @@ def test_a_cluster_that_is_down_is_not_ready(
     assert main(["status", "--name", "one", "-o", "json"]) == 3
     described = json.loads(capsys.readouterr().out)
     assert not described["running"] and not described["ready"]
+
+
+def test_a_cluster_that_is_up_but_not_ready(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    directory = a_cluster(home / "clusters" / "one")
+    state = ClusterState(name="one", process=this_process(), storage="memory")
+    state.save(directory)
+    assert main(["status", "--name", "one", "-o", "json"]) == 4
+    described = json.loads(capsys.readouterr().out)
+    assert described["running"] and not described["ready"]
 
 
 @pytest.mark.parametrize(

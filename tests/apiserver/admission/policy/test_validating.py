@@ -72,7 +72,8 @@ async def test_requests_that_no_policy_concerns_do_not_reach_the_plugin(policies
     key = ("CREATE", CONFIG_MAPS, "")
 
     def validators() -> list[str]:
-        return [step.__self__.name for step in chain._steps[key][1]]
+        steps = chain._steps[key][1]
+        return [getattr(step, "__wrapped__", step).__self__.name for step in steps]
 
     assert "ValidatingAdmissionPolicy" not in validators()
     await policies.validating("p", "true", constraints={"resourceRules": [_rule("secrets")]})
