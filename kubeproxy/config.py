@@ -18,6 +18,8 @@ class ProxyConfig:
     full_sync_period: float = 3600.0
     masquerade_all: bool = False
     localhost_node_ports: bool = True
+    node_port_addresses: tuple[str, ...] = ()
+    """CIDRs of the node's addresses that NodePorts answer on, or ``primary``; empty: all."""
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +36,28 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         default=True,
         help="NodePorts answer on 127.0.0.1 too (true)",
     )
+    add(
+        "--nodeport-addresses",
+        type=_node_port_addresses,
+        default=(),
+        metavar="CIDRS",
+        help="comma-separated: addresses that NodePorts answer on, or 'primary' (all)",
+    )
+
+
+def _node_port_addresses(text: str) -> tuple[str, ...]:
+    import ipaddress
+
+    wanted = tuple(word.strip() for word in text.split(",") if word.strip())
+    for word in wanted:
+        if word != "primary":
+            try:
+                ipaddress.ip_network(word, strict=False)
+            except ValueError as error:
+                raise argparse.ArgumentTypeError(f"must be a valid CIDR: {error}") from error
+    if "primary" in wanted and len(wanted) > 1:
+        raise argparse.ArgumentTypeError("can't set both 'primary' and other values")
+    return wanted
 
 
 def from_args(args: argparse.Namespace) -> ProxyConfig:
@@ -46,4 +70,5 @@ def from_args(args: argparse.Namespace) -> ProxyConfig:
         full_sync_period=args.iptables_sync_period,
         masquerade_all=args.masquerade_all,
         localhost_node_ports=args.iptables_localhost_nodeports,
+        node_port_addresses=args.nodeport_addresses,
     )

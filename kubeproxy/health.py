@@ -1,8 +1,9 @@
 """What load balancers and monitors ask a node's proxy: health of Services, and its own.
 
 A Service with a healthCheckNodePort gets a server of its own that says whether this node has a
-ready endpoint of it. ``/healthz`` (10256) and ``/proxyMode`` (10249, this machine only) are the
-proxy's own. The proxier tells after each turn what there is (:meth:`HealthServers.update`).
+ready endpoint of it. ``/healthz`` (10256), ``/proxyMode`` and ``/metrics`` (10249, this machine
+only) are the proxy's own. The proxier tells after each turn what there is
+(:meth:`HealthServers.update`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from typing import NamedTuple
 
 from pilothouse.apimachinery.clock import Clock
 from pilothouse.apimachinery.timefmt import format_time
+from pilothouse.componentbase.metrics import exposition
+from pilothouse.kubeproxy.metrics import ProxyMetrics
 
 log = logging.getLogger(__name__)
 HEALTH_PORT, STATUS_PORT = 10256, 10249
@@ -36,8 +39,16 @@ class ServiceHealth(NamedTuple):
 
 class HealthServers:
     def __init__(
-        self, open_socket: OpenSocket, clock: Clock, problem: Callable[[], str | None]
+        self,
+        open_socket: OpenSocket,
+        clock: Clock,
+        problem: Callable[[], str | None],
+        metrics: ProxyMetrics | None = None,
+        eligible: Callable[[], bool] = lambda: True,
     ) -> None:
+        """``eligible``: whether load balancers may still send to this node."""
+        self._metrics = metrics
+        self._eligible = eligible
         self._open = open_socket
         self._clock = clock
         self._problem = problem
@@ -115,10 +126,18 @@ class HealthServers:
             "currentTime": format_time(now),
         }
         if path == "/healthz":
-            body["nodeEligible"] = True
-        return 200 if healthy else 503, "application/json", json.dumps(body).encode(), {}
+            body["nodeEligible"] = self._eligible()
+            healthy = healthy and self._eligible()
+        code = 200 if healthy else 503
+        if self._metrics is not None:
+            counter = self._metrics.healthz if path == "/healthz" else self._metrics.livez
+            counter.inc(str(code))
+        return code, "application/json", json.dumps(body).encode(), {}
 
     def _own_status(self, path: str) -> Answer:
+        if path == "/metrics" and self._metrics is not None:
+            body, kind = exposition(self._metrics.registry(), "")
+            return 200, kind, body, {}
         texts = {"/proxyMode": b"iptables", "/healthz": b"ok"}
         if path in texts:
             return 200, "text/plain; charset=utf-8", texts[path], {}

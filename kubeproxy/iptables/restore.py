@@ -70,11 +70,21 @@ class IPTables:
                 for jump in chains.JUMPS
                 if jump.table == table and not _jumps(saved[table], jump)
             )
+            if f":{chains.CANARY} " not in saved[table]:
+                new.append(f":{chains.CANARY} - [0:0]")
             if new:
                 lines += [f"*{table}", *new, "COMMIT"]
         if lines:
             await self.restore("\n".join([*lines, ""]))
         return {c for c in _CHAIN.findall(saved["nat"]) if chains.is_service_chain(c)}
+
+    async def is_flushed(self) -> bool:
+        """Whether somebody has removed our chains (a firewall that was reloaded)."""
+        for table in ("nat", "filter"):
+            done = await self._run("", "-w", _LOCK_SECONDS, "-t", table, "-S", chains.CANARY)
+            if done.code:
+                return True
+        return False
 
     async def _save(self, table: str) -> str:
         done = await self._run("-save", "-t", table)
@@ -97,7 +107,7 @@ class IPTables:
             ours = [
                 name
                 for name in _CHAIN.findall(await self._save(table))
-                if name in names or chains.is_service_chain(name)
+                if name in (*names, chains.CANARY) or chains.is_service_chain(name)
             ]
             if ours:
                 lines = [f"*{table}", *(f":{n} - [0:0]" for n in ours), *(f"-X {n}" for n in ours)]

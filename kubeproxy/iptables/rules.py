@@ -8,6 +8,7 @@ rest. The rules are kube-proxy's.
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -27,6 +28,15 @@ class RuleOptions:
     zone: str = ""
     masquerade_all: bool = False
     localhost_node_ports: bool = True
+    node_ip: str = ""
+    node_port_addresses: tuple[str, ...] | None = None
+    """Addresses of this node that NodePorts answer on; None: all."""
+
+    @property
+    def on_localhost(self) -> bool:
+        chosen = self.node_port_addresses
+        loopback = chosen is None or any(ip.startswith("127.") for ip in chosen)
+        return self.localhost_node_ports and loopback
 
 
 @dataclass(slots=True)
@@ -195,8 +205,21 @@ class _Builder:
             f"-A {chain} {comment} -s {cidr} -j {self.external_chain}"
             for cidr in self.service.source_ranges
         )
+        if self._allows_this_node():
+            # Where the balancer's address is the node's own, too, its traffic loops back with it.
+            own.extend(
+                f"-A {chain} {comment} -s {ip} -j {self.external_chain}"
+                for ip in self.service.load_balancer_ips
+            )
         rest = self._comment(f"other traffic to {self.text} will be dropped by KUBE-PROXY-FIREWALL")
         own.append(f"-A {chain} {rest}")
+
+    def _allows_this_node(self) -> bool:
+        if not self.options.node_ip:
+            return False
+        node = ipaddress.ip_address(self.options.node_ip)
+        ranges = self.service.source_ranges
+        return any(node in ipaddress.ip_network(cidr, strict=False) for cidr in ranges)
 
     def _spread(self, chain: str, endpoints: Sequence[Endpoint]) -> None:
         """Client affinity first, then one endpoint at random, each with the same chance."""
@@ -262,9 +285,20 @@ def restore_text(
     for chain_rules in own.values():
         lines += chain_rules
     lines += (f"-X {chain}" for chain in gone)
-    lines.append(_node_ports_jump(options))
+    lines += _node_ports_jumps(options)
     lines.append("COMMIT\n")
     return "\n".join(lines)
+
+
+def count_rules(ports: Iterable[PortRules]) -> dict[str, int]:
+    """Rules by table, without those that are always there."""
+    nat = own = filters = 0
+    for rules in ports:
+        nat += len(rules.nat_services) + len(rules.nat_node_ports)
+        own += sum(map(len, rules.own.values()))
+        filters += len(rules.filter_services) + len(rules.filter_external)
+        filters += len(rules.filter_node_ports) + len(rules.filter_firewall)
+    return {"filter": filters, "nat": nat + own}
 
 
 _MASQUERADE = '-m comment --comment "kubernetes service traffic requiring SNAT" -j MASQUERADE'
@@ -285,7 +319,7 @@ _FORWARD_RULES = (
 
 def _filter_base(options: RuleOptions) -> list[str]:
     """With NodePorts on localhost (route_localnet) nobody outside may reach 127.0.0.0/8."""
-    if not options.localhost_node_ports:
+    if not options.on_localhost:
         return []
     return [
         f'-A {chains.FIREWALL} -m comment --comment "block incoming localnet connections" '
@@ -293,10 +327,14 @@ def _filter_base(options: RuleOptions) -> list[str]:
     ]
 
 
-def _node_ports_jump(options: RuleOptions) -> str:
+def _node_ports_jumps(options: RuleOptions) -> list[str]:
     comment = "kubernetes service nodeports; NOTE: this must be the last rule in this chain"
-    not_local = "" if options.localhost_node_ports else " ! -d 127.0.0.0/8"
-    return (
-        f'-A {chains.SERVICES} -m comment --comment "{comment}" '
-        f"-m addrtype --dst-type LOCAL{not_local} -j {chains.NODE_PORTS}"
-    )
+    start = f'-A {chains.SERVICES} -m comment --comment "{comment}"'
+    if options.node_port_addresses is None:
+        not_local = "" if options.localhost_node_ports else " ! -d 127.0.0.0/8"
+        return [f"{start} -m addrtype --dst-type LOCAL{not_local} -j {chains.NODE_PORTS}"]
+    return [
+        f"{start} -d {ip} -j {chains.NODE_PORTS}"
+        for ip in options.node_port_addresses
+        if options.localhost_node_ports or not ip.startswith("127.")
+    ]

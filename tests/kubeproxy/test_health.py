@@ -11,6 +11,7 @@ import pytest
 
 from pilothouse.apimachinery.testing import FakeClock
 from pilothouse.kubeproxy.health import HEALTH_PORT, STATUS_PORT, HealthServers, ServiceHealth
+from pilothouse.kubeproxy.metrics import ProxyMetrics
 
 TAKEN = 31999
 
@@ -20,7 +21,11 @@ class World:
         self.problem: str | None = None
         self.clock = FakeClock()
         self.sockets: dict[int, socket.socket] = {}
-        self.servers = HealthServers(self.open, self.clock, lambda: self.problem)
+        self.eligible = True
+        self.servers = HealthServers(
+            self.open, self.clock, lambda: self.problem, ProxyMetrics(self.clock),
+            lambda: self.eligible,
+        )  # fmt: skip
 
     def open(self, host: str, port: int) -> socket.socket:
         if port == TAKEN:
@@ -78,6 +83,13 @@ async def _check_own(world: World) -> None:
     assert head.startswith("HTTP/1.1 200 OK")
     assert stamps["nodeEligible"] is True
     assert stamps["lastUpdated"] == stamps["currentTime"]
+    world.eligible = False
+    code, body, _ = await world.get(HEALTH_PORT, "/healthz")
+    assert (code, json.loads(body)["nodeEligible"]) == (503, False)
+    assert (await world.get(HEALTH_PORT, "/livez"))[0] == 200
+    code, body, _ = await world.get(STATUS_PORT, "/metrics")
+    assert code == 200
+    assert b'kubeproxy_proxy_healthz_total{code="503"} 1' in body
     world.problem = "rules can't be written"
     world.clock.advance(60)
     code, body, _ = await world.get(HEALTH_PORT, "/livez")

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from random import Random
 from typing import Any
 
 from pilothouse.apimachinery.testing import FakeClock
+from pilothouse.apimachinery.timefmt import format_time
 from pilothouse.componentbase.activity import ActivityTracker
 from pilothouse.componentbase.process import Completed
 from pilothouse.componentbase.testing import FakeExec
 from pilothouse.kubeclient.cache.factory import SharedInformerFactory
 from pilothouse.kubeclient.interfaces import Environment
-from pilothouse.kubeclient.resources import ENDPOINT_SLICES, SERVICES
+from pilothouse.kubeclient.resources import ENDPOINT_SLICES, NODES, SERVICES
 from pilothouse.kubeclient.testing import FakeClient
 from pilothouse.kubeproxy.config import ProxyConfig
-from pilothouse.kubeproxy.proxier import RETRY_SECONDS, Proxier
+from pilothouse.kubeproxy.node import ZONE_LABEL
+from pilothouse.kubeproxy.proxier import FLUSH_SECONDS, RETRY_SECONDS, Proxier
+from pilothouse.kubeproxy.trigger_times import ANNOTATION
 
 
 def service(name: str) -> dict[str, Any]:
@@ -43,11 +47,15 @@ class Machine(FakeExec):
     def __init__(self) -> None:
         self.refuse = False
         self.flows = b""
+        self.flushed = False
         super().__init__(self._answer)
 
     def _answer(self, command: list[str], input: bytes) -> Completed | None:
         if self.refuse and command[0].endswith("-restore"):
             return Completed(2, b"", b"iptables-restore: line 3 failed")
+        if self.flushed and "-S" in command:
+            self.flushed = False
+            return Completed(1, b"", b"iptables: No chain/target/match by that name.")
         if command[:2] == ["conntrack", "-L"]:
             return Completed(0, self.flows, b"")
         return None
@@ -177,3 +185,60 @@ async def test_health_of_services_counts_ready_endpoints_of_this_node() -> None:
     other["endpoints"][0]["nodeName"] = "n2"
     async with running(local, mine, other) as world:
         assert world.proxier.service_health() == {30001: ("ns", "a", 1)}
+
+
+async def test_another_zone_of_the_node_makes_other_rules() -> None:
+    node = {
+        "apiVersion": "v1", "kind": "Node", "status": {},
+        "metadata": {"name": "n1", "labels": {"topology.kubernetes.io/zone": "a"}},
+    }  # fmt: skip
+    near = slice_("s", "10.244.0.1", "10.244.0.2")
+    for endpoint, zone in zip(near["endpoints"], "ab", strict=True):
+        endpoint["hints"] = {"forZones": [{"name": zone}]}
+    async with running(node, service("s"), near) as world:
+        assert "10.244.0.1:8080" in world.machine.restores[-1]
+        assert "10.244.0.2:8080" not in world.machine.restores[-1]
+        changed = node | {"metadata": {"name": "n1", "labels": {ZONE_LABEL: "b"}}}
+        await world.client.update(NODES, changed)
+        await world.settle()
+        assert "10.244.0.2:8080" in world.machine.restores[-1]
+        assert "10.244.0.1:8080" not in world.machine.restores[-1]
+
+
+async def test_flushed_tables_are_written_again() -> None:
+    async with running(service("s"), slice_("s", "10.244.0.1")) as world:
+        before = len(world.machine.restores)
+        world.clock.advance(FLUSH_SECONDS)
+        await world.settle()
+        assert len(world.machine.restores) == before
+        world.machine.flushed = True
+        world.clock.advance(FLUSH_SECONDS)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        await world.settle()
+        assert len(world.machine.restores) == before + 1
+        assert "10.244.0.1:8080" in world.machine.restores[-1]
+
+
+async def test_metrics_tell_of_syncs() -> None:
+    made = slice_("s", "10.244.0.1")
+    async with running(service("s")) as world:
+        world.clock.advance(10)
+        stamp = format_time(world.clock.now())
+        made["metadata"]["annotations"] = {ANNOTATION: stamp}
+        world.clock.advance(2)
+        await world.client.create(ENDPOINT_SLICES, made, "ns")
+        await world.settle()
+        text = world.proxier.metrics.registry().text()
+        assert 'kubeproxy_sync_proxy_rules_duration_seconds_count{ip_family="IPv4"} 2' in text
+        assert 'kubeproxy_sync_full_proxy_rules_duration_seconds_count{ip_family="IPv4"} 1' in text
+        assert "kubeproxy_sync_proxy_rules_service_changes_total 1" in text
+        assert "kubeproxy_sync_proxy_rules_endpoint_changes_total 1" in text
+        assert 'network_programming_duration_seconds_sum{ip_family="IPv4"} 2' in text
+        total = 'kubeproxy_sync_proxy_rules_iptables_total{table="nat",ip_family="IPv4"} '
+        assert float(text.split(total)[1].split()[0]) > 3
+        world.machine.refuse = True
+        await world.client.create(SERVICES, service("t") | {"spec": service("t")["spec"]}, "ns")
+        await world.settle()
+        text = world.proxier.metrics.registry().text()
+        assert 'iptables_partial_restore_failures_total{ip_family="IPv4"} 1' in text

@@ -186,3 +186,35 @@ def test_slices_of_a_service_are_merged() -> None:
     )
     (found,) = merged.values()
     assert [(e.ip, e.ready) for e in found] == [("10.0.0.1", True), ("10.0.0.2", True)]
+
+
+def balanced(*ranges: str) -> dict[str, Any]:
+    made = service(type="LoadBalancer", loadBalancerSourceRanges=list(ranges))
+    made["status"] = {"loadBalancer": {"ingress": [{"ip": "1.2.3.4"}]}}
+    return made
+
+
+@pytest.mark.parametrize(("ranges", "loops"), [("10.0.0.0/24", True), ("11.0.0.0/24", False)])
+def test_a_node_that_may_ask_reaches_a_balancer_whose_address_it_has(
+    ranges: str, loops: bool
+) -> None:
+    (port,) = service_ports(balanced(ranges))
+    options = RuleOptions("n1", node_ip="10.0.0.5")
+    own = port_rules(port, [endpoint("10.244.0.2")], options).own
+    (firewall,) = (rules for chain, rules in own.items() if chain.startswith("KUBE-FW-"))
+    assert any("-s 1.2.3.4 -j KUBE-EXT-" in rule for rule in firewall) is loops
+
+
+def test_node_ports_on_chosen_addresses_only() -> None:
+    chosen = RuleOptions("n1", node_port_addresses=("127.0.0.1", "10.0.0.5"))
+    text = restore_text({}, None, (), chosen)
+    assert "--dst-type LOCAL" not in text.split("*nat")[1]
+    jumps = [line for line in text.splitlines() if line.endswith("-j KUBE-NODEPORTS")]
+    assert [jump.split(" -d ")[1].split()[0] for jump in jumps] == ["127.0.0.1", "10.0.0.5"]
+    assert "block incoming localnet" in text
+    only = RuleOptions("n1", node_port_addresses=("10.0.0.5",))
+    assert "block incoming localnet" not in restore_text({}, None, (), only)
+    none = RuleOptions(
+        "n1", node_port_addresses=("127.0.0.1", "10.0.0.5"), localhost_node_ports=False
+    )
+    assert "127.0.0.1" not in restore_text({}, None, (), none)
