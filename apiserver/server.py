@@ -7,7 +7,6 @@ used, so that starting costs the same whatever is served. Many servers can live 
 
 from __future__ import annotations
 
-import gc
 import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -68,14 +67,6 @@ LOOPBACK = UserInfo("system:apiserver", (MASTERS, "system:authenticated"))
 """Whom the server itself acts as (bootstrap objects, allocators)."""
 
 Hook = Callable[["APIServer"], Awaitable[None]]
-
-
-def tune_garbage_collector() -> None:
-    """For a process that is a server: with the default thresholds decoding is twice as slow and
-    a full collection stops the loop for 100 ms per 5,000 decoded pods (measured). What is new is
-    looked at in portions of at most 110,000 objects, which takes 20 ms; a million take 180 ms."""
-    gc.set_threshold(10_000, 10, 1_000)
-    gc.freeze()
 
 
 class APIServer:

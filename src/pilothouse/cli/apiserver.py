@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import logging
 
 from pilothouse.apiserver import config as server_config
@@ -30,9 +31,9 @@ def run(args: argparse.Namespace) -> int:
 
 async def serve(config: server_config.ServerConfig, stopping: asyncio.Event) -> int:
     from pilothouse.apimachinery.clock import RealClock
-    from pilothouse.apiserver.server import APIServer, tune_garbage_collector
+    from pilothouse.apiserver.server import APIServer
     from pilothouse.apiserver.storage.errors import StorageError, Untransformable
-    from pilothouse.componentbase.process import raise_open_files
+    from pilothouse.componentbase.process import collect_garbage_in_portions, raise_open_files
 
     raise_open_files()
     server = APIServer(config, RealClock())
@@ -43,7 +44,8 @@ async def serve(config: server_config.ServerConfig, stopping: asyncio.Event) -> 
             raise CommandError(f"{error}; see --encryption-provider-config") from error
         except (StorageError, OSError, ValueError) as error:
             raise CommandError(str(error)) from error
-        tune_garbage_collector()
+        collect_garbage_in_portions()
+        gc.freeze()
         log.info("serving at %s", server.url)
         await stopping.wait()
         await server.shut_down()

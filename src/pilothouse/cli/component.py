@@ -14,6 +14,7 @@ from random import SystemRandom
 from typing import TYPE_CHECKING, Any, cast
 
 from pilothouse.cli import CommandError
+from pilothouse.componentbase.process import collect_garbage_in_portions
 from pilothouse.kubeclient.interfaces import Component, Environment
 
 if TYPE_CHECKING:
@@ -98,8 +99,7 @@ async def run_component(
         await _start_or_stop(component, stopping)
         if not stopping.is_set():
             log.info("%s is running", component.name)
-            # As in the API server: a full collection would stop the loop for 100 ms and more.
-            gc.set_threshold(50_000, 20, 100)
+            collect_garbage_in_portions()
             gc.freeze()
             await stopping.wait()
     finally:

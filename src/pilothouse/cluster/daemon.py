@@ -22,7 +22,7 @@ from typing import IO, Any, TextIO
 
 from pilothouse.cluster.config import ClusterConfig
 from pilothouse.cluster.state import ClusterState, this_process, write_private
-from pilothouse.componentbase.process import raise_open_files
+from pilothouse.componentbase.process import collect_garbage_in_portions, raise_open_files
 
 log = logging.getLogger(__name__)
 Report = Callable[[dict[str, Any]], None]
@@ -66,7 +66,7 @@ def serve(config: ClusterConfig, *, report: Report, log_file: TextIO | None) -> 
     from pilothouse.componentbase.logs import setup
 
     setup(config.verbosity, log_file, directory / LOG_FILE)
-    gc.set_threshold(50_000, 20, 100)  # decoded objects are many and have no cycles
+    collect_garbage_in_portions()
     write_private(directory / "config.json", config.to_json())
     try:
         import uvloop

@@ -27,7 +27,7 @@ def test_bash(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     script = capsys.readouterr().out
     assert completed(script, ["sta"], tmp_path) == ["status"]
     assert set(completed(script, [""], tmp_path)) == set(COMMANDS)
-    assert completed(script, ["up", "--node"], tmp_path) == ["--nodes"]
+    assert completed(script, ["up", "--runti"], tmp_path) == ["--runtime"]
     assert completed(script, ["up", "--runtime", "p"], tmp_path) == ["process"]
     assert completed(script, ["down", "--name", "m"], tmp_path) == ["mine"]
     assert "import" in completed(script, ["image", ""], tmp_path)
