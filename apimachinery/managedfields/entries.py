@@ -30,6 +30,14 @@ class ManagerID(NamedTuple):
     api_version: str
     subresource: str
 
+    def identifier(self) -> str:
+        """Upstream's name of it: managers are told in the order of these."""
+        import json
+
+        keys = ("manager", "operation", "apiVersion", "subresource")
+        named = {key: value for key, value in zip(keys, self, strict=True) if value}
+        return json.dumps(named, separators=(",", ":"), ensure_ascii=False)
+
     def text(self) -> str:
         """As conflicts name it."""
         import json

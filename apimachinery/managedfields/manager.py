@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 from pilothouse.apimachinery.managedfields.apply import ApplyConflict as ApplyConflict
 from pilothouse.apimachinery.managedfields.apply import apply as apply
 from pilothouse.apimachinery.managedfields.apply import conflict_status as conflict_status
+from pilothouse.apimachinery.managedfields.creation import fields_of_new
 from pilothouse.apimachinery.managedfields.entries import (
     UPDATE,
+    Managed,
     cap_update_managers,
     encode_entries,
     manager_id,
@@ -62,14 +64,18 @@ def update(
     if not managers and old is not None:
         _set_entries(new, metadata, [])
         return
-    before = tracked_view(old) if old is not None else zero_object(schema)
+    name = manager_id(manager, UPDATE, api_version, subresource)
     try:
-        comparison = changes(before, tracked_view(new), schema, reset_set(reset_fields))
+        if old is None and not managers:
+            fields = fields_of_new(new, schema, tuple(reset_fields))
+            managers = {name: Managed(fields, api_version, time_text(time))} if fields else {}
+        else:
+            before = tracked_view(old) if old is not None else zero_object(schema)
+            comparison = changes(before, tracked_view(new), schema, reset_set(reset_fields))
+            managers = track_update(managers, comparison, name, api_version, time_text(time))
     except TypedError:
         _set_entries(new, metadata, old_metadata.get("managedFields") or [])
         return
-    name = manager_id(manager, UPDATE, api_version, subresource)
-    managers = track_update(managers, comparison, name, api_version, time_text(time))
     _set_entries(new, metadata, encode_entries(cap_update_managers(managers)))
 
 

@@ -23,6 +23,10 @@ def validate_api_service(api_service: Obj) -> ErrorList:
     if name and name != wanted and not names.is_path_segment_name(name, prefix=False):
         message = f'must be `spec.version+"."+spec.group`: "{wanted}"'
         errors.append(invalid("metadata.name", name, message))
+    prefix = (api_service.get("metadata") or {}).get("generateName") or ""
+    if prefix and prefix != wanted:
+        message = f'must be `spec.version+"."+spec.group`: "{wanted}"'
+        errors.append(invalid("metadata.generateName", prefix, message))
     if not group and version != "v1":
         message = "only v1 may have an empty group and it better be legacy kube"
         errors.append(required("spec.group", message))

@@ -54,7 +54,7 @@ def validate_stateful_set(stateful_set: Obj, old: Obj | None = None) -> ErrorLis
         if start < 0:
             message = "must be greater than or equal to 0"
             errors.append(invalid("spec.ordinals.start", start, message))
-    if spec.get("serviceName"):
+    if old is None and spec.get("serviceName"):
         check.dns_label(errors, spec["serviceName"], "spec.serviceName")
     _stateful_selector(errors, spec)
     _stateful_template(errors, spec, old)

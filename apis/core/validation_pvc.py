@@ -24,6 +24,13 @@ if TYPE_CHECKING:
 
 ACCESS_MODES = ("ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod")
 VOLUME_MODES = ("Block", "Filesystem")
+_RESIZE_STATES = (
+    "ControllerResizeInProgress",
+    "ControllerResizeInfeasible",
+    "NodeResizeInProgress",
+    "NodeResizeInfeasible",
+    "NodeResizePending",
+)
 _CLASS_ANNOTATION = "volume.beta.kubernetes.io/storage-class"
 
 
@@ -131,10 +138,10 @@ def validate_claim_update(claim: Obj, old: Obj) -> ErrorList:
             "volumeAttributesClassName for bound claims\n"
         )
         errors.append(forbidden("spec", message + go_diff(before, shown)))
-    if new_size is not None and old_size is not None:
-        _size(errors, new_size, old_size, old)
+    if old_size is not None:
+        _size(errors, new_size or "0", old_size, old)
     if (spec.get("volumeMode") or "Filesystem") != (before.get("volumeMode") or "Filesystem"):
-        errors.append(invalid("spec.volumeMode", spec.get("volumeMode"), "field is immutable"))
+        errors.append(invalid("volumeMode", spec.get("volumeMode"), "field is immutable"))
     return errors
 
 
@@ -176,7 +183,25 @@ def validate_claim_status_update(claim: Obj, old: Obj) -> ErrorList:
         if parse_quantity(amount) < parse_quantity("0"):
             message = "must be greater than or equal to 0"
             errors.append(invalid(f"status.capacity[{name}]", str(amount), message))
-    for name in status.get("allocatedResourceStatuses") or ():
-        messages = names.is_qualified_name(name)
-        add_all(errors, f"status.allocatedResourceStatus[{name}]", name, messages)
+    path = "status.allocatedResourceStatuses"
+    for name, state in (status.get("allocatedResourceStatuses") or {}).items():
+        _resource_key(errors, name, path)
+        if state not in _RESIZE_STATES:
+            errors.append(not_supported(path, name, _RESIZE_STATES))
+    path = "status.allocatedResources"
+    for name, amount in (status.get("allocatedResources") or {}).items():
+        if _resource_key(errors, name, path) and parse_quantity(amount) < parse_quantity("0"):
+            message = "must be greater than or equal to 0"
+            errors.append(invalid(f"{path}[{name}]", str(amount), message))
     return errors
+
+
+def _resource_key(errors: ErrorList, name: str, path: str) -> bool:
+    """Storage is the only name of Kubernetes' own."""
+    messages = names.is_qualified_name(name)
+    add_all(errors, path, name, messages)
+    native = "/" not in name or "kubernetes.io/" in name
+    if not messages and native and name != "storage":
+        errors.append(not_supported(path, name, ("storage",)))
+        return False
+    return not messages

@@ -40,7 +40,7 @@ def validate_ip_address(address: Obj) -> ErrorList:
 
 
 def validate_ip_address_update(address: Obj, old: Obj) -> ErrorList:
-    errors: ErrorList = []
+    errors = validate_ip_address(address)
     new, before = (address.get("spec") or {}), (old.get("spec") or {})
     if not semantic_equal(new.get("parentRef"), before.get("parentRef")):
         errors.append(invalid("spec.parentRef", new.get("parentRef"), IMMUTABLE))

@@ -44,6 +44,6 @@ def _tolerations(errors: ErrorList, tolerations: list[Obj] | tuple[()]) -> None:
 
 
 def validate_runtime_class_update(runtime_class: Obj, old: Obj) -> ErrorList:
-    errors: ErrorList = []
+    errors = validate_runtime_class(runtime_class)
     check.immutable(errors, runtime_class.get("handler"), old.get("handler"), "handler")
     return errors

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pilothouse.apis.meta import validation as check
+from pilothouse.apis.meta.conditions import validate_conditions
 from pilothouse.apis.meta.errors import invalid, not_supported
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def _go_spec(spec: Obj) -> Obj:
 def validate_pod_disruption_budget_status(budget: Obj) -> ErrorList:
     errors: ErrorList = []
     status = budget.get("status") or {}
+    validate_conditions(errors, status.get("conditions") or (), "status.conditions")
     for field in ("disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"):
         check.nonnegative(errors, status, field, "status")
     return errors

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pilothouse.apimachinery import names
 from pilothouse.apis.core.resource_names import is_extended
 from pilothouse.apis.core.validation_scheduling import validate_node_selector
 from pilothouse.apis.meta import validation as check
@@ -11,7 +12,9 @@ from pilothouse.apis.meta.equality import semantic_equal
 from pilothouse.apis.meta.errors import (
     IMMUTABLE,
     NOT_POSITIVE,
+    add_all,
     duplicate,
+    forbidden,
     invalid,
     not_supported,
     required,
@@ -54,8 +57,11 @@ def validate_claim_template(template: Obj, old: Obj | None = None) -> ErrorList:
     if old is not None:
         if not semantic_equal(spec, old.get("spec") or {}):
             errors.append(invalid("spec", spec, IMMUTABLE))
-        return errors
     metadata = spec.get("metadata") or {}
+    for field, value in metadata.items():
+        if value and field not in ("annotations", "labels"):
+            shown = "uID" if field == "uid" else field  # as Go's field is named
+            errors.append(forbidden(f"spec.metadata.{shown}", "cannot be set"))
     check.labels(errors, metadata.get("labels"), "spec.metadata.labels")
     check.annotation_map(errors, metadata.get("annotations"), "spec.metadata.annotations")
     _claim_spec(errors, spec.get("spec") or {}, "spec.spec")
@@ -100,6 +106,7 @@ def _request(errors: ErrorList, request: Obj, path: str) -> None:
     elif exactly is not None and choices:
         message = f"{_ONE_REQUEST}, but multiple fields are set"
         errors.append(invalid(path, None, message))
+        return
     if exactly is not None:
         _device_request(errors, exactly, f"{path}.exactly")
     if choices:
@@ -139,6 +146,7 @@ def validate_device_class(device_class: Obj, old: Obj | None = None) -> ErrorLis
     if name is not None and not is_extended(name):
         message = "a name must be a domain-prefixed path, such as 'example.com/my-prop'"
         errors.append(invalid("spec.extendedResourceName", name, message))
+        add_all(errors, "spec.extendedResourceName", name, names.is_qualified_name(name))
     return errors
 
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from pilothouse.apis.core.validation_scheduling import validate_node_selector
 from pilothouse.apis.meta import validation as check
+from pilothouse.apis.meta.conditions import validate_conditions
 from pilothouse.apis.meta.equality import semantic_equal
 from pilothouse.apis.meta.errors import (
-    IMMUTABLE,
     duplicate,
     forbidden,
     invalid,
     not_supported,
     required,
+    too_long,
     too_many,
 )
 from pilothouse.apis.resource_k8s_io import validation_devices as devices
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 _MAX_CONSUMERS = 256
 _MAX_RESULTS = 32
 _MAX_CONFIGS = 64
+_MAX_CONDITIONS = 8
+_NETWORK_LIMITS = (("interfaceName", 256), ("hardwareAddress", 128))
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _SOURCES = ("FromClaim", "FromClass")
 
 
@@ -51,7 +56,8 @@ def validate_claim_status(claim: Obj, old: Obj) -> ErrorList:
         errors.append(forbidden("status.reservedFor", message))
     if allocation is not None and before.get("allocation") is not None:
         if not semantic_equal(allocation, before["allocation"]):
-            errors.append(invalid("status.allocation", allocation, IMMUTABLE))
+            message = "field cannot be modified once set"
+            errors.append(invalid("status.allocation", allocation, message))
     elif allocation is not None:
         spec_devices = (claim.get("spec") or {}).get("devices") or {}
         known = devices.request_names(spec_devices.get("requests") or ())
@@ -84,12 +90,48 @@ def _devices(errors: ErrorList, values: Sequence[Obj], results: Sequence[Obj]) -
     seen: set[tuple[str, ...]] = set()
     for i, device in enumerate(values):
         path, identity = f"status.devices[{i}]", _identity(device)
+        _device(errors, device, path)
         shown = "/".join(part for part in identity if part)
         if identity in seen:
             errors.append(duplicate(path, shown))
         seen.add(identity)
         if identity not in allocated:
             errors.append(invalid(path, shown, "must be an allocated device in the claim"))
+
+
+def _device(errors: ErrorList, device: Obj, path: str) -> None:
+    """validateDeviceStatus: what a driver says of an allocated device."""
+    devices.driver_name(errors, device.get("driver") or "", f"{path}.driver")
+    devices.pool_name(errors, device.get("pool") or "", f"{path}.pool")
+    name, share = device.get("device") or "", device.get("shareID")
+    if not name:
+        errors.append(required(f"{path}.device"))
+    else:
+        check.dns_label(errors, name, f"{path}.device")
+    if share is not None and not _UUID.fullmatch(share):
+        message = "must be a lowercase UUID in 8-4-4-4-12 format"
+        errors.append(invalid(f"{path}.shareID", share, message))
+    conditions = device.get("conditions") or []
+    if len(conditions) > _MAX_CONDITIONS:
+        errors.append(too_many(f"{path}.conditions", len(conditions), _MAX_CONDITIONS))
+    validate_conditions(errors, conditions, f"{path}.conditions")
+    network = device.get("networkData") or {}
+    for field, limit in _NETWORK_LIMITS:
+        if len((network.get(field) or "").encode()) > limit:
+            errors.append(too_long(f"{path}.networkData.{field}", limit))
+    for i, address in enumerate(network.get("ips") or ()):
+        if not _is_interface_address(address):
+            message = "must be a valid address in CIDR form, (e.g. 10.9.8.7/24 or 2001:db8::1/64)"
+            errors.append(invalid(f"{path}.networkData.ips[{i}]", address, message))
+
+
+def _is_interface_address(text: str) -> bool:
+    from ipaddress import ip_interface
+
+    try:
+        return "/" in text and bool(ip_interface(text))
+    except ValueError:
+        return False
 
 
 def _allocation(errors: ErrorList, allocation: Obj, known: set[str]) -> None:

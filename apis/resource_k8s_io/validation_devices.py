@@ -153,11 +153,12 @@ def constraints(errors: ErrorList, values: Sequence[Obj], path: str, known: set[
     for i, constraint in enumerate(values):
         at = f"{path}[{i}]"
         _references(errors, constraint, at, known)
-        for field in ("matchAttribute", "distinctAttribute"):
-            if constraint.get(field) is not None:
-                _fully_qualified(errors, constraint[field], f"{at}.{field}")
-                break
-        else:
+        given = [
+            f for f in ("matchAttribute", "distinctAttribute") if constraint.get(f) is not None
+        ]
+        for field in given:
+            _fully_qualified(errors, constraint[field], f"{at}.{field}")
+        if not given:
             errors.append(required(at, _ONE_ATTRIBUTE))
 
 

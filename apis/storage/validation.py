@@ -189,7 +189,6 @@ def validate_storage_capacity(capacity: Obj, old: Obj | None = None) -> ErrorLis
         for field in ("nodeTopology", "storageClassName"):
             if not semantic_equal(capacity.get(field), old.get(field)):
                 errors.append(invalid(field, capacity.get(field), IMMUTABLE))
-        return errors
     check.label_selector(errors, capacity.get("nodeTopology"), "nodeTopology")
     check.dns_subdomain(errors, capacity.get("storageClassName") or "", "storageClassName")
     amount = capacity.get("capacity")

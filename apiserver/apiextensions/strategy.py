@@ -26,6 +26,8 @@ class CustomResourceStrategy(Strategy):
     """``version`` is an item of ``spec.versions``."""
 
     allow_unconditional_update = False
+    repeats_errors = True
+    repeats_metadata_errors = True
 
     def __init__(self, version: Obj, schema: ObjectSchema, *, namespaced: bool) -> None:
         subresources = version.get("subresources") or {}

@@ -265,6 +265,15 @@ def parse_delete_options(request: Request) -> Obj:
         options = _decode_delete_options(request)
     else:
         options = _delete_options_from(request.query)
+    check_delete_options(options)
+    if request.audit is not None and (request.obj is not None or request.body):
+        head = {"kind": "DeleteOptions", "apiVersion": f"{META}/__internal"}
+        request.audit.set_request(options | head)
+    return options
+
+
+def check_delete_options(options: Obj) -> None:
+    """:raises StatusError: 422."""
     errors: ErrorList = []
     policy = options.get("propagationPolicy")
     if options.get("orphanDependents") is not None and policy is not None:
@@ -275,10 +284,6 @@ def parse_delete_options(request: Request) -> Obj:
     errors += _dry_run_errors(options.get("dryRun") or [])
     if errors:
         raise new_invalid(GroupKind(META, "DeleteOptions"), "", errors)
-    if request.audit is not None and (request.obj is not None or request.body):
-        head = {"kind": "DeleteOptions", "apiVersion": f"{META}/__internal"}
-        request.audit.set_request(options | head)
-    return options
 
 
 _IGNORE_READ_ERRORS = "ignoreStoreReadErrorWithClusterBreakingPotential"

@@ -390,7 +390,8 @@ def applied(
 def _check_applied(patch: Obj, served: ServedResource) -> None:
     """:raises StatusError: 400, upstream's texts."""
     version, kind = (
-        each if isinstance(each, str) else "" for each in (patch.get("apiVersion"), patch.get("kind"))
+        each if isinstance(each, str) else ""
+        for each in (patch.get("apiVersion"), patch.get("kind"))
     )
     if version != served.api_version or kind != served.gvk.kind:
         shown = version if "/" in version else f"/{version}"
@@ -404,10 +405,13 @@ def _check_applied(patch: Obj, served: ServedResource) -> None:
 
 def _reset_fields(served: ServedResource, mode: Mode) -> tuple[tuple[str, ...], ...]:
     """Top-level fields that this end-point ignores, so that applying them owns nothing."""
+    strategy = served.strategy
     if mode == "status":
-        return tuple(
+        ignored = [
             (key,)
             for key in served.schema.fields
             if key not in ("status", "kind", "apiVersion", "metadata")
-        )
-    return (("status",),) if served.strategy.has_status else ()
+        ]
+        return (*ignored, *(tuple(path.split(".")) for path in strategy.unmanaged_status_fields))
+    unmanaged = tuple(tuple(path.split(".")) for path in strategy.unmanaged_fields)
+    return (("status",), *unmanaged) if strategy.has_status else unmanaged

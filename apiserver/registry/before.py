@@ -16,6 +16,7 @@ from pilothouse.apimachinery.metavalidation import (
 )
 from pilothouse.apimachinery.schema import GroupResource
 from pilothouse.apimachinery.timefmt import format_time, parse_time
+from pilothouse.apis.core.disabled_fields import drop_disabled_fields
 from pilothouse.apis.meta.equality import semantic_equal
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from pilothouse.apiserver.registry.strategy import Strategy
 
 METADATA = Path("metadata")
+_WORKLOADS = ("", "apps", "batch")
 _SYSTEM_FIELDS = (
     "creationTimestamp",
     "uid",
@@ -111,9 +113,13 @@ def before_create(
     metadata = obj["metadata"]
     if strategy.has_generation:
         metadata["generation"] = 1
+    if kind.group in _WORKLOADS:
+        drop_disabled_fields(kind.kind, obj)
     strategy.prepare_for_create(context, obj)
     errors = _metadata_errors(strategy, metadata)
     errors += strategy.validate_after(context, obj, errors)
+    if len(errors) > 1 and not strategy.repeats_errors:
+        errors = _each_once(errors)
     if errors:
         raise new_invalid(kind, metadata.get("name") or "", errors)
     warnings += strategy.warnings_on_create(context, obj)
@@ -136,6 +142,8 @@ def before_update(
     if status:
         strategy.prepare_status_update(context, obj, old)
     else:
+        if kind.group in _WORKLOADS:
+            drop_disabled_fields(kind.kind, obj, old)
         strategy.prepare_for_update(context, obj, old)
         metadata = obj["metadata"]  # a strategy may have put another in its place
         if strategy.has_generation and _spec_changed(obj, old):
@@ -152,18 +160,23 @@ def before_update(
         metadata["deletionGracePeriodSeconds"] = before["deletionGracePeriodSeconds"]
     errors = _metadata_errors(strategy, metadata)
     errors += validate_object_meta_update(metadata, before, METADATA)
-    if len(errors) > 1:
-        # Both look at labels, annotations and owners.
-        errors = list({(e.field, e.body()): e for e in errors}.values())
+    if errors:  # both look at labels, annotations and owners
+        errors = errors * 2 if strategy.repeats_metadata_errors else _each_once(errors)
     if status:
         errors += strategy.validate_status_update(context, obj, old)
     else:
         errors += strategy.validate_update(context, obj, old)
+    if len(errors) > 1 and not strategy.repeats_errors:
+        errors = _each_once(errors)
     if errors:
         raise new_invalid(kind, metadata.get("name") or "", errors)
     if not status:
         warnings += strategy.warnings_on_update(context, obj, old)
     strategy.canonicalize(obj)
+
+
+def _each_once(errors: ErrorList) -> ErrorList:
+    return list({(e.field, e.body()): e for e in errors}.values())
 
 
 def _keep(metadata: Obj, before: Obj, key: str) -> None:

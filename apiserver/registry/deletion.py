@@ -18,6 +18,7 @@ from pilothouse.apiserver.registry.before import (
     mark_as_deleting,
 )
 from pilothouse.apiserver.registry.interpret import OPTIMISTIC_LOCK, interpret
+from pilothouse.apiserver.registry.strategy import UNSUPPORTED
 from pilothouse.apiserver.storage.errors import OutcomeUnknown, RevisionConflict, StorageError
 from pilothouse.apiserver.storage.versioner import encode, splice
 
@@ -165,7 +166,7 @@ def _finalizers(strategy: Strategy, obj: Obj, options: Obj) -> list[str]:
     """The object's finalizers with the garbage collector's two as the delete asks."""
     current = list(obj["metadata"].get("finalizers") or ())
     orphan = _should_orphan(strategy, obj, current, options)
-    foreground = _should_delete_in_foreground(current, options)
+    foreground = _should_delete_in_foreground(strategy, obj, current, options)
     if orphan == (ORPHAN in current) and foreground == (FOREGROUND in current):
         return current
     finalizers = [name for name in current if name not in (ORPHAN, FOREGROUND)]
@@ -177,6 +178,9 @@ def _finalizers(strategy: Strategy, obj: Obj, options: Obj) -> list[str]:
 
 
 def _should_orphan(strategy: Strategy, obj: Obj, current: list[str], options: Obj) -> bool:
+    default = strategy.default_propagation(obj)
+    if default == UNSUPPORTED:
+        return False
     if options.get("orphanDependents") is not None:
         return bool(options["orphanDependents"])
     policy = options.get("propagationPolicy")
@@ -185,10 +189,14 @@ def _should_orphan(strategy: Strategy, obj: Obj, current: list[str], options: Ob
     for name in current:
         if name in (ORPHAN, FOREGROUND):
             return name == ORPHAN
-    return strategy.default_propagation(obj) == "orphan"
+    return default == "orphan"
 
 
-def _should_delete_in_foreground(current: list[str], options: Obj) -> bool:
+def _should_delete_in_foreground(
+    strategy: Strategy, obj: Obj, current: list[str], options: Obj
+) -> bool:
+    if strategy.default_propagation(obj) == UNSUPPORTED:
+        return False
     if options.get("orphanDependents") is not None:
         return False
     policy = options.get("propagationPolicy")
@@ -209,6 +217,8 @@ async def _delete_namespace(
     _check_namespace_preconditions(store, write, live, options)
     if metadata.get("deletionTimestamp"):
         return entry, False
+    uid = {"uid": metadata.get("uid"), **(options.get("preconditions") or {})}
+    write.options = {**write.options, "preconditions": uid}
     await _admit(store, write, live)
     metadata = {**metadata, "deletionTimestamp": format_time(store.context.clock.now())}
     finalizers = _finalizers(store.strategy, live, options)

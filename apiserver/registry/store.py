@@ -218,6 +218,8 @@ class Store:
             existing = await self.read(key)
             if existing is not None:
                 raise KeyExists(None)
+            if version.isdigit() and int(version):  # upstream answers with what it was given
+                data = splice(data, int(version))
             return self._unstored(key, data)
         if version.isdigit() and int(version):
             # Only now, as upstream's store: what else is wrong is told first, dry runs may go on.
@@ -237,7 +239,7 @@ class Store:
         await self.cacher.ensure_ready()
 
     def _unstored(self, key: str, data: bytes) -> Entry:
-        """A dry run's result: an entry without a resourceVersion."""
+        """A dry run's result: an entry without a resourceVersion of its own."""
         from pilothouse.apiserver.storage.cacher.watch_cache import Entry
 
         namespace, _, name = key[len(self.served.prefix) :].rpartition("/")

@@ -39,6 +39,7 @@ class Column:
 NAME_COLUMN = Column("Name", format="name", description="Name must be unique within a namespace.")
 AGE_COLUMN = Column("Age", description="CreationTimestamp is a timestamp.")
 
+UNSUPPORTED = "unsupported"
 Rollback = Callable[[], None]
 
 
@@ -49,8 +50,10 @@ class Strategy:
     has_status: bool = True
     """``status`` is dropped on create and kept from ``old`` on a main-resource update."""
     repeats_errors: bool = False
-    """Whether what is wrong with metadata is told again and again: upstream tells each error once
-    only of kinds with declarative validation."""
+    """Whether the same error may be told twice, as upstream does of kinds without declarative
+    validation."""
+    repeats_metadata_errors: bool = False
+    """Whether an update's errors in metadata are always told twice."""
     has_generation: bool = True
     """``metadata.generation`` is 1 on create and grows when anything but metadata and status
     changes."""
@@ -137,7 +140,8 @@ class Strategy:
         return []
 
     def default_propagation(self, obj: Obj) -> str:
-        """``orphan`` or ``background``: what a delete without a policy does to dependents."""
+        """``orphan`` or ``background``: what a delete without a policy does to dependents;
+        ``UNSUPPORTED``: there is nothing to collect, whatever a delete says."""
         return "background"
 
     def fields(self, obj: Obj) -> dict[str, str]:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Literal
 from pilothouse.apimachinery.errors import (
     StatusError,
     is_already_exists,
-    new_bad_request,
     new_conflict,
     new_invalid,
     new_not_found,
+    new_unclassified,
 )
 from pilothouse.apimachinery.fieldpath import BAD_VALUE_OMITTED, FieldError
 from pilothouse.apimachinery.managedfields import manager as field_manager
@@ -133,7 +133,8 @@ class Update:
         if write.authorize_create is not None:
             await write.authorize_create()
         metadata = obj["metadata"]
-        metadata.pop("resourceVersion", None)
+        if not write.dry_run:
+            metadata.pop("resourceVersion", None)
         wipe_system_fields(metadata)
         ensure_namespace(metadata, write.namespace if store.strategy.namespaced else "")
         fill_zero_values(obj, write.served.schema)
@@ -182,16 +183,14 @@ class Update:
         return obj
 
     def _check_resource_version(self, metadata: Obj, existing: Entry) -> None:
-        """:raises StatusError: 409, 422."""
+        """:raises StatusError: 409, 422, 500 (no number)."""
         given = metadata.get("resourceVersion")
         if given == str(existing.revision):
             return
         try:
             revision = parse_revision(given or "")
         except ValueError as error:
-            raise new_bad_request(
-                f'metadata.resourceVersion: Invalid value: "{given}": {error}'
-            ) from error
+            raise new_unclassified(str(error)) from error
         resource, name = self.store.resource, self.write.name
         if revision:
             if revision != existing.revision:

@@ -165,7 +165,9 @@ def _requests(name: str, rows: list[dict[str, Any]]) -> Group:
 # --- what is asked of every kind ------------------------------------------------------------
 
 
-class _Kind:
+class Kind:
+    """A kind of ``objects/*.yaml`` with its objects and paths."""
+
     def __init__(self, data: dict[str, Any]) -> None:
         gv, _, self.resource = data["resource"].rpartition("/")
         self.group_version = gv
@@ -205,21 +207,24 @@ class _Kind:
 
 
 def kind_group(data: dict[str, Any]) -> Group:
-    kind = _Kind(data)
+    kind = Kind(data)
     cases = namespace(kind.own) if kind.namespaced else []
     cases += _creation(kind)
     cases += _bad(kind)
     if data.get("brief"):  # the server itself writes to these objects
         cases += _updating(kind)
     elif not data.get("create_only"):
+        from hack.differential.deeper import deeper
+
         cases += _reading(kind)
         cases += _patching(kind)
         cases += _updating(kind)
+        cases += deeper(kind)
         cases += _deleting(kind)
     return Group(kind.name, cases)
 
 
-def _creation(kind: _Kind) -> Iterator[Case]:
+def _creation(kind: Kind) -> Iterator[Case]:
     yield Case("create-minimal", "POST", kind.path, kind.minimal)
     yield Case("create-rich", "POST", kind.path, kind.rich)
     if kind.data.get("create_only"):
@@ -230,7 +235,7 @@ def _creation(kind: _Kind) -> Iterator[Case]:
     yield Case("get-dry-run", "GET", f"{kind.path}/{dry['metadata']['name']}")
 
 
-def _bad(kind: _Kind) -> Iterator[Case]:
+def _bad(kind: Kind) -> Iterator[Case]:
     named = {"metadata/name": kind.names.get("bad", "bad")}
     if not kind.data.get("labels", True):
         yield from _bad_review(kind)
@@ -245,7 +250,7 @@ def _bad(kind: _Kind) -> Iterator[Case]:
     badly_named = change(kind.minimal, {"metadata/name": "Bad_Name/x"})
     yield Case("invalid-name", "POST", create, badly_named)
     yield Case("other-kind", "POST", create, change(kind.minimal, {"kind": "Other"}))
-    yield Case("filled", "POST", create, _filled(kind))
+    yield Case("filled", "POST", create, filled_object(kind))
     for name, changes in kind.data.get("bad", {}).items():
         base = change(kind.minimal, named | {"metadata/name": kind.names.get("bad", f"bad-{name}")})
         changes = json.loads(json.dumps(changes).replace("{ns}", kind.own))
@@ -255,7 +260,7 @@ def _bad(kind: _Kind) -> Iterator[Case]:
         yield Case(f"bad-rich-{name}", "POST", create, change(base, changes))
 
 
-def _bad_review(kind: _Kind) -> Iterator[Case]:
+def _bad_review(kind: Kind) -> Iterator[Case]:
     """Reviews take no metadata at all."""
     yield Case("named", "POST", kind.path, change(kind.minimal, {"metadata/name": "x"}))
     unknown = change(kind.minimal, {"unknown": 1, "spec/unknown": 1})
@@ -265,7 +270,7 @@ def _bad_review(kind: _Kind) -> Iterator[Case]:
         yield Case(f"bad-{name}", "POST", kind.path, change(kind.minimal, changes))
 
 
-def _filled(kind: _Kind) -> dict[str, Any]:
+def filled_object(kind: Kind) -> dict[str, Any]:
     """Every field set to something that is of its type and hardly ever right."""
     from hack.differential.filling import filled
 
@@ -276,7 +281,7 @@ def _filled(kind: _Kind) -> dict[str, Any]:
     return obj
 
 
-def _reading(kind: _Kind) -> Iterator[Case]:
+def _reading(kind: Kind) -> Iterator[Case]:
     yield Case("get", "GET", kind.at("rich"))
     yield Case("list", "GET", f"{kind.path}{kind.selector()}&limit=1")
     yield Case("table", "GET", f"{kind.path}{kind.selector()}", headers={"Accept": TABLE})
@@ -284,7 +289,7 @@ def _reading(kind: _Kind) -> Iterator[Case]:
     yield Case("field-selector", "GET", f"{kind.path}?fieldSelector=spec.unknown%3Da")
 
 
-def _patching(kind: _Kind) -> Iterator[Case]:
+def _patching(kind: Kind) -> Iterator[Case]:
     def patch(name: str, form: str, body: Any, query: str = "", at: str = "minimal") -> Case:
         text = body if isinstance(body, (dict, list)) else json.loads(body)
         return Case(
@@ -313,7 +318,7 @@ def _patching(kind: _Kind) -> Iterator[Case]:
         yield patch(f"patch-{name}", form, changes["body"], query, changes.get("at", "rich"))
 
 
-def _updating(kind: _Kind) -> Iterator[Case]:
+def _updating(kind: Kind) -> Iterator[Case]:
     at = kind.at("rich")
     yield Case("put-stale", "PUT", at, Base("create-rich", {"metadata/resourceVersion": "1"}))
     yield Case("put-renamed", "PUT", at, Base("create-rich", {"metadata/name": "renamed"}))
@@ -331,7 +336,7 @@ def _updating(kind: _Kind) -> Iterator[Case]:
 _FRESH = {"metadata/resourceVersion": None}
 
 
-def _deleting(kind: _Kind) -> Iterator[Case]:
+def _deleting(kind: Kind) -> Iterator[Case]:
     precondition = {"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": {"uid": "x"}}
     yield Case("delete-uid", "DELETE", kind.at("rich"), precondition)
     bad = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Never"}

@@ -22,7 +22,9 @@ _TEXTS = [
     (r'(resourceVersion\\?":\\?")\d+', r"\1RV"),
     (r"\b(\d+):3\d{4}/(TCP|UDP)", r"\1:PORT/\2"),
     # A patched object that did not fit, whole, in the order of Go's fields.
-    (r'Invalid value: "\{\\"apiVersion\\"(.|\n)*\}": ', "Invalid value: OBJECT: "),
+    (r'Invalid value: "\{\\"(.|\n)*\}": ', "Invalid value: OBJECT: "),
+    (r"\bgenerated-[a-z0-9]{5}\b", "generated-RANDOM"),
+    (r"(ResourceVersion in object meta: )\d+", r"\1RV"),
     # Immutable fields: upstream often shows null.
     (r"Invalid value: .*?: field is immutable", "Invalid value: OBJECT: field is immutable"),
     (r"in record \(\d+\)", "in record (RV)"),
@@ -40,7 +42,11 @@ _NULLS = ("rules", "endpoints", "ports", "limits", "drivers", "requests", "curre
 """Lists that upstream writes as null when they are empty; ours are absent or empty."""
 _NULL_TIMES = (
     *("f:lastProbeTime", "f:lastTransitionTime", "f:lastUpdateTime", "f:lastHeartbeatTime"),
-    *("f:startedAt", "f:running", "f:timeAdded"),
+    *(
+        "f:startedAt",
+        "f:running",
+        "f:timeAdded",
+    ),
 )
 """Upstream writes a time that nobody has set as null, and somebody manages that null; ``timeAdded``
 is a default, which we set later."""

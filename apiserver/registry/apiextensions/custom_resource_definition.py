@@ -38,6 +38,7 @@ _CREATED = Column(
 
 class CustomResourceDefinitionStrategy(Strategy):
     namespaced = False
+    repeats_errors = True
     allow_unconditional_update = False
     columns = (
         NAME,

@@ -25,6 +25,8 @@ class APIServiceStrategy(BuiltInStrategy):
     resource = GroupResource("apiregistration.k8s.io", "apiservices")
     namespaced = False
     has_generation = False
+    repeats_errors = True
+    repeats_metadata_errors = True
     allow_unconditional_update = False
 
     def name_errors(self, name: str, prefix: bool) -> list[str]:

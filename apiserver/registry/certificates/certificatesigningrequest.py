@@ -29,6 +29,7 @@ class CertificateSigningRequestStrategy(BuiltInStrategy):
     has_generation = False
     selectable_fields = ("spec.signerName",)
     unmanaged_fields = ("spec", "status")
+    unmanaged_status_fields = ("spec", "status.conditions")
 
     def name_errors(self, name: str, prefix: bool) -> list[str]:
         return is_path_segment_name(name, prefix=prefix)

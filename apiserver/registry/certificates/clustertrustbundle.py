@@ -28,15 +28,19 @@ class ClusterTrustBundleStrategy(BuiltInStrategy):
         return []  # the name depends on the signer: check_create
 
     def check_create(self, obj: Obj) -> ErrorList:
-        errors: ErrorList = []
-        name, signer = meta(obj).get("name") or "", (obj.get("spec") or {}).get("signerName") or ""
-        messages = cluster_trust_bundle_name_messages(name, signer)
-        if name:  # the general rule speaks of a missing one
-            add_all(errors, "metadata.name", name, messages)
-        return errors + validate_trust_bundle(obj)
+        return _name_errors(obj) + validate_trust_bundle(obj)
 
     def check_update(self, obj: Obj, old: Obj) -> ErrorList:
-        return validate_trust_bundle(obj, old)
+        return _name_errors(obj) + validate_trust_bundle(obj, old)
+
+
+def _name_errors(obj: Obj) -> ErrorList:
+    errors: ErrorList = []
+    name, signer = meta(obj).get("name") or "", (obj.get("spec") or {}).get("signerName") or ""
+    messages = cluster_trust_bundle_name_messages(name, signer)
+    if name:  # the general rule speaks of a missing one
+        add_all(errors, "metadata.name", name, messages)
+    return errors
 
 
 STRATEGY = ClusterTrustBundleStrategy()

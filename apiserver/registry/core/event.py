@@ -9,6 +9,7 @@ from pilothouse.apimachinery.object import meta
 from pilothouse.apimachinery.schema import GroupResource
 from pilothouse.apis.core.validation_event import validate_event
 from pilothouse.apiserver.registry.builtin import BuiltInStrategy
+from pilothouse.apiserver.registry.strategy import UNSUPPORTED
 
 if TYPE_CHECKING:
     from pilothouse.apimachinery.fieldpath import ErrorList
@@ -19,6 +20,10 @@ _INVOLVED = ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion"
 
 class EventStrategy(BuiltInStrategy):
     resource = GroupResource("", "events")
+
+    def default_propagation(self, obj: Obj) -> str:
+        return UNSUPPORTED
+
     has_status = False
     has_generation = False
     allow_create_on_update = True

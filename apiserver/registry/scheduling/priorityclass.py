@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pilothouse.apimachinery.errors import new_forbidden
 from pilothouse.apimachinery.schema import GroupResource
 from pilothouse.apis.scheduling.validation import (
     validate_priority_class,
@@ -35,6 +36,13 @@ class PriorityClassStrategy(BuiltInStrategy):
 
     def check_update(self, obj: Obj, old: Obj) -> ErrorList:
         return validate_priority_class_update(obj, old)
+
+    def mark_for_deletion(self, context: RegistryContext, obj: Obj) -> Obj | None:
+        name = obj["metadata"]["name"]
+        if name in ("system-cluster-critical", "system-node-critical"):
+            reason = "this is a system priority class and cannot be deleted"
+            raise new_forbidden(self.resource, name, reason)
+        return None
 
 
 STRATEGY = PriorityClassStrategy()

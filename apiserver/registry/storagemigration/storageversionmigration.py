@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pilothouse.apimachinery.schema import GroupResource
-from pilothouse.apis.storagemigration.validation import validate_migration
+from pilothouse.apis.storagemigration.validation import (
+    validate_migration,
+    validate_migration_status,
+)
 from pilothouse.apiserver.registry.builtin import BuiltInStrategy
 
 if TYPE_CHECKING:
@@ -28,6 +31,9 @@ class StorageVersionMigrationStrategy(BuiltInStrategy):
 
     def check_update(self, obj: Obj, old: Obj) -> ErrorList:
         return validate_migration(obj, old)
+
+    def check_status_update(self, obj: Obj, old: Obj) -> ErrorList:
+        return validate_migration_status(obj, old)
 
 
 STRATEGY = StorageVersionMigrationStrategy()

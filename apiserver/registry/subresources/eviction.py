@@ -16,7 +16,11 @@ from pilothouse.apimachinery.object import condition_of, copy_object
 from pilothouse.apimachinery.schema import GroupResource, GroupVersionKind
 from pilothouse.apimachinery.timefmt import format_time
 from pilothouse.apiserver.endpoints.body import decode_kind
-from pilothouse.apiserver.endpoints.options import manager_name, parse_write_options
+from pilothouse.apiserver.endpoints.options import (
+    check_delete_options,
+    manager_name,
+    parse_write_options,
+)
 from pilothouse.apiserver.endpoints.responses import object_response
 from pilothouse.apiserver.registry.before import check_delete_preconditions, ensure_namespace
 from pilothouse.apiserver.registry.subresources.pods import set_condition
@@ -46,11 +50,11 @@ async def handle(server: Server, request: Request, served: ServedResource) -> Re
     old = b"policy/v1beta1" in request.body  # still understood, and the same
     kind = _OLD_KIND if old else _KIND
     eviction = decode_kind(server, request, kind, schema, options.field_validation)
-    own = eviction["metadata"].get("name")
-    if own and own != info.name:
+    if (eviction["metadata"].get("name") or "") != info.name:
         raise new_bad_request("name in URL does not match name in Eviction object")
     ensure_namespace(eviction["metadata"], info.namespace)
     delete = _delete_options(eviction, options.dry_run)
+    check_delete_options(delete)
     assert request.user is not None
     write = Write(
         served,
