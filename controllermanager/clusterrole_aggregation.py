@@ -50,6 +50,17 @@ class ClusterRoleAggregationController(Controller):
         rules = aggregated_rules(role, self._roles.list())
         if rules == (role.get("rules") or []):
             return
-        new = copy_object(role)
-        new["rules"] = copy_object(rules)
-        await self.client.update(CLUSTER_ROLES, new, field_manager=self.name)
+        wanted = {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "ClusterRole",
+            "metadata": {"name": name_of(role)},
+            "rules": copy_object(rules),
+        }
+        await self.client.patch(
+            CLUSTER_ROLES,
+            name_of(role),
+            wanted,
+            "application/apply-patch+yaml",
+            field_manager=self.name,
+            force=True,
+        )

@@ -265,7 +265,7 @@ class DisruptionController(Controller):
         return sum(scales.values())
 
     def _report_unmanaged(self, budget: Obj) -> None:
-        selector = selector_from_label_selector(get_nested(budget, "spec", "selector"))
+        selector = _as_go_prints(get_nested(budget, "spec", "selector", default={}))
         self.recorder.event(
             budget,
             "Warning",
@@ -332,6 +332,19 @@ class DisruptionController(Controller):
         new.pop("reason", None)
         new.pop("message", None)
         await self.client.update(PODS, copy, subresource="status")
+
+
+def _as_go_prints(selector: Obj) -> str:
+    labels = "".join(f"{k}: {v}," for k, v in sorted((selector.get("matchLabels") or {}).items()))
+    needs = "".join(
+        f"LabelSelectorRequirement{{Key:{need['key']},Operator:{need['operator']},"
+        f"Values:[{' '.join(need.get('values') or ())}],}},"
+        for need in selector.get("matchExpressions") or ()
+    )
+    return (
+        f"&LabelSelector{{MatchLabels:map[string]string{{{labels}}},"
+        f"MatchExpressions:[]LabelSelectorRequirement{{{needs}}},}}"
+    )
 
 
 def _has_stale_condition(pod: Obj) -> bool:

@@ -14,7 +14,7 @@ from pilothouse.apimachinery.object import (
     meta,
     name_of,
 )
-from pilothouse.controllermanager.controller import Controller, seconds_of, with_status
+from pilothouse.controllermanager.controller import Controller, seconds_of
 from pilothouse.kubeclient.resources import IP_ADDRESSES, SERVICE_CIDRS
 
 if TYPE_CHECKING:
@@ -135,8 +135,18 @@ class ServiceCIDRController(Controller):
         condition = {"reason": "", **wanted, "lastTransitionTime": self.timestamp()}
         if now.get("status") == wanted["status"]:
             condition["lastTransitionTime"] = now["lastTransitionTime"]
-        others = [
-            c for c in get_nested(cidr, "status", "conditions", default=()) if c["type"] != "Ready"
-        ]
-        new = with_status(cidr, {**(cidr.get("status") or {}), "conditions": [*others, condition]})
-        await self.client.update(SERVICE_CIDRS, new, subresource="status")
+        wanted = {
+            "apiVersion": "networking.k8s.io/v1",
+            "kind": "ServiceCIDR",
+            "metadata": {"name": name_of(cidr)},
+            "status": {"conditions": [condition]},
+        }
+        await self.client.patch(
+            SERVICE_CIDRS,
+            name_of(cidr),
+            wanted,
+            "application/apply-patch+yaml",
+            subresource="status",
+            field_manager=self.name,
+            force=True,
+        )

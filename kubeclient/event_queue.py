@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from zlib import crc32
 
 from pilothouse.componentbase.tasks import TaskOwner
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from pilothouse.componentbase.activity import ActivityTracker
 
 MAX_QUEUED_EVENTS = 1000
+_OFFSETS = 1_000_000
 
 T = TypeVar("T")
 
@@ -77,12 +79,14 @@ class EventQueue(Generic[T]):
 
 
 class EventNames:
-    """``<object>.<nanoseconds in hex>``, new each time even when the clock stands still."""
+    """``<object>.<nanoseconds in hex>``, new each time even when the clock stands still; each
+    component's are some nanoseconds off those of others, who may tell of the object now, too."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, component: str = "") -> None:
         self._clock = clock
+        self._offset = crc32(component.encode()) % _OFFSETS
         self._last = 0
 
     def next(self, name: Any) -> str:
-        self._last = max(int(self._clock.time() * 1e9), self._last + 1)
+        self._last = max(int(self._clock.time() * 1e9) + self._offset, self._last + 1)
         return f"{name}.{self._last:x}"

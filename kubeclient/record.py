@@ -206,7 +206,7 @@ class EventRecorder:
         self._rate = rate
         self._source = {"component": component} | ({"host": host} if host else {})
         self._correlator = EventCorrelator(clock)
-        self._names = EventNames(clock)
+        self._names = EventNames(clock, component)
         self._queue: EventQueue[Obj] = EventQueue(component, activity, self._correlate)
 
     def event(

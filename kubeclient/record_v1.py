@@ -58,7 +58,7 @@ class SeriesRecorder:
         self._controller = controller
         self._instance = instance or controller
         self._series: dict[tuple[Any, ...], _Series] = {}
-        self._names = EventNames(clock)
+        self._names = EventNames(clock, controller)
         self._queue: EventQueue[tuple[Obj, Obj | None]] = EventQueue(
             controller, activity, self._write
         )

@@ -93,8 +93,11 @@ class ResourceQuota(Plugin):
 
     async def _judge(self, namespace: str, waiters: list[_Waiter]) -> None:
         """Sets ``done`` and ``error`` of all; they stay unset if this is cancelled."""
+        charged: set[str] = set()
+        """Quotas that have been written for those who passed: a conflict at another one must not
+        charge these again."""
         for attempt in range(_RETRIES + 1):
-            originals = self._quotas(namespace)
+            originals = {n: q for n, q in self._quotas(namespace).items() if n not in charged}
             running = dict(originals)
             passed: list[_Waiter] = []
             for waiter in waiters:
@@ -107,7 +110,7 @@ class ResourceQuota(Plugin):
                 if not waiter.attributes.dry_run:
                     running.update(changed)
                 passed.append(waiter)
-            conflict = await self._write(namespace, originals, running)
+            conflict = await self._write(namespace, originals, running, charged)
             if conflict is None:
                 for waiter in passed:
                     waiter.done = True
@@ -142,9 +145,14 @@ class ResourceQuota(Plugin):
         return found
 
     async def _write(
-        self, namespace: str, originals: dict[str, Obj], running: dict[str, Obj]
+        self,
+        namespace: str,
+        originals: dict[str, Obj],
+        running: dict[str, Obj],
+        charged: set[str],
     ) -> StatusError | None:
-        """None when all is written; the conflict when the batch has to be judged again."""
+        """None when all is written; the conflict when the batch has to be judged again. What is
+        written by then is added to ``charged``."""
         client = self.context.hooks.client
         for name, quota in running.items():
             if quota is originals[name]:
@@ -161,6 +169,7 @@ class ResourceQuota(Plugin):
                     continue
                 raise
             self._written[namespace, name] = written
+            charged.add(name)
         return None
 
     async def _refresh(self, namespace: str, name: str) -> None:
