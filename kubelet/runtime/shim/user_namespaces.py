@@ -88,7 +88,8 @@ def remove_place(path: str) -> None:
     for name in os.listdir(path) if os.path.isdir(path) else ():
         entry = os.path.join(path, name)
         with contextlib.suppress(OSError):
-            ns.umount(entry)
+            while True:  # until it is none: there may be one on top of another
+                ns.umount(entry)
         with contextlib.suppress(OSError):
             (os.rmdir if os.path.isdir(entry) else os.unlink)(entry)
     shutil.rmtree(f"{path}/rootfs", ignore_errors=True)  # of a pause process, or nobody's
