@@ -106,6 +106,11 @@ def _request(errors: ErrorList, request: Obj, path: str) -> None:
     elif exactly is not None and choices:
         message = f"{_ONE_REQUEST}, but multiple fields are set"
         errors.append(invalid(path, None, message))
+        # Of a union with two members upstream checks only some fields.
+        _allocation_mode(errors, exactly, f"{path}.exactly")
+        for i, choice in enumerate(choices):
+            _device_class(errors, choice, f"{path}.firstAvailable[{i}]")
+            _allocation_mode(errors, choice, f"{path}.firstAvailable[{i}]")
         return
     if exactly is not None:
         _device_request(errors, exactly, f"{path}.exactly")
@@ -116,12 +121,20 @@ def _request(errors: ErrorList, request: Obj, path: str) -> None:
 
 
 def _device_request(errors: ErrorList, request: Obj, path: str) -> None:
+    _device_class(errors, request, path)
+    validate_selectors(errors, request.get("selectors") or (), f"{path}.selectors")
+    _allocation_mode(errors, request, path)
+
+
+def _device_class(errors: ErrorList, request: Obj, path: str) -> None:
     device_class = request.get("deviceClassName") or ""
     if not device_class:
         errors.append(required(f"{path}.deviceClassName"))
     else:
         check.dns_subdomain(errors, device_class, f"{path}.deviceClassName")
-    validate_selectors(errors, request.get("selectors") or (), f"{path}.selectors")
+
+
+def _allocation_mode(errors: ErrorList, request: Obj, path: str) -> None:
     devices.tolerations(errors, request.get("tolerations") or (), f"{path}.tolerations")
     mode, count = request.get("allocationMode") or "", request.get("count") or 0
     if mode == "All":
