@@ -69,6 +69,11 @@ class KubeletConfig:
     container_log_max_size: int = 10 << 20
     container_log_max_files: int = 5
 
+    @property
+    def node_reference(self) -> dict[str, str]:
+        """What events of the node are about."""
+        return {"kind": "Node", "name": self.node_name, "uid": self.node_name}
+
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
+from collections.abc import Callable
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,7 @@ from pilothouse.kubelet.pod_cache import PodCache
 from pilothouse.kubelet.pod_changes import (
     deadline_left,
     foreign_conditions,
+    is_lost,
     only_status_changed,
     pod_from_runtime,
 )
@@ -166,7 +168,7 @@ class Kubelet:
         self._tasks.start(self.registration.run(), "heartbeat")
         if (await self.runtime.info()).capabilities.real_processes:
             self._tasks.start(self.care.housekeeping.run(), "housekeeping")
-        self.recorder.event(self._node_reference(), "Normal", "Starting", "Starting kubelet.")
+        self.recorder.event(self.config.node_reference, "Normal", "Starting", "Starting kubelet.")
 
     async def stop(self) -> None:
         """Containers go on running; the next kubelet finds them."""
@@ -185,9 +187,6 @@ class Kubelet:
 
     def _pressures(self) -> frozenset[str]:
         return self.care.eviction.conditions
-
-    def _node_reference(self) -> Obj:
-        return {"kind": "Node", "name": self.config.node_name, "uid": self.config.node_name}
 
     # -- what happens --------------------------------------------------------------------
 
@@ -306,9 +305,9 @@ class Kubelet:
             return None
         pod = self._allowed(pod)
         restart_all = not new and condition_holds(first())
-        if restart_all:
+        if restart_all or is_lost(pod, runtime):
             self.statuses.set(pod, first())  # what was there before is counted and told of
-        early = EarlyStatus(self._clock, lambda pod=pod: self.statuses.set(pod, first()))
+        early = EarlyStatus(self._clock, partial(self._tell, pod, first))
         try:
             mounted = await self._mount(pod)
             if mounted is None:
@@ -344,6 +343,9 @@ class Kubelet:
         )
         state.only_refreshes = wait in (self.config.resync_seconds, LOOK_SECONDS)
         return wait
+
+    def _tell(self, pod: Obj, status: Callable[[], Obj]) -> None:
+        self.statuses.set(pod, status())
 
     def _allowed(self, pod: Obj) -> Obj:
         """The pod with the resources that this node can give it (in-place resize)."""

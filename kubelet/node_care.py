@@ -72,10 +72,11 @@ class NodeCare:
         self._kubelet.registration.status_changed()
 
     def short_of(self, resource: str) -> None:
-        node = {"kind": "Node", "name": self._kubelet.config.node_name,
-                "uid": self._kubelet.config.node_name}  # fmt: skip
         self._kubelet.recorder.event(
-            node, "Warning", "EvictionThresholdMet", f"Attempting to reclaim {resource}"
+            self._kubelet.config.node_reference,
+            "Warning",
+            "EvictionThresholdMet",
+            f"Attempting to reclaim {resource}",
         )
 
 

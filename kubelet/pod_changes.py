@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from pilothouse.apimachinery.object import Obj
 from pilothouse.apimachinery.timefmt import parse_time
 from pilothouse.kubelet.pod_cache import PodCache
+from pilothouse.kubelet.runtime.pod_actions import PodRuntimeStatus
 
 
 def only_status_changed(old: Obj, new: Obj) -> bool:
@@ -24,6 +25,12 @@ def foreign_conditions(pod: Obj) -> list[tuple[str, str]]:
     gates = {gate["conditionType"] for gate in pod["spec"].get("readinessGates") or ()}
     conditions = (pod.get("status") or {}).get("conditions") or ()
     return [(c["type"], c["status"]) for c in conditions if c["type"] in gates]
+
+
+def is_lost(pod: Obj, runtime: PodRuntimeStatus) -> bool:
+    """Whether it ran, as the API has it, but nothing of it is there any more (the machine, or the
+    cluster, was down): it isn't ready until it runs again."""
+    return not runtime.sandboxes and (pod.get("status") or {}).get("phase") == "Running"
 
 
 def pod_from_runtime(cache: PodCache, uid: str) -> Obj:

@@ -28,7 +28,7 @@ from pilothouse.kubelet.node_status import Machine
 from pilothouse.kubelet.probes.manager import ProbeManager
 from pilothouse.kubelet.probes.prober import HTTPGetter, Prober
 from pilothouse.kubelet.runtime.fake import FakeRuntime
-from pilothouse.kubelet.runtime.interfaces import Capabilities, RuntimeInfo
+from pilothouse.kubelet.runtime.interfaces import Capabilities, PodSandboxConfig, RuntimeInfo
 from pilothouse.kubelet.volumes.manager import VolumeManager
 from pilothouse.kubelet.volumes.projected import ObjectVolumes
 
@@ -276,6 +276,32 @@ async def test_new_kubelet_finds_running_containers(tmp_path: Path) -> None:
         await world.settle()
         assert world.container_id("a") == before
         assert len(await world.runtime.list_containers()) == 1
+
+
+async def test_pods_whose_containers_are_gone_are_not_ready_until_they_run_again(
+    tmp_path: Path,
+) -> None:
+    async with running(tmp_path, pod("a")) as world:
+        await world.kubelet.stop()
+        for sandbox in await world.runtime.list_pod_sandboxes():
+            await world.runtime.remove_pod_sandbox(sandbox.id)
+        world.kubelet = world.make()
+        told: list[dict[str, Any]] = []
+        real = world.runtime.run_pod_sandbox
+
+        async def slowly(config: PodSandboxConfig) -> str:
+            for _ in range(20):
+                await asyncio.sleep(0)  # the status gets its turn
+            told.append(world.pod("a")["status"])
+            return await real(config)
+
+        world.runtime.run_pod_sandbox = slowly  # type: ignore[method-assign]
+        await world.kubelet.start()
+        await world.settle()
+        conditions = {c["type"]: c["status"] for c in told[0]["conditions"]}
+        assert conditions["Ready"] == conditions["ContainersReady"] == "False"
+        assert not told[0]["containerStatuses"][0]["ready"]
+        assert world.container("a")["ready"]
 
 
 async def test_pod_that_vanished_meanwhile_is_ended(tmp_path: Path) -> None:
