@@ -77,8 +77,24 @@ def _canonical_time(text: str) -> str | None:
     return None if found == _ZERO_TIME else found
 
 
-@lru_cache(maxsize=1024)
 def _canonical_micro_time(text: str) -> str | None:
+    if len(text) == 27 and text.endswith("Z") and text[19] == ".":
+        # As we and others write it, a new one each time: its seconds are known from before.
+        fraction, seconds = text[20:26], f"{text[:19]}Z"
+        if fraction.isascii() and fraction.isdigit() and _is_canonical(seconds):
+            return text
+    return _any_micro_time(text)
+
+
+def _is_canonical(text: str) -> bool:
+    try:
+        return _canonical_time(text) == text
+    except ValueError:
+        return False
+
+
+@lru_cache(maxsize=1024)
+def _any_micro_time(text: str) -> str | None:
     found = format_micro_time(parse_time(text))
     return None if found.startswith(_ZERO_TIME[:-1]) else found
 
