@@ -72,6 +72,9 @@ FILTERS: tuple[Filter, ...] = (
 MAX_BODY = 3 * 1024 * 1024
 _MAX_PROXY_BODY = 256 * 1024 * 1024
 _INFO_CACHE = 4096
+_BODY_VERBS = {verb: verb for verb in ("create", "update", "patch", "delete")} | {
+    "deletecollection": "delete_collection"
+}
 
 
 def build_chain(server: Server, api: APIHandler) -> Handler:
@@ -133,6 +136,8 @@ class HTTPEdge:
         else:
             metrics.count_user(user.name)
         status = response.status
+        if request.body:
+            self._took(inner.info, len(request.body))
         if status >= 400:
             self._refused(inner, status, series)
         series.record(status, perf_counter() - start, len(response.body))
@@ -158,6 +163,13 @@ class HTTPEdge:
             self._refused(inner, response.status, series)
         series.record(response.status, perf_counter() - start, len(response.body))
         return response
+
+    def _took(self, info: RequestInfo, size: int) -> None:
+        """How big the bodies of writes are."""
+        verb = _BODY_VERBS.get(info.verb)
+        if verb is not None and info.is_resource_request and not info.subresource:
+            sizes = self._metrics.filters.body_sizes
+            sizes.observe(size, info.resource, verb, info.api_group)
 
     def _refused(self, request: Request, status: int, series: RequestSeries) -> None:
         if status == 403:

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from pilothouse.apiserver.aggregator.api_service import API_SERVICES, is_available
 from pilothouse.apiserver.apiextensions.cel_timings import timing_metrics
 from pilothouse.apiserver.audit.counters import audit_counters
 from pilothouse.apiserver.metrics import (
@@ -17,8 +18,9 @@ from pilothouse.apiserver.metrics_caches import cache_metrics
 from pilothouse.apiserver.metrics_filters import credential_metrics, decision_metric
 from pilothouse.apiserver.storage.keys import REGISTRY
 from pilothouse.apiserver.storage.measured import MeasuredStorage
-from pilothouse.componentbase.metrics import Collected
+from pilothouse.componentbase.metrics import Collected, about_metrics
 from pilothouse.componentbase.version import version_info
+from pilothouse.kubeclient.workqueue.metrics import queue_metrics
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -105,6 +107,8 @@ def install_metrics(server: APIServer) -> None:
         *_audit_metrics(server),
         *_store_metrics(server),
         version_metric(version_info()),
+        *about_metrics(server.metrics),
+        *_aggregator_metrics(server),
     )
 
 
@@ -169,8 +173,26 @@ def _allocator_metrics(server: APIServer) -> tuple[Metric, ...]:
         allocator = server.context.allocators.ports
         return [((), float(allocator.free if free else allocator.taken))]
 
+    def given(name: str) -> list[tuple[tuple[str, ...], float]]:
+        counts = getattr(server.context.allocators, name)
+        return [(key, float(count)) for key, count in counts.items()]
+
     prefix = "kube_apiserver_clusterip_allocator"
     return (
+        Collected(
+            f"{prefix}_allocation_total",
+            "[ALPHA] Number of Cluster IPs allocations",
+            "counter",
+            ("cidr", "scope"),
+            lambda: given("allocations"),
+        ),
+        Collected(
+            f"{prefix}_allocation_errors_total",
+            "[ALPHA] Number of errors trying to allocate Cluster IPs",
+            "counter",
+            ("cidr", "scope"),
+            lambda: given("allocation_errors"),
+        ),
         Collected(
             f"{prefix}_allocated_ips",
             "[ALPHA] Gauge measuring the number of allocated IPs for Services",
@@ -199,6 +221,26 @@ def _allocator_metrics(server: APIServer) -> tuple[Metric, ...]:
             (),
             lambda: ports(free=True),
         ),
+    )
+
+
+def _aggregator_metrics(server: APIServer) -> tuple[Metric, ...]:
+    """What serves group versions, and the queues of those who watch over it."""
+
+    def unavailable() -> Iterator[tuple[tuple[str, ...], float]]:
+        for obj in server.listers.list(API_SERVICES.group_resource):
+            yield (obj["metadata"]["name"],), 0.0 if is_available(obj) else 1.0
+
+    return (
+        Collected(
+            "aggregator_unavailable_apiservice",
+            "[ALPHA] Gauge of APIServices which are marked as unavailable broken down by "
+            "APIService name.",
+            "gauge",
+            ("name",),
+            unavailable,
+        ),
+        *queue_metrics(lambda: server.aggregator.queues() if server.aggregator else ()),
     )
 
 

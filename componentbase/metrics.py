@@ -293,6 +293,43 @@ def build_info(info: Mapping[str, object]) -> Metric:
     )
 
 
+def about_metrics(registry: Registry) -> tuple[Metric, ...]:
+    """Which version this is, and how many metrics there are, of what stability."""
+    from pilothouse.componentbase.version import MAJOR, MINOR, version_info
+
+    def registered() -> Iterable[tuple[Labels, float]]:
+        found: dict[Labels, float] = {}
+        for metric in registry.all():
+            level = metric.help[1:].partition("]")[0] if metric.help.startswith("[") else ""
+            if level:
+                found[(level, "")] = found.get((level, ""), 0.0) + 1
+        return found.items()
+
+    info = version_info()
+    binary = str(info["gitVersion"]).removeprefix("v")
+    least = f"{info['minCompatibilityMajor']}.{info['minCompatibilityMinor']}"
+    labels = (binary, "kube", f"{MAJOR}.{MINOR}", least)
+    return (
+        Collected(
+            "version_info",
+            "[ALPHA] Provides the compatibility version info of the component. The component "
+            "label is the name of the component, usually kube, but is relevant for "
+            "aggregated-apiservers.",
+            "gauge",
+            ("binary", "component", "emulation", "min_compat"),
+            lambda: ((labels, 1.0),),
+        ),
+        Collected(
+            "registered_metrics_total",
+            "[BETA] The count of registered metrics broken by stability level and deprecation "
+            "version.",
+            "counter",
+            ("stability_level", "deprecated_version"),
+            registered,
+        ),
+    )
+
+
 def process_metrics() -> tuple[Metric, ...]:
     """``process_*`` as client_golang has them; read from /proc when asked for."""
     from pilothouse.componentbase.process_numbers import process_numbers

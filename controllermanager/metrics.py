@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pilothouse.componentbase.metrics import Registry, build_info, process_metrics
+from pilothouse.componentbase.metrics import Registry, about_metrics, build_info, process_metrics
 from pilothouse.componentbase.version import version_info
 from pilothouse.kubeclient.workqueue import metrics
 
@@ -18,4 +18,5 @@ def queue_metrics(queues: Callable[[], Iterable[WorkQueue[str]]]) -> Registry:
     """``queues`` gives those that there are when somebody asks."""
     registry = Registry(by_name=True)
     registry.add(*metrics.queue_metrics(queues), build_info(version_info()), *process_metrics())
+    registry.add(*about_metrics(registry))
     return registry

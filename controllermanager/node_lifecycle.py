@@ -21,6 +21,7 @@ from pilothouse.apimachinery.object import (
 )
 from pilothouse.controllermanager.controller import Controller, gather_writes, seconds_of
 from pilothouse.controllermanager.pods import NODE_INDEX, node_index, node_of
+from pilothouse.controllermanager.stable_metrics import node_evictions
 from pilothouse.controllermanager.taints import (
     NOT_READY,
     UNREACHABLE,
@@ -143,6 +144,8 @@ class NodeLifecycleController(Controller):
         self._config = config
         self._health: dict[str, _Health] = {}
         self._zones = ZoneHealth(config)
+        self._evictions = node_evictions()
+        self.own_metrics = (self._evictions,)
         self._buckets: dict[str, tuple[float, TokenBucket]] = {}
         self._nodes = self.watch(
             NODES, self._node_changed, lambda _, new: self._node_changed(new), self._node_gone
@@ -295,6 +298,7 @@ class NodeLifecycleController(Controller):
                 return
         taint = {"key": key, "effect": "NoExecute", "timeAdded": self.timestamp()}
         await self._swap(node, [taint], [{"key": other, "effect": "NoExecute"}])
+        self._evictions.inc(zone_of(node))
 
     def _wait_for_turn(self, zone: str, rate: float) -> float | None:
         """0: now. None: not while things are as they are."""

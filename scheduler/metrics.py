@@ -11,6 +11,7 @@ from pilothouse.componentbase.metrics import (
     Labels,
     Metric,
     Registry,
+    about_metrics,
     build_info,
     exponential_buckets,
     process_metrics,
@@ -80,6 +81,7 @@ class SchedulerMetrics:
             build_info(version_info()),
             *process_metrics(),
         )
+        self.registry.add(*about_metrics(self.registry))
 
     def _add_preemption(self) -> None:
         self.preemption_attempts = Counter(

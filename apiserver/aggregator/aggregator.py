@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pilothouse.apiserver.aggregator.remote_openapi import RemoteOpenAPI
     from pilothouse.apiserver.request.context import Request, Response
     from pilothouse.apiserver.server import APIServer
+    from pilothouse.kubeclient.workqueue.queue import WorkQueue
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +77,11 @@ class Aggregator:
         for part in (self._autoregister, self._availability, self._discovery):
             if part is not None:
                 part.stop()
+
+    def queues(self) -> list[WorkQueue[str]]:
+        """Of its parts, as far as they are there; for metrics."""
+        parts = (self._autoregister, self._availability, self._discovery)
+        return [part._queue for part in parts if part is not None]
 
     def unregistered(self) -> list[str]:
         """Local APIServices that are still to be looked at."""

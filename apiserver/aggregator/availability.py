@@ -23,7 +23,7 @@ from pilothouse.apiserver.aggregator.api_service import (
     with_verdict,
 )
 from pilothouse.apiserver.aggregator.extension import Extension, slices_of
-from pilothouse.componentbase.metrics import Counter, Gauge
+from pilothouse.componentbase.metrics import Counter
 from pilothouse.kubeclient.resources import ENDPOINT_SLICES, SERVICES
 from pilothouse.kubeclient.workqueue.queue import WorkQueue
 from pilothouse.kubeclient.workqueue.rate_limiters import ItemExponentialFailureRateLimiter
@@ -66,16 +66,11 @@ class Availability:
 
         self._unavailable = Counter(
             "aggregator_unavailable_apiservice_total",
-            "Counter of APIServices which are marked as unavailable broken down by APIService name "
-            "and reason.",
+            "[ALPHA] Counter of APIServices which are marked as unavailable broken down by "
+            "APIService name and reason.",
             ("name", "reason"),
         )
-        self._gauge = Gauge(
-            "aggregator_unavailable_apiservice",
-            "Gauge of APIServices which are marked as unavailable broken down by APIService name.",
-            ("name",),
-        )
-        server.metrics.add(self._unavailable, self._gauge)
+        server.metrics.add(self._unavailable)
 
     async def start(self) -> None:
         """Follows Services and EndpointSlices from now on."""
@@ -130,7 +125,6 @@ class Availability:
         extension, api_service = self._extensions.get(name), self._current(name)
         if extension is None or api_service is None:
             self._queue.forget(name)
-            self._gauge.values.pop((name,), None)
             return
         reference = extension.reference
         listers = self._server.listers
@@ -143,7 +137,6 @@ class Availability:
             verdict = Verdict("False", "FailedDiscoveryCheck", error) if error else PASSED
         if self._extensions.get(name) is not extension:
             return  # another spec by now: it has been queued anew
-        self._gauge.set(0.0 if verdict.status == "True" else 1.0, name)
         changed = with_verdict(api_service, verdict, format_time(self._server.clock.now()))
         if changed is not None:
             if is_available(api_service) and verdict.status != "True":

@@ -27,6 +27,7 @@ from pilothouse.controllermanager.cronjob.schedule import (
     parse,
     seconds_to_next,
 )
+from pilothouse.controllermanager.stable_metrics import creation_skew
 from pilothouse.kubeclient.interfaces import DeleteOptions
 from pilothouse.kubeclient.record import reference_to
 from pilothouse.kubeclient.resources import CRON_JOBS, JOBS
@@ -86,6 +87,8 @@ class CronJobController(Controller):
 
     def __init__(self, env: Environment, *, workers: int = 5) -> None:
         super().__init__(env, workers=workers)
+        self._skew = creation_skew()
+        self.own_metrics = (self._skew,)
         self._cron_jobs = self.watch_keys(CRON_JOBS)
         self._jobs = self.watch(
             JOBS, self._job_changed, lambda _, new: self._job_changed(new), self._job_changed
@@ -268,6 +271,7 @@ class CronJobController(Controller):
             if (controller_of(created) or {}).get("uid") != uid_of(cron_job):
                 return
         else:
+            self._skew.observe(max(0.0, self.now() - scheduled.timestamp()))
             message = f"Created job {name_of(created)}"
             self._event(cron_job, "Normal", "SuccessfulCreate", message)
         status["active"] = [

@@ -34,6 +34,7 @@ from pilothouse.controllermanager.job.conditions import (
 from pilothouse.controllermanager.job.failures import BackoffRecord
 from pilothouse.controllermanager.job.job_sync import JobSync, Plan
 from pilothouse.controllermanager.pod_control import NAMESPACE_TERMINATING, PodControl
+from pilothouse.controllermanager.stable_metrics import JobMetrics
 from pilothouse.kubeclient.resources import JOBS, PODS
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ class JobController(Controller):
         self._backoff: dict[str, BackoffRecord] = {}
         self._losing: dict[str, set[str]] = {}
         """Pods by job whose finalizer was removed but is still there for the informer."""
+        self._metrics = JobMetrics()
+        self.own_metrics = self._metrics.all()
         self._written: dict[str, str] = {}
         """The resourceVersion that our last status write gave a job."""
         self._jobs = self.watch(JOBS, self.enqueue, lambda _, new: self.enqueue(new), self._gone)
@@ -143,6 +146,17 @@ class JobController(Controller):
             message = "Skipped Job sync because completion mode is unknown"
             self.recorder.event(job, "Warning", "UnknownCompletionMode", message)
             return
+        begin = self.clock.monotonic()
+        action, failed = ["reconciling"], True
+        try:
+            await self._sync(key, job, action)
+            failed = False
+        finally:
+            seconds = self.clock.monotonic() - begin
+            self._metrics.synced(mode, seconds, action[0], failed=failed)
+
+    async def _sync(self, key: str, job: Obj, action: list[str]) -> None:
+        """``action`` is told what was done."""
         satisfied = self._expectations.satisfied(key, self.now())
         pods = await self._claim(job)
         sync = JobSync(
@@ -154,6 +168,10 @@ class JobController(Controller):
             self.timestamp(),
         )
         plan = sync.plan(satisfied=satisfied)
+        if plan.delete:
+            action[0] = "pods_deleted"
+        elif plan.create:
+            action[0] = "pods_created"
         failure = await self._write_pods(key, job, sync, plan)
         changed = sync.conclude(plan, satisfied=satisfied)
         await self._track(key, sync, changed)
@@ -259,10 +277,22 @@ class JobController(Controller):
         finished = failure is None and sync.enact_finished()
         if flush or finished:
             await self._write_status(key, sync)
+        if finished:
+            self._count_finished(sync)
         for event in sync.events:
             self.recorder.event(sync.job, *event)
         if failure is not None:
             raise failure
+
+    def _count_finished(self, sync: JobSync) -> None:
+        mode = get_nested(sync.job, "spec", "completionMode", default="NonIndexed")
+        ended = sync.finished or {}
+        result = "succeeded" if ended.get("type") == "Complete" else "failed"
+        self._metrics.finished.inc(mode, result, ended.get("reason") or "")
+        for name in ("succeeded", "failed"):
+            count = (sync.job.get("status") or {}).get(name) or 0
+            if count:
+                self._metrics.pods.inc(mode, name, by=count)
 
     async def _write_status(self, key: str, sync: JobSync) -> None:
         updated = await self.client.update(JOBS, sync.job, subresource="status")

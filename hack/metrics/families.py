@@ -56,6 +56,8 @@ def differences(theirs: dict[str, Family], ours: dict[str, Family]) -> list[str]
             found.append(f"{name}: missing ({family['type']}, {', '.join(family['labels'])})")
             continue
         for key in ("type", "help", "labels", "buckets"):
+            if key == "buckets" and key not in mine:
+                continue  # no series yet
             if family.get(key) != mine.get(key):
                 found.append(f"{name}: {key}: upstream {family.get(key)}, ours {mine.get(key)}")
     return found

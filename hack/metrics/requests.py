@@ -135,6 +135,7 @@ def _objects(call: Call) -> None:
     call("PATCH", f"{_CORE}/configmaps/applied?fieldManager=m", json.dumps(applied), _APPLY)
     call("GET", f"{_CORE}/configmaps/a")
     call("GET", f"{_CORE}/configmaps/none")
+    call("GET", f"{_CORE}/endpoints")
     call("GET", f"{_CORE}/configmaps?limit=1")
     call("GET", "/api/v1/configmaps?resourceVersion=0")
     call("POST", f"{_CORE}/pods", _pod("one"))
@@ -175,7 +176,8 @@ def _identity(call: Call) -> None:
         "spec": {"resourceAttributes": {"verb": "get", "resource": "pods"}},
     }
     call("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", review)
-    call("GET", f"{_CORE}/pods", None, {"Impersonate-User": "jane@example.com"})
+    for path in (f"{_CORE}/pods", "/version"):
+        call("GET", path, None, {"Impersonate-User": "jane@example.com"})
 
 
 def _watching(call: Call) -> None:

@@ -21,9 +21,6 @@ def test_families(component: str, mine: dict[str, dict[str, Any]]) -> None:
     theirs = records.load(component)
     assert sorted(theirs.keys() - mine[component].keys()) == records.absent()[component]
     shared = {name: theirs[name] for name in theirs.keys() & mine[component].keys()}
-    for family in shared.values():
-        if component != "kube-apiserver":
-            family.pop("buckets", None)  # of metrics without a series
     assert families.differences(shared, mine[component]) == []
 
 
@@ -34,4 +31,5 @@ def test_what_is_stable_is_there(mine: dict[str, dict[str, Any]]) -> None:
         for name in records.absent()[component]
         if records.load(component)[name]["help"].startswith("[STABLE]")
     ]
-    assert lacking == []
+    # The server of this test keeps its objects in memory.
+    assert set(lacking) <= {"apiserver_storage_size_bytes"}

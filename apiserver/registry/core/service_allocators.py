@@ -58,6 +58,9 @@ class ServiceAllocators:
             self.by_family[allocator.family] = allocator
         self.default_family = next(iter(self.by_family))
         self.ports = PortAllocator(ports[0], ports[1], random)
+        self.allocations: dict[tuple[str, str], int] = {}
+        """Addresses given out, by (range, whether the Service asked for it); for metrics."""
+        self.allocation_errors: dict[tuple[str, str], int] = {}
 
     @property
     def families(self) -> tuple[str, ...]:
@@ -168,6 +171,18 @@ class ServiceAllocators:
 
     def _allocate_ip(self, family: str, ip: str, dry_run: bool) -> str:
         allocator = self.by_family[family]
+        key = (str(allocator.network), "static" if ip else "dynamic")
+        counts = self.allocation_errors
+        try:
+            found = self._allocated(allocator, ip, dry_run)
+            counts = self.allocations
+        finally:
+            if not dry_run:
+                counts[key] = counts.get(key, 0) + 1
+        return found
+
+    @staticmethod
+    def _allocated(allocator: IPRanges, ip: str, dry_run: bool) -> str:
         if not ip:
             return allocator.allocate_next(dry_run=dry_run)
         address = parse_ip_sloppy(ip)
