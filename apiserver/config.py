@@ -220,7 +220,7 @@ _HELP = {
     "oidc_issuer_url": "OpenID issuer whose tokens log people in; https only",
     "oidc_client_id": "the audience that its tokens must have",
 }
-_DURATIONS = frozenset(
+DURATIONS = frozenset(
     (
         "min_request_timeout",
         "request_timeout",
@@ -282,7 +282,7 @@ def add_flags(parser: Any, wanted: Callable[[str], bool] = lambda name: True) ->
             parser.add_argument("-v", "--v", dest="v", type=int, default=None)
         elif isinstance(default, bool):
             parser.add_argument(flag, nargs="?", const=True, type=_parse_bool, **options)
-        elif name in _DURATIONS:
+        elif name in DURATIONS:
             parser.add_argument(flag, type=parse_duration, metavar="DURATION", **options)
         elif isinstance(default, float):
             parser.add_argument(flag, type=float, **options)

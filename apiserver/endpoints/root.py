@@ -1,4 +1,4 @@
-"""Paths that name no resource: /version, health checks, /metrics, the index, OIDC discovery.
+"""Paths that name no resource: /version, health checks, /metrics, /flagz, the index, OIDC.
 
 All are answered here, without a framework, so that a server is Ready before one is loaded. The
 FastAPI application (``application.py``) has /docs and gets whatever else no route knows.
@@ -189,10 +189,18 @@ def install(server: Server, api: APIHandler, metrics: Registry) -> dict[str, Hea
         body, content_type = exposition(shown, request.headers.get("accept", ""))
         return Response(body=body, content_type=content_type)
 
+    async def zpage(request: Request) -> Response:
+        from pilothouse.apiserver.endpoints import zpages
+
+        if request.path.rstrip("/") == "/flagz":
+            return zpages.flagz(request, server.config)
+        return zpages.statusz(request, server.clock.now())
+
     async def index(request: Request) -> Response:
         return dump({"paths": _paths(server, api, health)}, pretty=True)
 
     api.routes["/version"] = version
+    api.routes["/flagz"] = api.routes["/statusz"] = zpage
     api.routes["/metrics"] = prometheus
     api.routes["/metrics/slis"] = prometheus
     api.routes["/"] = api.routes["/index.html"] = index
