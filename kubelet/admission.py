@@ -49,6 +49,8 @@ class PodAdmission:
         self._unsafe_sysctls = unsafe_sysctls
         self._pressures = pressures
         self._held: dict[str, _Held] = {}
+        self.closed: Rejection | None = None
+        """Why no pod comes in any more."""
 
     def admit(self, pod: Obj, node: Obj, *, running: bool) -> Rejection | None:
         """Takes what the pod needs, or says why it can't have it. Asked again, it says yes;
@@ -56,6 +58,8 @@ class PodAdmission:
         uid = pod["metadata"]["uid"]
         if uid in self._held:
             return None
+        if self.closed is not None and not running:
+            return self.closed
         # What runs has been given what its status says; the spec may want something else by now.
         given = _with_resources(pod, _reported(pod)) if running else pod
         wanted = _Held(pod_requests(given), host_ports(pod), _resources(given))

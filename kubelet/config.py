@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from pilothouse.apimachinery.quantity import Quantity
 from pilothouse.apimachinery.timefmt import parse_duration
+from pilothouse.kubelet.config_file import ConfigAction
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,8 @@ class KubeletConfig:
     image_gc_low_percent: int = 80
     container_log_max_size: int = 10 << 20
     container_log_max_files: int = 5
+    shutdown_periods: tuple[tuple[int, int], ...] = ()
+    """(priority, seconds): how long pods from this priority on have when the node shuts down."""
 
     @property
     def node_reference(self) -> dict[str, str]:
@@ -77,6 +80,9 @@ class KubeletConfig:
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
+    add("--config", default="", metavar="FILE", action=ConfigAction,
+        help="a KubeletConfiguration; flags count more")  # fmt: skip
+    parser.set_defaults(register_node=True, register_with_taints=(), shutdown_periods=())
     add("--hostname-override", default="", metavar="NAME", help="name of this node")
     add("--root-dir", default="/var/lib/pilothouse-kubelet", metavar="DIR", help="pods' files")
     add("--node-ip", default="127.0.0.1", metavar="IP", help="address of the node")
@@ -132,6 +138,9 @@ def from_args(args: argparse.Namespace) -> KubeletConfig:
         image_gc_low_percent=args.image_gc_low_threshold,
         container_log_max_size=Quantity.parse(args.container_log_max_size).value(),
         container_log_max_files=args.container_log_max_files,
+        register_node=args.register_node,
+        register_with_taints=args.register_with_taints,
+        shutdown_periods=args.shutdown_periods,
     )
 
 

@@ -36,12 +36,15 @@ from pilothouse.kubelet.local_storage import LOOK_SECONDS, LocalStorage, is_limi
 from pilothouse.kubelet.mirror_pods import MirrorPods
 from pilothouse.kubelet.node_care import NodeCare
 from pilothouse.kubelet.node_registration import NodeRegistration
+from pilothouse.kubelet.node_shutdown import NOT_READY, NodeShutdown
 from pilothouse.kubelet.node_status import Machine, read_machine
 from pilothouse.kubelet.pod_cache import PodCache
 from pilothouse.kubelet.pod_changes import (
     deadline_left,
     foreign_conditions,
+    has_refreshed_volumes,
     is_lost,
+    key_of,
     only_status_changed,
     pod_from_runtime,
 )
@@ -56,7 +59,7 @@ from pilothouse.kubelet.runtime.interfaces import ImageService, RuntimeEvent, Ru
 from pilothouse.kubelet.runtime.manager import RuntimeManager, SyncResult
 from pilothouse.kubelet.runtime.pod_actions import PodRuntimeStatus, compute_pod_actions
 from pilothouse.kubelet.runtime.restart_all import condition_holds
-from pilothouse.kubelet.static_pods import is_mirror, static_uid
+from pilothouse.kubelet.static_pods import is_mirror, running_uid
 from pilothouse.kubelet.status_manager import StatusManager
 from pilothouse.kubelet.termination_message import TerminationMessages
 from pilothouse.kubelet.user_namespaces import UserNamespaces
@@ -67,7 +70,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 RUNTIME_RETRY_SECONDS = 1.0
 FAILED_SYNC_SECONDS = 2.0
-REFRESHED_VOLUMES = ("configMap", "secret", "projected", "downwardAPI")
 DEADLINE = ("DeadlineExceeded", "Pod was active on the node longer than the specified deadline")
 
 
@@ -133,7 +135,7 @@ class Kubelet:
         self._scheme = "unknown"
         self._problem = "container runtime is not connected yet"
         self.registration = NodeRegistration(
-            env, config, self._machine, runtime, images, lambda: self._problem, self._pressures
+            env, config, self._machine, runtime, images, self._not_ready, self._pressures
         )
         self._tasks = TaskOwner(self.name)
         self.mirrors = MirrorPods(
@@ -141,6 +143,7 @@ class Kubelet:
             release=self._release, tasks=self._tasks, activity=env.activity,
         )  # fmt: skip
         self.care = NodeCare(self)
+        self.shutdown = NodeShutdown(self)
         self._registration: Registration | None = None
 
     # -- life ----------------------------------------------------------------------------
@@ -185,6 +188,9 @@ class Kubelet:
     def health(self) -> str | None:
         return self._problem or None
 
+    def _not_ready(self) -> str:
+        return self._problem or (NOT_READY if self.shutdown.running else "")
+
     def _pressures(self) -> frozenset[str]:
         return self.care.eviction.conditions
 
@@ -194,7 +200,7 @@ class Kubelet:
         if is_mirror(pod):
             self.mirrors.changed(pod)
             return
-        self._uids[pod["metadata"]["uid"]] = _key(pod)
+        self._uids[pod["metadata"]["uid"]] = key_of(pod)
         self.workers.update_pod(pod)
 
     def _pod_updated(self, old: Obj, new: Obj) -> None:
@@ -227,9 +233,7 @@ class Kubelet:
     def _by_uid(self, uid: str) -> Obj | None:
         key = self._uids.get(uid)
         pod = self._pods.get(key) if key is not None else None
-        if pod is not None and is_mirror(pod):
-            return pod if static_uid(pod) == uid else None
-        return pod if pod is not None and pod["metadata"]["uid"] == uid else None
+        return pod if pod is not None and running_uid(pod) == uid else None
 
     def find_pod(self, namespace: str, name: str) -> Obj | None:
         """The pod with its newest known status, for the kubelet's own API."""
@@ -372,20 +376,16 @@ class Kubelet:
             waits.append(FAILED_SYNC_SECONDS)
         if deadline is not None:
             waits.append(deadline)
-        if self.resizes.pending(pod["metadata"]["uid"]):
-            waits.append(self.config.resync_seconds)
-        volumes = pod["spec"].get("volumes") or ()
         if is_limited(pod) or self.volumes.grows(pod["metadata"]["uid"]):
             waits.append(LOOK_SECONDS)
-        if any(kind in volume for volume in volumes for kind in REFRESHED_VOLUMES):
+        if self.resizes.pending(pod["metadata"]["uid"]) or has_refreshed_volumes(pod):
             waits.append(self.config.resync_seconds)
         return min(waits, default=None)
 
     def _has_more_to_do(self, pod: Obj) -> bool:
         """A container may have ended before its start was noted: then no event tells of it."""
         uid = pod["metadata"]["uid"]
-        probes = self.probes.results(uid)
-        return not compute_pod_actions(pod, self.cache.get(uid), probes).nothing
+        return not compute_pod_actions(pod, self.cache.get(uid), self.probes.results(uid)).nothing
 
     async def _mount(self, pod: Obj) -> dict[str, MountedVolume] | None:
         try:
@@ -496,7 +496,3 @@ class Kubelet:
         elif state.failure is None:  # its worker waits for the end of the containers
             pod = self.statuses.last(state.pod)
             self.statuses.set(pod, self._status(pod, state))
-
-
-def _key(pod: Obj) -> str:
-    return f"{pod['metadata'].get('namespace')}/{pod['metadata']['name']}"

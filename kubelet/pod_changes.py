@@ -9,6 +9,18 @@ from pilothouse.apimachinery.timefmt import parse_time
 from pilothouse.kubelet.pod_cache import PodCache
 from pilothouse.kubelet.runtime.pod_actions import PodRuntimeStatus
 
+REFRESHED_VOLUMES = ("configMap", "secret", "projected", "downwardAPI")
+
+
+def key_of(pod: Obj) -> str:
+    return f"{pod['metadata'].get('namespace')}/{pod['metadata']['name']}"
+
+
+def has_refreshed_volumes(pod: Obj) -> bool:
+    """Whether what is mounted follows objects of the API."""
+    volumes = pod["spec"].get("volumes") or ()
+    return any(kind in volume for volume in volumes for kind in REFRESHED_VOLUMES)
+
 
 def only_status_changed(old: Obj, new: Obj) -> bool:
     """Whether an update is (most likely) the echo of a status write."""

@@ -295,7 +295,7 @@ def _conditions(
     wanted.append(_condition("PodScheduled", True))
     if all_containers_could_restart(spec):
         wanted.append(_all_restarting(pod, status["phase"], inputs.runtime))
-    if inputs.failure is not None and inputs.failure[0] == "Evicted":
+    if inputs.failure is not None and inputs.failure[0] in ("Evicted", "Terminated"):
         message = inputs.failure[1]
         wanted.append(_condition("DisruptionTarget", True, "TerminationByKubelet", message))
     if inputs.resize_pending and not done:

@@ -54,6 +54,7 @@ class PodWorkers:
         self._running: set[str] = set()
         self._steps: dict[str, asyncio.Task[float | None]] = {}
         self._timers: dict[str, TimerHandle] = {}
+        self._watchers: dict[str, list[asyncio.Future[None]]] = {}
         self._tasks = TaskOwner("pod-workers")
 
     def get(self, uid: str) -> PodWorkerState | None:
@@ -61,6 +62,12 @@ class PodWorkers:
 
     def states(self) -> list[PodWorkerState]:
         return list(self._states.values())
+
+    async def next_step(self, uid: str) -> None:
+        """Returns when the step under way of a pod (or its next one) is over."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._watchers.setdefault(uid, []).append(future)
+        await future
 
     async def stop(self) -> None:
         """Leaves containers running."""
@@ -145,6 +152,9 @@ class PodWorkers:
             del self._steps[uid]
             if not step.done():
                 step.cancel()
+            for watcher in self._watchers.pop(uid, ()):
+                if not watcher.done():
+                    watcher.set_result(None)
         return 0.0 if step.cancelled() else step.result()
 
     async def _step(self, state: PodWorkerState) -> float | None:

@@ -115,6 +115,11 @@ def static_uid(mirror: Obj) -> str:
     return _annotation(mirror, MIRROR_ANNOTATION)
 
 
+def running_uid(pod: Obj) -> str:
+    """The uid by which the kubelet knows what an API pod shows."""
+    return static_uid(pod) if is_mirror(pod) else str(pod["metadata"]["uid"])
+
+
 def _uid(pod: Obj) -> str:
     return _annotation(pod, HASH_ANNOTATION)
 

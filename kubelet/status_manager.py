@@ -55,6 +55,7 @@ class StatusManager:
         too, and what they changed has to be put right."""
         self._writing: set[str] = set()
         self._slots = concurrency
+        self._flushes: list[asyncio.Future[None]] = []
         self._tasks = TaskOwner("status-manager")
         self.terminations = terminations.counter()
 
@@ -63,6 +64,13 @@ class StatusManager:
         for _ in self._due:
             self._activity.end("pod status")
         self._due.clear()
+
+    async def flush(self) -> None:
+        """Returns when what is due has been written, or can't be now."""
+        while self._writing:
+            written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._flushes.append(written)
+            await written
 
     def last(self, pod: Obj) -> Obj:
         """The pod with the newest status known: ours, if the API's is older."""
@@ -142,6 +150,10 @@ class StatusManager:
                     self._activity.end("pod status")
         finally:
             self._writing.discard(uid)
+            flushes, self._flushes = self._flushes, []
+            for flush in flushes:
+                if not flush.done():
+                    flush.set_result(None)
             if len(self._due) > len(self._writing):
                 self._start_writers()
 

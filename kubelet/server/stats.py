@@ -354,5 +354,17 @@ def configz(config: KubeletConfig) -> dict[str, Any]:
             "registerWithTaints": list(config.register_with_taints),
             "enableDebuggingHandlers": True,
             "enableSystemLogHandler": True,
+            "staticPodPath": config.static_pod_path,
+            "podPidsLimit": config.pod_pids_limit or -1,
+            "containerLogMaxSize": str(config.container_log_max_size),
+            "containerLogMaxFiles": config.container_log_max_files,
+            "imageGCHighThresholdPercent": config.image_gc_high_percent,
+            "imageGCLowThresholdPercent": config.image_gc_low_percent,
+            "allowedUnsafeSysctls": list(config.allowed_unsafe_sysctls),
+            "shutdownGracePeriodByPodPriority": [
+                {"priority": priority, "shutdownGracePeriodSeconds": seconds}
+                for priority, seconds in config.shutdown_periods
+            ],
+            "userNamespaces": {"idsPerPod": 65536},
         }
     }

@@ -113,6 +113,7 @@ class KubeletProcess:
         self._server = await serve(self._kubelet, self._config, tls)
 
     async def stop(self) -> None:
+        await self._kubelet.shutdown.run()
         await self._certificates.close()
         if self._server is not None:
             await self._server.stop()
