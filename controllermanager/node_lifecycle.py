@@ -318,14 +318,15 @@ class NodeLifecycleController(Controller):
             await self._patch(node, patch)
 
     async def _report_not_ready(self, node: Obj, health: _Health, before: str, ready: str) -> None:
-        was = health.ready or before
         if ready in ("", "True"):
             health.ready = ready
             return
-        if was == "True":
+        # A kubelet that says itself that it is not ready looks after its pods itself.
+        if before == "True":
             message = f"Node {name_of(node)} status is now: NodeNotReady"
             self.recorder.event(_reference(node), "Normal", "NodeNotReady", message)
-        if was == "True" or health.check_pods:
+            health.check_pods = True
+        if health.check_pods:
             pods = self._pods.by_index(NODE_INDEX, name_of(node))
             await gather_writes([self._mark_not_ready(pod) for pod in pods])
         health.ready, health.check_pods = ready, False

@@ -408,7 +408,7 @@ class _Look:
         pods = controller.pods_of(namespace, selector)
         both = controller.others_selecting(self._key, selector, pods)
         if len(both) > 1:
-            listed = " ".join(f"{{{key.partition('/')[2]} {namespace}}}" for key in both)
+            listed = " ".join(both)
             message = (
                 f"pods by selector {text} are controlled by more than one HPA (e.g. [{listed}])"
             )

@@ -106,7 +106,8 @@ class MetricSources:
         try:
             return await running
         except (MetricsError, CalculationError, ValueError) as error:
-            raise MetricFailure(reason, str(error), f"{what}: {error}") from error
+            inner = error.inner if isinstance(error, _Wrapped) else str(error)
+            raise MetricFailure(reason, inner, f"{what}: {error}") from error
 
     # -- resource metrics ----------------------------------------------------------------
 
@@ -183,7 +184,7 @@ class MetricSources:
             )
         outer = "" if target["type"] == "Value" else f"failed to get {metric['name']} object metric"
         where = f"{reference['kind']} {wanted.namespace}/{reference['name']}"
-        with _prefixed(outer), _prefixed(f"unable to get metric {metric['name']} on {where}"):
+        with _wrapped(outer), _prefixed(f"unable to get metric {metric['name']} on {where}"):
             usage = await self._client.object(
                 metric["name"], wanted.namespace, reference, _selector(metric), self._discovered
             )
@@ -211,7 +212,7 @@ class MetricSources:
         if target.get("averageValue") is not None:
             outer = f"failed to get {name} external metric"
         inner = f"unable to get external metric {wanted.namespace}/{name}/{shown}"
-        with _prefixed(outer), _prefixed(inner):
+        with _wrapped(outer), _prefixed(inner):
             values = await self._client.external(name, wanted.namespace, _selector(metric))
         replicas, current = self._shared_value(capped_sum(values), target)
         status = {"type": "External", "external": {"metric": dict(metric), "current": current}}
@@ -229,6 +230,24 @@ class MetricSources:
         value = Quantity.parse(target["value"]).milli_value()
         replicas = total_replicas(wanted.spec_replicas, usage, value, wanted.pods, self._tolerances)
         return replicas, {"value": _quantity(usage)}
+
+
+class _Wrapped(CalculationError):
+    """The condition and its Event tell only ``inner``."""
+
+    def __init__(self, outer: str, inner: str) -> None:
+        super().__init__(f"{outer}: {inner}")
+        self.inner = inner
+
+
+@contextmanager
+def _wrapped(outer: str) -> Iterator[None]:
+    try:
+        yield
+    except (MetricsError, CalculationError) as error:
+        if not outer:
+            raise
+        raise _Wrapped(outer, str(error)) from error
 
 
 @contextmanager

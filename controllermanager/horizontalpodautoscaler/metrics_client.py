@@ -32,6 +32,18 @@ class MetricsError(Exception):
     """A metric can't be had; the text says why."""
 
 
+_NOT_SERVED = "the server could not find the requested resource"
+
+
+def _told(error: Exception, resource: str) -> str:
+    """An error as client-go tells it: of an API that is not served, what was asked for."""
+    text = str(error)
+    if isinstance(error, StatusError) and error.code == 404:
+        if text.strip() in (_NOT_SERVED, "404 page not found"):
+            return f"{_NOT_SERVED} (get {resource})"
+    return text
+
+
 class MetricsClient:
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -44,7 +56,8 @@ class MetricsClient:
         try:
             found = await self._client.list(POD_METRICS, namespace, options)
         except (StatusError, OSError) as error:
-            text = f"unable to fetch metrics from resource metrics API: {error}"
+            text = _told(error, "pods.metrics.k8s.io")
+            text = f"unable to fetch metrics from resource metrics API: {text}"
             raise MetricsError(text) from error
         if not found.items:
             raise MetricsError("no metrics returned from resource metrics API")
@@ -99,7 +112,8 @@ class MetricsClient:
         try:
             found = await self._client.request("GET", f"{path}?{query}" if query else path)
         except (StatusError, OSError) as error:
-            text = f"unable to fetch metrics from external metrics API: {error}"
+            text = _told(error, f"{metric}.external.metrics.k8s.io")
+            text = f"unable to fetch metrics from external metrics API: {text}"
             raise MetricsError(text) from error
         items = found.get("items") or ()
         if not items:

@@ -24,10 +24,18 @@ _TEXTS = [
     (r"https?://127\.0\.0\.1:\d+|\b127\.0\.0\.1:\d+", "SERVER"),
     (r"-29\d{6}\b", "-MINUTE"),
     (r"resource version: \d+", "resource version: RV"),
+    # Two autoscalers of the same pods, in the order of a Go map.
+    (r"\(e\.g\. \[[^\]]*\]\)", "(e.g. BOTH)"),
     (r"-----BEGIN CERTIFICATE-----(.|\n)*-----END CERTIFICATE-----\n?", "CERTIFICATE"),
 ]
+_BYTES = re.compile(r"[A-Za-z0-9+/]{100,}={0,2}")
+"""Keys, certificates and tokens in base64."""
 _UID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _HASH_LABELS = ("pod-template-hash", "controller-revision-hash", "controller.kubernetes.io/hash")
+_REPEATED = (
+    *("ExternalProvisioning", "WaitForPodScheduled", "WaitForFirstConsumer", "NoPods"),
+    *("ProvisioningFailed", "FailedBinding", "FailedComputeMetricsReplicas"),
+)
 _GONE = ("resourceVersion", "creationTimestamp", "selfLink", "deletionTimestamp")
 _SHARED_NODE = re.compile(r"\bnode-\d\b")
 
@@ -63,6 +71,7 @@ class Names:
             value = re.sub(pattern, f"{prefix}*", value)
         for found, digest in self._hashes.items():
             value = re.sub(rf"(?<![a-z0-9]){found}(?![a-z0-9])", digest, value)
+        value = _BYTES.sub("BYTES", value)
         for pattern, replacement in _TEXTS:
             value = re.sub(pattern, replacement, value)
         return _SHARED_NODE.sub("NODE", value) if self._shared_nodes else value
@@ -106,17 +115,31 @@ class Names:
         return [_counted(json.loads(made), counts[made]) for made in sorted(counts)]
 
 
+def alike_together(objects: list[Obj]) -> list[Obj]:
+    """Each once, in an order of their own, and how many there are."""
+    counts: dict[str, int] = {}
+    for obj in objects:
+        text = json.dumps(obj, sort_keys=True)
+        counts[text] = counts.get(text, 0) + 1
+    found = [(json.loads(text), counts[text]) for text in sorted(counts)]
+    return [obj | {"alike": count} if count > 1 else obj for obj, count in found]
+
+
 def _is_chance(event: Obj) -> bool:
-    """Of who was first: a conflict, or a controller that does not see yet what it did itself."""
-    return (
-        "the object has been modified" in event.get("message", "")
-        or event["reason"] == "MissingJob"
+    """Of who was first: a conflict, or a controller that does not see yet what it did itself; or of
+    when the node controller looks at all nodes (every 5 seconds)."""
+    return "the object has been modified" in event.get("message", "") or event["reason"] in (
+        "MissingJob",
+        "WaitForPodScheduled",
+        "RegisteredNode",
+        "RemovingNode",
     )
 
 
 def _counted(event: Obj, count: int) -> Obj:
     """A warning is repeated with what failed, at growing distances: its count is the clock's."""
-    return event if event["type"] == "Warning" else event | {"times": count}
+    told = event["type"] == "Normal" and event["reason"] not in _REPEATED
+    return event | {"times": count} if told else event
 
 
 def _event(event: Obj) -> Obj:
@@ -162,8 +185,24 @@ def _bare(value: Any) -> Any:
     return [_bare(item) for item in value] if isinstance(value, list) else value
 
 
+def _slice(obj: Obj) -> Obj:
+    """How often it was written is the clock's; ports come in the order of Go's hashes; null and an
+    empty list are the same."""
+    obj["metadata"].pop("generation", None)
+    for key in ("ports", "endpoints"):
+        if not obj.get(key):
+            obj.pop(key, None)
+    if "ports" in obj:
+        obj["ports"].sort(key=lambda port: str(port.get("name")))
+    return obj
+
+
 def _defaults_gone(obj: Obj) -> Obj:
     """Without what the API server alone decides and every pod has; it only fills records."""
+    if obj.get("kind") == "CertificateSigningRequest":
+        obj["spec"].pop("extra", None)  # the script comes with a certificate, or in process
+    if obj.get("kind") == "EndpointSlice":
+        return _slice(obj)
     if obj.get("kind") != "Pod":
         return obj
     spec = obj["spec"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from contextlib import suppress
 from typing import Any
 
 from hack.differential_controllers import worlds
@@ -69,9 +70,16 @@ async def _clean(world: World, run: Run) -> None:
             continue
         for obj in listed.items:
             name = obj["metadata"]["name"]
-            if obj["metadata"].get("finalizers"):
-                patch = {"metadata": {"finalizers": None}}
-                await client.patch(resource, name, patch, "application/merge-patch+json")
-            await client.delete(resource, name, options=DeleteOptions(0))
-    await run.kubelet.run(quiet=0.3)
+            with suppress(StatusError):  # its deletion is under way
+                await client.delete(resource, name, options=DeleteOptions(0))
+                if obj["metadata"].get("finalizers"):
+                    patch = {"metadata": {"finalizers": None}}
+                    await client.patch(resource, name, patch, "application/merge-patch+json")
+    for _ in range(60):
+        await run.kubelet.run(quiet=0.3)
+        try:
+            await client.get(resources.NAMESPACES, run.name)
+        except StatusError:
+            break
     await world.quiet("", 0.5)
+    await client.delete_collection(resources.EVENTS, "default")

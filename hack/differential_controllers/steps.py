@@ -8,12 +8,14 @@ text is the scenario's namespace, which has the scenario's name.
 
 from __future__ import annotations
 
+import copy
 import json
 from typing import Any
 
 from hack.differential.cases import change
 from hack.differential_controllers.kubelet import Kubelet
-from hack.differential_controllers.normal import Names, Obj
+from hack.differential_controllers.normal import Names, Obj, alike_together
+from hack.differential_controllers.requests import signing_request
 from hack.differential_controllers.worlds import World
 from pilothouse.apimachinery.errors import StatusError
 from pilothouse.apimachinery.schema import GroupVersionResource
@@ -87,8 +89,16 @@ class Run:
     # -- verbs ---------------------------------------------------------------------------
 
     async def make(self, objects: Any) -> None:
-        for obj in objects if isinstance(objects, list) else [objects]:
-            await self._make(self._times(self._whole(obj)))
+        new_nodes = False
+        for item in objects if isinstance(objects, list) else [objects]:
+            obj = self._times(self._whole(item))
+            if new_nodes and obj["kind"] != "Node":
+                await self.settle(1.0)  # until nothing keeps pods off them any more
+                new_nodes = False
+            new_nodes = new_nodes or obj["kind"] == "Node"
+            await self._make(obj)
+        if new_nodes:
+            await self.settle(1.0)
 
     async def _make(self, obj: Obj) -> None:
         resource = resources.resource_of(obj)
@@ -98,13 +108,38 @@ class Run:
         if resource in resources.NAMESPACED:
             namespace = metadata.get("namespace") or self.name
         else:
-            metadata.setdefault("labels", {})[LABEL] = self.name
+            labels = metadata.setdefault("labels", {})
+            labels[LABEL] = self.name
+            if resource == resources.NODES:
+                labels["kubernetes.io/hostname"] = metadata["name"]
         made = await self._client.create(resource, obj, namespace)
         if status:
             await self._client.patch(
                 resource, made["metadata"]["name"], {"status": status},
                 _PATCHES["merge"], namespace, subresource="status",
             )  # fmt: skip
+
+    async def own(self, how: Obj) -> None:
+        """Makes objects that belong to ``of``; with ``block`` they hold up its deletion."""
+        owners = [how["of"]] if isinstance(how["of"], str) else how["of"]
+        references = [await self._reference(owner, how.get("block")) for owner in owners]
+        for obj in how["make"]:
+            await self.make({**obj, "metadata/ownerReferences": references})
+
+    async def adopt(self, how: Obj) -> None:
+        reference = await self._reference(how["of"], how.get("block"))
+        await self.patch(how["what"], {"metadata": {"ownerReferences": [reference]}})
+
+    async def _reference(self, owner: str, block: bool | None) -> Obj:
+        resource, name, namespace = self._named(owner)
+        obj = await self._client.get(resource, name, namespace)
+        made = {
+            "apiVersion": f"{resource.group}/{resource.version}".lstrip("/"),
+            "kind": resources.KIND_OF[resource],
+            "name": name,
+            "uid": obj["metadata"]["uid"],
+        }
+        return made | ({"blockOwnerDeletion": True} if block else {})
 
     async def patch(self, what: str, to: Any, sub: str = "", how: str = "merge") -> None:
         resource, name, namespace = self._named(what)
@@ -121,6 +156,28 @@ class Run:
         """Of a subresource: ``eviction``, ``binding``."""
         resource, name, namespace = self._named(what)
         await self._client.create(resource, body, namespace, name=name, subresource=sub)
+
+    async def certificate(self, wanted: Obj) -> None:
+        """A CertificateSigningRequest for a key that the script makes."""
+        await self._client.create(
+            resources.CERTIFICATE_SIGNING_REQUESTS, signing_request(wanted, self.name)
+        )
+
+    async def decide(self, how: Obj) -> None:
+        """Approves or denies it."""
+        resource = resources.CERTIFICATE_SIGNING_REQUESTS
+        request = copy.deepcopy(await self._client.get(resource, how["name"]))
+        condition = {"type": how["type"], "status": "True", "reason": "Script", "message": "so"}
+        request.setdefault("status", {})["conditions"] = [condition]
+        await self._client.update(resource, request, subresource="approval")
+
+    async def look(self, what: str) -> None:
+        """At an object elsewhere."""
+        resource, name, namespace = self._named(what)
+        obj = await self._client.get(resource, name, namespace)
+        self.names.learn(obj)
+        kind = resources.KIND_OF[resource]
+        self._answers.append(self.names.object({**obj, "kind": kind, "step": self._step}))
 
     async def settle(self, seconds: float | None) -> None:
         await self.world.quiet(self.name, 1.0 if seconds is None else seconds)
@@ -163,7 +220,7 @@ class Run:
             for obj in objects
             if everything or (obj["kind"], obj["metadata"]["name"]) not in _EVERYWHERE
         ]
-        seen.sort(key=lambda obj: json.dumps(obj, sort_keys=True))
+        seen = alike_together(seen)
         events = list((await self._client.list(resources.EVENTS, self.name)).items)
         if _WITH_EVENTS_IN_DEFAULT.intersection(obj["kind"] for obj in objects):
             own = {(obj["kind"], obj["metadata"]["name"]) for obj in objects}
@@ -187,7 +244,8 @@ class Run:
 
     def _whole(self, obj: Obj) -> Obj:
         if "like" not in obj:
-            return dict(obj)
+            paths = {key: value for key, value in obj.items() if "/" in key}
+            return dict(change({k: v for k, v in obj.items() if k not in paths}, paths))
         changes = dict(obj)
         template = self._whole(self._templates[changes.pop("like")])
         if "name" in changes:

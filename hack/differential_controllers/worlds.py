@@ -209,7 +209,7 @@ def _written(folder: Path, settings: Settings) -> str:
 
 
 def _flag(key: str, value: float) -> str:
-    whole = "threshold" in key or "tolerance" in key or "burst" in key
+    whole = "rate" in key or "threshold" in key or "tolerance" in key or "burst" in key
     return f"{value:g}" if whole else f"{value:g}s"
 
 

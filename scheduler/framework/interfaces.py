@@ -188,6 +188,13 @@ class PreBindPlugin(Protocol):
 
 
 @runtime_checkable
+class PreBindPreFlight(Protocol):
+    def will_pre_bind(self, state: CycleState, pod: PodInfo, node_name: str) -> bool:
+        """Whether ``pre_bind`` has something to do, so that the binding may take a while."""
+        ...
+
+
+@runtime_checkable
 class PostBindPlugin(Protocol):
     def post_bind(self, state: CycleState, pod: PodInfo, node_name: str) -> None: ...
 

@@ -23,6 +23,7 @@ from pilothouse.scheduler.framework.interfaces import (
     PostBindPlugin,
     PostFilterPlugin,
     PreBindPlugin,
+    PreBindPreFlight,
     PreEnqueuePlugin,
     PreFilterExtensions,
     PreFilterPlugin,
@@ -250,6 +251,13 @@ class Framework:
     def unreserve(self, state: CycleState, pod: PodInfo, node_name: str) -> None:
         for plugin in reversed(self.reserves):
             plugin.unreserve(state, pod, node_name)
+
+    def will_pre_bind(self, state: CycleState, pod: PodInfo, node_name: str) -> bool:
+        """Whether any plugin has to do something before the pod is bound."""
+        return any(
+            isinstance(plugin, PreBindPreFlight) and plugin.will_pre_bind(state, pod, node_name)
+            for plugin in self.pre_binds
+        )
 
     async def pre_bind(self, state: CycleState, pod: PodInfo, node_name: str) -> Status | None:
         for plugin in self.pre_binds:

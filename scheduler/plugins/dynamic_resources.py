@@ -327,6 +327,9 @@ class DynamicResources:
             return []
         return list(zip(found.claims, found.allocations, strict=True))
 
+    def will_pre_bind(self, state: CycleState, pod: PodInfo, node_name: str) -> bool:
+        return state.get(self.name) is not None
+
     async def pre_bind(self, state: CycleState, pod: PodInfo, node_name: str) -> Status | None:
         data: ClaimsState | None = state.get(self.name)
         if data is None:

@@ -179,6 +179,10 @@ class VolumeBinding:
             for claim in volumes.provisions:
                 self._lister.claims.restore(claim)
 
+    def will_pre_bind(self, state: CycleState, pod: PodInfo, node_name: str) -> bool:
+        data: VolumesState | None = state.get(self.name)
+        return data is not None and not data.all_bound
+
     async def pre_bind(self, state: CycleState, pod: PodInfo, node_name: str) -> Status | None:
         data: VolumesState | None = state.get(self.name)
         if data is None or data.all_bound:
