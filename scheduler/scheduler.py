@@ -286,9 +286,12 @@ class Scheduler:
 
     async def _bind(self, framework: Framework, queued: QueuedPod, decision: Decision) -> None:
         pod, node = queued.pod, decision.node
-        bound = False
+        bound = expected = False
         begin = self._clock.monotonic()
         try:
+            if framework.will_pre_bind(decision.state, pod, node):
+                # Others (autoscalers) learn where it will run while claims and volumes are bound.
+                expected = await self._write_nomination(pod, node)
             status = await framework.pre_bind(decision.state, pod, node)
             self._ran("PreBind", status, framework, begin)
             if status is None:
@@ -314,6 +317,8 @@ class Scheduler:
             self._bindings.release()
             if bound:
                 self._bound(framework, queued, decision)
+            elif expected:
+                await self._write_nomination(pod, "")
             self._activity.end("binding")
 
     def _bound(self, framework: Framework, queued: QueuedPod, decision: Decision) -> None:
@@ -339,6 +344,26 @@ class Scheduler:
                 key = (plugin, self.frameworks.of(queued.pod).name)
                 found[key] = found.get(key, 0) + 1
         return found
+
+    async def _write_nomination(self, pod: PodInfo, node: str) -> bool:
+        """The pod's nominatedNodeName; "" takes it back. False: it could not be written."""
+        if node and pod.nominated_node_name == node:
+            return True
+        try:
+            await self._client.patch(
+                PODS,
+                pod.name,
+                {"status": {"nominatedNodeName": node or None}},
+                "application/strategic-merge-patch+json",
+                pod.namespace,
+                subresource="status",
+                field_manager="kube-scheduler",
+            )
+        except StatusError as error:
+            if not is_not_found(error):
+                log.warning("could not write the nominated node of %s: %s", pod.key, error)
+            return False
+        return True
 
     async def _write_binding(self, framework: Framework, pod: PodInfo, node: str) -> None:
         for extender in self.extenders:
