@@ -31,7 +31,7 @@ from pilothouse.apimachinery.managedfields.typed import TypedError
 from pilothouse.apimachinery.managedfields.validate import validate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from datetime import datetime
 
     from pilothouse.apimachinery.managedfields.fieldset import FieldSet
@@ -97,10 +97,12 @@ def apply(
     force: bool = False,
     subresource: str = "",
     reset_fields: Iterable[tuple[str, ...]] = (),
+    fits: Callable[[Obj, str], None] | None = None,
 ) -> Obj:
     """The object that results, with managedFields; neither input is changed.
 
-    Parts of both may stand in the result. Defaults are the caller's business.
+    Parts of both may stand in the result. Defaults are the caller's business. ``fits`` raises
+    TypedError for an object that another version in managedFields has no place for.
 
     :raises ApplyConflict: unless ``force``.
     :raises StatusError: the applied object does not fit (400).
@@ -112,8 +114,13 @@ def apply(
     if live is not None and not managers:
         managers = _before_first_apply(live, schema, api_version, stamp, subresource)
     name = manager_id(manager, APPLY, api_version, subresource)
+    others = {managed.api_version for managed in managers.values()} - {api_version}
+    if fits is not None and others and live is not None:
+        _check_fit(fits, live, others, "{}")
     try:
         applier = _Applier(base, applied, schema, reset_set(reset_fields))
+        if fits is not None and others:
+            _check_merged(fits, applier.merged, others, managers.get(name))
         result, managers, changed = _apply_with_upgrade(applier, managers, name, api_version, force)
     except TypedError as error:
         text = f"failed to create typed patch object ({_describe(applied)}): {error}"
@@ -131,6 +138,32 @@ def apply(
     if manager == "kubectl":
         _sync_last_applied(metadata, applied)
     return result
+
+
+def _check_fit(
+    fits: Callable[[Obj, str], None], obj: Obj, api_versions: Iterable[str], text: str
+) -> None:
+    """:raises StatusError: a 500; ``text`` says when it was found."""
+    for version in sorted(api_versions):
+        try:
+            fits(obj, version)
+        except TypedError as error:
+            raise errors.new_unclassified(text.format(error, version=version)) from None
+
+
+def _check_merged(
+    fits: Callable[[Obj, str], None], merged: Obj, others: set[str], last: Managed | None
+) -> None:
+    """What upstream converts on its way: to what was applied last, then to all the others."""
+    text = "failed to convert new object: {}"
+    if last is not None and last.fields:
+        where = "failed to prune fields: failed to convert merged object to last applied version: "
+        _check_fit(fits, merged, others & {last.api_version}, where + "{}")
+        text = (
+            "failed to prune fields: failed add back owned items: failed to convert merged object "
+            "at version {version}: {}"
+        )
+    _check_fit(fits, merged, others, text)
 
 
 def _check_version(applied: Obj, api_version: str) -> None:
@@ -274,7 +307,9 @@ def _prune(
     # … and what the applier never owned.
     gone = fieldset.difference(everything, _fields_of(pruned, schema))
     pruned = _remove(merged, fieldset.intersection(gone, last), schema)
-    return pruned if pruned is merged else _drop_emptied(merged, pruned)
+    if pruned is merged or getattr(schema.extra, "keeps_nulls", False):
+        return pruned
+    return _drop_emptied(merged, pruned)
 
 
 def _fields_of(obj: Obj, schema: TypeSchema) -> FieldSet:

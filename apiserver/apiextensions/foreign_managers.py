@@ -17,7 +17,7 @@ from pilothouse.apimachinery.managedfields.tracking import (
     take_from_others,
     tracked_view,
 )
-from pilothouse.apimachinery.managedfields.typed import TypedError
+from pilothouse.apimachinery.managedfields.validate import validate
 
 if TYPE_CHECKING:
     from pilothouse.apimachinery.managedfields.entries import Managers
@@ -32,12 +32,23 @@ def foreign_versions(obj: Obj, api_version: str) -> set[str]:
     return {entry.get("apiVersion") or "" for entry in entries} - {api_version, ""}
 
 
-def compare_in(old: Obj, new: Obj, schema: TypeSchema) -> Comparison | None:
-    """What a request changed, in another version; None when that can't be told."""
-    try:
-        return changes(tracked_view(old), tracked_view(new), schema, {})
-    except TypedError:
-        return None
+def compare_in(old: Obj, new: Obj, schema: TypeSchema) -> Comparison:
+    """What a request changed, in another version.
+
+    :raises TypedError: that version has no place for what one of the two says.
+    """
+    validate(old, schema)
+    validate(new, schema)
+    return changes(tracked_view(old), tracked_view(new), schema, {})
+
+
+def keep_managers(obj: Obj, live: Obj) -> None:
+    """An update that can't be told in all versions is tracked in none."""
+    metadata = {key: value for key, value in obj["metadata"].items() if key != "managedFields"}
+    entries = live["metadata"].get("managedFields")
+    if entries:
+        metadata["managedFields"] = entries
+    obj["metadata"] = metadata
 
 
 def reconcile(obj: Obj, comparisons: dict[str, Comparison], *, refuse: bool) -> None:

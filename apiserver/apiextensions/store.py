@@ -13,7 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from pilothouse.apimachinery.errors import StatusError, new_forbidden, new_not_found
+from pilothouse.apimachinery.errors import (
+    StatusError,
+    new_forbidden,
+    new_not_found,
+    new_unclassified,
+)
 from pilothouse.apiserver.registry.interpret import interpret
 from pilothouse.apiserver.registry.store import Store
 from pilothouse.apiserver.storage.cacher.cacher import Cacher
@@ -66,7 +71,9 @@ class CustomStore(Store):
         )
         if self._converting is not None:
             self._converting.known = cacher.get
-            self.versions_differ = True
+        self.versions_differ = len(kind.crd_head["versions"]) > 1
+        if self.versions_differ and self._converting is None:
+            self.fits = self._check_fit
         super().__init__(served, storage, cacher, context, admission)
 
     # stored bytes → this version
@@ -152,8 +159,17 @@ class CustomStore(Store):
             raise interpret(error, "get", self.resource, "") from error
         return self.cacher.written(key, value, revision)
 
+    def _check_fit(self, obj: Obj, api_version: str) -> None:
+        """:raises TypedError: that version has no place for a field of ``obj``."""
+        from pilothouse.apimachinery.managedfields.validate import validate
+
+        schema = self.kind.schemas.get(api_version.rpartition("/")[2])
+        if schema is not None:
+            validate(obj, schema.node)
+
     async def reconcile_managers(self, write: Write, live: Obj, obj: Obj, *, apply: bool) -> None:
         from pilothouse.apimachinery.managedfields.apply import ApplyConflict
+        from pilothouse.apimachinery.managedfields.typed import TypedError
         from pilothouse.apiserver.apiextensions import foreign_managers as foreign
 
         comparisons = {}
@@ -163,13 +179,14 @@ class CustomStore(Store):
                 continue
             try:
                 old, new = await self.kind.converter.convert_all([live, obj], api_version)
-            except StorageError:
-                continue  # as upstream: tracking does not stop a write
-            found = foreign.compare_in(
-                schema.coerce(old, None), schema.coerce(new, None), schema.node
-            )
-            if found is not None:
-                comparisons[api_version] = found
+                comparisons[api_version] = foreign.compare_in(old, new, schema.node)
+            except (StorageError, TypedError) as error:
+                if apply:
+                    text = f"failed to convert new object: {error}"
+                    raise new_unclassified(text) from error
+                # As upstream: tracking does not stop a write.
+                foreign.keep_managers(obj, live)
+                return
         if comparisons:
             refuse = apply and not write.force
             try:

@@ -28,6 +28,7 @@ from pilothouse.apimachinery.patch.errors import PatchError
 from pilothouse.apimachinery.schema import GroupKind
 from pilothouse.apimachinery.timefmt import format_time
 from pilothouse.apis.meta.errors import invalid
+from pilothouse.apiserver.codec.coercion import CustomType, coerce_metadata
 from pilothouse.apiserver.codec.decode import SCHEME, CoercionError, coerce, load_value
 from pilothouse.apiserver.codec.go_values import json_kind
 from pilothouse.apiserver.endpoints.body import default, wrong_type_meta
@@ -361,13 +362,17 @@ def applied(
                 force=bool(options.force),
                 subresource=request.info.subresource,
                 reset_fields=reset,
+                fits=served.store.fits,
             )
         except manager.ApplyConflict as error:
             raise error.to_status_error() from error
         # Parts of the live object may stand in the result: what follows changes it in place.
         obj = _copy(obj)
         try:
-            obj = coerce(obj, served.schema)
+            if isinstance(served.schema.extra, CustomType):  # the apply has checked its fields
+                obj["metadata"] = coerce_metadata(obj["metadata"], "metadata", None)
+            else:
+                obj = coerce(obj, served.schema)
         except CoercionError as error:
             text = f"failed to create typed patch object: {error}"
             raise new_unclassified(text) from error

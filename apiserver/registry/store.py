@@ -73,6 +73,9 @@ class Store:
 
     versions_differ: bool = False
     """Other versions have other fields, so that their managers need a look of their own."""
+    fits: Callable[[Obj, str], None] | None = None
+    """For an apply where versions differ: raises TypedError when the version named has no place
+    for the object."""
 
     def __init__(
         self,
