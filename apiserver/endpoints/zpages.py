@@ -1,5 +1,5 @@
 """/flagz and /statusz (component-base zpages, on by default since v1.36): how the server was told
-to run, and since when it does. Text for people; Flagz and Statusz objects for those who ask for them.
+to run, and since when it does. Text for people; objects for those who ask for Flagz and Statusz.
 
 Only imported when somebody asks.
 """
