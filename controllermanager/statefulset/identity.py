@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from pilothouse.apimachinery.object import Obj, copy_object, get_nested, meta, name_of, namespace_of
 from pilothouse.controllermanager.controller_ref import controller_reference
@@ -16,7 +17,13 @@ _POD_NAME = re.compile(r"(.*)-([0-9]+)", re.ASCII | re.DOTALL)
 
 def parent_and_ordinal(pod: Obj) -> tuple[str, int]:
     """("", -1) for a name that no StatefulSet gives."""
-    match = _POD_NAME.fullmatch(name_of(pod))
+    return _parsed(name_of(pod))
+
+
+@lru_cache(maxsize=16_384)
+def _parsed(name: str) -> tuple[str, int]:
+    # Each look at a set asks for this of each of its pods, several times.
+    match = _POD_NAME.fullmatch(name)
     return (match[1], int(match[2])) if match else ("", -1)
 
 
@@ -64,6 +71,8 @@ def claim_name(stateful_set: Obj, template: Obj, ordinal: int) -> str:
 
 def claims_of(stateful_set: Obj, pod: Obj) -> dict[str, Obj]:
     """The claims that the pod needs, by volume name."""
+    if not stateful_set["spec"].get("volumeClaimTemplates"):
+        return {}
     ordinal = ordinal_of(pod)
     labels = get_nested(stateful_set, "spec", "selector", "matchLabels", default={})
     claims: dict[str, Obj] = {}
@@ -103,6 +112,8 @@ def identity_matches(stateful_set: Obj, pod: Obj) -> bool:
 
 
 def storage_matches(stateful_set: Obj, pod: Obj) -> bool:
+    if not stateful_set["spec"].get("volumeClaimTemplates"):
+        return True
     volumes = {v["name"]: v for v in get_nested(pod, "spec", "volumes", default=())}
     return all(
         get_nested(volumes.get(name), "persistentVolumeClaim", "claimName") == name_of(claim)
