@@ -219,6 +219,8 @@ class NodeLifecycleController(Controller):
             return
         before = ready_status(node)
         node = await self._check_silence(node, health)
+        if self._zones.note(node):  # no pod goes when all nodes are silent: ask before tainting
+            self._wake_waiting()
         ready = ready_status(node)
         node = await self._put_right(node)
         await self._taint_no_execute(node, ready)
