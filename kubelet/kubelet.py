@@ -134,17 +134,21 @@ class Kubelet:
         """Uids of pods whose containers are being stopped."""
         self._scheme = "unknown"
         self._problem = "container runtime is not connected yet"
+        self._registration: Registration | None = None
+        self._add_node_parts()
+
+    def _add_node_parts(self) -> None:
         self.registration = NodeRegistration(
-            env, config, self._machine, runtime, images, self._not_ready, self._pressures
-        )
+            self._env, self.config, self._machine, self.runtime, self.images, self._not_ready,
+            self._pressures,
+        )  # fmt: skip
         self._tasks = TaskOwner(self.name)
         self.mirrors = MirrorPods(
             self.workers, self.statuses, self._pods, self._uids,
-            release=self._release, tasks=self._tasks, activity=env.activity,
+            release=self._release, tasks=self._tasks, activity=self._env.activity,
         )  # fmt: skip
         self.care = NodeCare(self)
         self.shutdown = NodeShutdown(self)
-        self._registration: Registration | None = None
 
     # -- life ----------------------------------------------------------------------------
 
@@ -299,10 +303,9 @@ class Kubelet:
             self.statuses.set(pod, first())
             state.terminate(None, None)
             return None
-        rejection = self.admission.admit(
-            pod, self.registration.node, running=bool(runtime.sandboxes)
-        )
-        if rejection is None and self._devices is not None and not runtime.sandboxes:
+        ran = bool(runtime.sandboxes)
+        rejection = self.admission.admit(pod, self.registration.node, running=ran)
+        if rejection is None and self._devices is not None and not ran:
             rejection = await self._devices.admit(pod)
         if rejection is not None:
             state.terminate(rejection, 0)
@@ -338,13 +341,10 @@ class Kubelet:
         if status["phase"] in ("Succeeded", "Failed"):
             state.terminate(None, None)
             return None
-        if restart_all or condition_holds(status):
+        if restart_all or condition_holds(status) or self._has_more_to_do(pod, result):
             state.dirty = True
-        elif result.retry_at is None and not result.failed and self._has_more_to_do(pod):
-            state.dirty = True
-        wait = self._next_look(
-            pod, result, deadline_left(pod | {"status": status}, self._clock.now())
-        )
+        left = deadline_left(pod | {"status": status}, self._clock.now())
+        wait = self._next_look(pod, result, left)
         state.only_refreshes = wait in (self.config.resync_seconds, LOOK_SECONDS)
         return wait
 
@@ -382,8 +382,10 @@ class Kubelet:
             waits.append(self.config.resync_seconds)
         return min(waits, default=None)
 
-    def _has_more_to_do(self, pod: Obj) -> bool:
+    def _has_more_to_do(self, pod: Obj, result: SyncResult) -> bool:
         """A container may have ended before its start was noted: then no event tells of it."""
+        if result.failed or result.retry_at is not None:
+            return False
         uid = pod["metadata"]["uid"]
         return not compute_pod_actions(pod, self.cache.get(uid), self.probes.results(uid)).nothing
 

@@ -145,14 +145,18 @@ def node_status(
             "operatingSystem": "linux",
             "architecture": machine.architecture,
         },
-        "features": {"supplementalGroupsPolicy": _runs_as_users(runtime)},
-        "runtimeHandlers": _handlers(runtime),
+        **_abilities(runtime),
         "declaredFeatures": list(DECLARED),
         "images": [
             {"names": [*image.repo_digests, *image.repo_tags], "sizeBytes": image.size}
             for image in sorted(images, key=lambda i: -i.size)[:MAX_IMAGES]
         ],
     }
+
+
+def _abilities(runtime: RuntimeInfo) -> Obj:
+    policy = {"supplementalGroupsPolicy": _runs_as_users(runtime)}
+    return {"features": policy, "runtimeHandlers": _handlers(runtime)}
 
 
 def _handlers(runtime: RuntimeInfo) -> list[Obj]:

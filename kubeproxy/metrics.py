@@ -66,6 +66,10 @@ class ProxyMetrics:
         )  # fmt: skip
         self.endpoint_changes = _Changes("endpoint", "Endpoint")
         self.service_changes = _Changes("service", "Service")
+        self._add_totals()
+
+    def _add_totals(self) -> None:
+        family = ("ip_family",)
         self.failures = Counter(
             "kubeproxy_sync_proxy_rules_iptables_restore_failures_total",
             "[ALPHA] Cumulative proxy iptables restore failures", family,
