@@ -28,6 +28,10 @@ class DeviceTaintRuleStrategy(BuiltInStrategy):
         obj["status"] = {}
         set_time_added([(obj.get("spec") or {}).get("taint")], context)
 
+    def prepare_for_update(self, context: RegistryContext, obj: Obj, old: Obj) -> None:
+        super().prepare_for_update(context, obj, old)
+        set_time_added([(obj.get("spec") or {}).get("taint")], context)
+
     def check_create(self, obj: Obj) -> ErrorList:
         return taint_rule_errors(obj)
 

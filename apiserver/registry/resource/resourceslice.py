@@ -22,14 +22,22 @@ class ResourceSliceStrategy(BuiltInStrategy):
     selectable_fields = ("spec.nodeName", "spec.driver", "spec.pool.name")
 
     def prepare_for_create(self, context: RegistryContext, obj: Obj) -> None:
-        for device in (obj.get("spec") or {}).get("devices") or ():
-            set_time_added(device.get("taints") or [], context)
+        _set_times(context, obj)
+
+    def prepare_for_update(self, context: RegistryContext, obj: Obj, old: Obj) -> None:
+        super().prepare_for_update(context, obj, old)
+        _set_times(context, obj)
 
     def check_create(self, obj: Obj) -> ErrorList:
         return validate_resource_slice(obj)
 
     def check_update(self, obj: Obj, old: Obj) -> ErrorList:
         return validate_resource_slice(obj, old)
+
+
+def _set_times(context: RegistryContext, obj: Obj) -> None:
+    for device in (obj.get("spec") or {}).get("devices") or ():
+        set_time_added(device.get("taints") or [], context)
 
 
 STRATEGY = ResourceSliceStrategy()
