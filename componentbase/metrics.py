@@ -145,6 +145,9 @@ class Histogram(Metric):
             series = self._series[labels] = Series(self.buckets)
         return series
 
+    def forget(self, *labels: str) -> None:
+        self._series.pop(labels, None)
+
     def series(self) -> Iterable[tuple[Labels, Series]]:
         return self._series.items()
 

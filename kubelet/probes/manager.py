@@ -9,6 +9,7 @@ from pilothouse.apimachinery.clock import Clock, TimerHandle
 from pilothouse.apimachinery.object import Obj
 from pilothouse.componentbase.tasks import TaskOwner
 from pilothouse.kubeclient.record import EventRecorder
+from pilothouse.kubelet.probes.metrics import ProbeMetrics
 from pilothouse.kubelet.probes.prober import ENDED_REDIRECTS, Prober
 from pilothouse.kubelet.probes.results import KINDS, Kind, ProbeSpec, Thresholds, probe_spec
 from pilothouse.kubelet.runtime.pod_actions import PodRuntimeStatus, ProbeResults, is_sidecar
@@ -35,6 +36,7 @@ class ProbeManager:
         self._random = random
         self._on_change = on_change
         self._workers: dict[str, dict[Key, _Worker]] = {}
+        self.metrics = ProbeMetrics()
         self._tasks = TaskOwner("probes")
 
     # -- interfaces.Probes ---------------------------------------------------------------
@@ -153,10 +155,13 @@ class _Worker:
     async def _probe(self) -> None:
         try:
             ips = (self.pod.get("status") or {}).get("podIP") or ""
+            begin = self._manager._clock.monotonic()
             success, text = await self._manager._prober.probe(
                 self._spec, self.pod, self._container, self.key[0], ips
             )
             if not self._stopped:
+                seconds = self._manager._clock.monotonic() - begin
+                self._manager.metrics.probed(self._labels(), seconds, success=success)
                 self._take(success, text)
         finally:
             done_starting = self.key[1] == "startup" and self.thresholds.result
@@ -184,8 +189,15 @@ class _Worker:
         """A startup probe is false from the start: its threshold counts all the same."""
         return self.failed or changed or self.thresholds.failures >= self._spec.failure_threshold
 
+    def _labels(self) -> tuple[str, str, str, str, str]:
+        """Type of the probe, container, pod, namespace, uid."""
+        metadata = self.pod["metadata"]
+        where = (metadata["name"], metadata.get("namespace", ""), metadata["uid"])
+        return (TITLES[self.key[1]], self._container["name"], *where)
+
     def stop(self) -> None:
         self._stopped = True
+        self._manager.metrics.forget(self._labels())
         if self._timer is not None:
             self._timer.cancel()
 

@@ -77,6 +77,8 @@ class KubeletServer:
                 return stats.exposition(stats.own_metrics(self._host))
             case ["metrics", "resource"]:
                 return stats.exposition(await stats.resource_metrics(self._host))
+            case ["metrics", "probes"]:
+                return stats.exposition(stats.probe_metrics(self._host))
             case ["metrics", "cadvisor"]:
                 return stats.exposition(await stats.container_metrics(self._host))
             case ["configz"]:

@@ -7,14 +7,22 @@ from __future__ import annotations
 
 import asyncio
 import os
-import resource
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 from pilothouse.apimachinery.object import Obj
 from pilothouse.apimachinery.timefmt import format_time
-from pilothouse.componentbase.metrics import CONTENT_TYPE, Counter, Gauge, Registry
+from pilothouse.componentbase.metrics import (
+    CONTENT_TYPE,
+    Counter,
+    Gauge,
+    Registry,
+    about_metrics,
+    build_info,
+    process_metrics,
+)
+from pilothouse.componentbase.version import version_info
 from pilothouse.kubelet.config import KubeletConfig
 from pilothouse.kubelet.runtime.errors import RuntimeFailure
 from pilothouse.kubelet.runtime.interfaces import ContainerStats, ContainerStatus
@@ -212,13 +220,13 @@ def exposition(registry: Registry) -> Response:
 
 def own_metrics(host: KubeletHost) -> Registry:
     registry = Registry()
-    name = Gauge("kubelet_node_name", "The node's name. The count is always 1.", ("node",))
+    name = Gauge("kubelet_node_name", "[ALPHA] The node's name. The count is always 1.", ("node",))
     name.set(1, host.config.node_name)
     running = [host.cache.get(uid) for uid in host.cache.uids()]
-    pods = Gauge("kubelet_running_pods", "Number of pods that have a running pod sandbox")
+    pods = Gauge("kubelet_running_pods", "[ALPHA] Number of pods that have a running pod sandbox")
     pods.set(sum(any(s.state == "ready" for s in status.sandboxes) for status in running))
     containers = Gauge(
-        "kubelet_running_containers", "Number of containers currently running",
+        "kubelet_running_containers", "[ALPHA] Number of containers currently running",
         ("container_state",),
     )  # fmt: skip
     counts = {"created": 0, "exited": 0, "running": 0}
@@ -228,20 +236,20 @@ def own_metrics(host: KubeletHost) -> Registry:
                 counts[one.state] = counts.get(one.state, 0) + 1
     for state, count in counts.items():
         containers.set(count, state)
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    cpu = Counter("process_cpu_seconds_total", "Total user and system CPU time spent in seconds.")
-    cpu.inc(by=usage.ru_utime + usage.ru_stime)
-    memory = Gauge("process_resident_memory_bytes", "Resident memory size in bytes.")
-    memory.set(_resident_bytes())
     users = host.user_namespaces
-    registry.add(name, pods, containers, cpu, memory, host.terminations)
+    registry.add(name, pods, containers, host.terminations)
+    client = getattr(getattr(host, "client", None), "metrics", None)
+    if client is not None:  # over HTTPS, not in process
+        registry.add(*client.all())
+    registry.add(build_info(version_info()), *about_metrics(registry), *process_metrics())
     registry.add(users.started, users.failed)
     return registry
 
 
-def _resident_bytes() -> int:
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+def probe_metrics(host: KubeletHost) -> Registry:
+    """Empty where nobody probes."""
+    metrics = getattr(getattr(host, "probes", None), "metrics", None)
+    return Registry() if metrics is None else cast("Registry", metrics.registry())
 
 
 async def resource_metrics(host: KubeletHost) -> Registry:

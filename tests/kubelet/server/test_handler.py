@@ -154,6 +154,9 @@ async def test_stats_and_metrics(host: Host) -> None:
     assert "kubelet_running_pods 1\n" in own
     assert "# TYPE kubelet_terminated_containers_total counter\n" in own
     assert 'kubelet_running_containers{container_state="running"} 1\n' in own
+    assert "# TYPE process_resident_memory_bytes gauge\n" in own
+    assert "[BETA] A metric with a constant '1' value" in own
+    assert (await get(host, "/metrics/probes")).status == 200
     resource = await get(host, "/metrics/resource")
     labels = 'container="c",pod="p",namespace="default"'
     assert f"container_memory_working_set_bytes{{{labels}}} 0\n".encode() in resource.body
