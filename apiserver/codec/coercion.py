@@ -46,6 +46,9 @@ class CoercionError(StatusError):
 class CustomType(ABC):
     """``TypeSchema.extra`` of a custom kind: its own, compiled way to prune and default."""
 
+    keeps_nulls = True
+    """What an apply leaves null stays, and is judged: no Go type drops it."""
+
     @abstractmethod
     def coerce(self, obj: Any, strict_errors: list[str] | None) -> Obj:
         """As :func:`coerce`."""

@@ -344,6 +344,32 @@ async def test_without_a_status_subresource_status_is_a_field(
         await client.patch(WIDGETS, "a", {}, MERGE, "default", subresource="status")
 
 
+async def test_an_apply_keeps_nulls(server: APIServer, client: LocalClient, make: Any) -> None:
+    """A request body's are dropped where the schema forbids them; an apply's are judged."""
+    fields = {"type": "object", "properties": {"a": {"type": "string"}}}
+    schema = make.spec(
+        o=fields, n={**fields, "nullable": True}, d={"type": "string", "default": ""}
+    )
+    await establish(server, client, make.crd(make.version(schema=schema)))
+
+    async def apply(manager: str = "one", **spec: Any) -> Any:
+        widget = make.widget(spec=spec)
+        applied = await client.patch(
+            WIDGETS, "a", widget, APPLY, "default", field_manager=manager, force=True
+        )
+        return applied["spec"]
+
+    created = await client.create(WIDGETS, make.widget("b", spec={"o": None}), "default")
+    assert created["spec"] == {"d": ""}
+    with pytest.raises(StatusError, match=r'spec.o in body must be of type object: "null"'):
+        await apply(o=None)
+    assert await apply(o={"a": "x"}, n={"a": "x"}) == {"o": {"a": "x"}, "n": {"a": "x"}, "d": ""}
+    assert await apply("two", o=None) == {"o": {"a": "x"}, "n": {"a": "x"}, "d": ""}
+    with pytest.raises(StatusError, match=r'spec.o in body must be of type object: "null"'):
+        await apply(o={})
+    assert await apply(o={"a": "x"}, n=None, d=None) == {"o": {"a": "x"}, "n": None, "d": ""}
+
+
 async def test_apply_merges_by_the_schema(
     server: APIServer, client: LocalClient, make: Any
 ) -> None:
