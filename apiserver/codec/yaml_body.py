@@ -11,6 +11,8 @@ import base64
 import re
 from typing import Any
 
+from pilothouse.apiserver.codec.yaml_aside import ReadBody
+
 MAX_DEPTH = 240
 """Below the nesting that orjson can write."""
 _MAX_NODES = 400_000
@@ -39,6 +41,8 @@ def load(data: bytes) -> tuple[Any, str]:
 
     :raises YAMLError: not YAML, or nothing that JSON can hold.
     """
+    if isinstance(data, ReadBody):
+        return data.result()
     import yaml
 
     builder = _Builder()

@@ -19,6 +19,7 @@ from pilothouse.apimachinery.errors import (
     new_not_found,
 )
 from pilothouse.apimachinery.schema import GroupResource
+from pilothouse.apiserver.codec.yaml_aside import LONG, YAMLReader
 from pilothouse.apiserver.endpoints import (
     create,
     delete,
@@ -106,6 +107,7 @@ class APIHandler:
         self._remote: bool = getattr(server.authorizer, "remote", False)
         self._measured = server.services["metrics"].filters
         self._authorized = self._measured.allowed.pending
+        self._yaml = YAMLReader()
         self.routes: dict[str, Route] = {}
         """Exact non-resource paths."""
         self.prefixes: list[tuple[str, Route]] = []
@@ -145,6 +147,8 @@ class APIHandler:
             request.warnings += served.warnings
             self._measured.deprecated.set(1.0, *served.gvr, info.subresource, "")
             request.audit_annotations["k8s.io/deprecated"] = "true"
+        if len(request.body) > LONG and "yaml" in request.headers.get("content-type", ""):
+            request.body = await self._yaml.read(request.body)
         if info.subresource:
             sub = served.subresources.get(info.subresource)
             if sub is None:
