@@ -255,7 +255,7 @@ class PersistentVolumeBinder(Controller):
             self.recorder.event(claim, "Warning", "ProvisioningFailed", message)
             await self._set_claim_status(claim, "Pending", None)
             return
-        named = storage_class["provisioner"]
+        named: str = storage_class["provisioner"]
         provisioner = MIGRATED_TO_CSI.get(named, named)
         if provisioner.startswith("kubernetes.io/"):
             message = f"no volume plugin matched name: {provisioner}"

@@ -44,7 +44,7 @@ def load(group: str) -> dict[str, Any]:
 
 def known() -> dict[str, str]:
     """``group/scenario`` -> why it differs."""
-    return json.loads(KNOWN.read_text()) if KNOWN.exists() else {}  # type: ignore[no-any-return]
+    return dict(json.loads(KNOWN.read_text())) if KNOWN.exists() else {}
 
 
 def compare(theirs: dict[str, Any], ours: dict[str, Any]) -> list[str]:
