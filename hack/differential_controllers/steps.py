@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 import json
-from contextlib import suppress
 from typing import Any
 
 from hack.differential.cases import change
@@ -171,25 +170,6 @@ class Run:
         condition = {"type": how["type"], "status": "True", "reason": "Script", "message": "so"}
         request.setdefault("status", {})["conditions"] = [condition]
         await self._client.update(resource, request, subresource="approval")
-
-    async def usage(self, match: str, **used: str) -> None:
-        """What pods use, as the metrics API tells it (a custom resource of the file)."""
-        path = f"/apis/metrics.k8s.io/v1beta1/namespaces/{self.name}/pods"
-        for pod in await self.kubelet.pods(match):
-            labels, name = pod["metadata"].get("labels") or {}, pod["metadata"]["name"]
-            metrics = {
-                "apiVersion": "metrics.k8s.io/v1beta1",
-                "kind": "PodMetrics",
-                "metadata": {"name": name, "labels": labels},
-                "timestamp": format_time(self.world.now()),
-                "window": "30s",
-                "containers": [
-                    {"name": c["name"], "usage": used} for c in pod["spec"]["containers"]
-                ],
-            }
-            with suppress(StatusError):
-                await self._client.request("DELETE", f"{path}/{name}")
-            await self._client.request("POST", path, metrics)
 
     async def look(self, what: str) -> None:
         """At an object elsewhere."""
