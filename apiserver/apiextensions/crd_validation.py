@@ -158,7 +158,7 @@ def _spec(spec: Obj, options: Options, before: Obj | None = None) -> ErrorList:
         messages = is_dns1035_label(name)
         if messages:
             errors.append(invalid(where.index(i).child("name"), name, ",".join(messages)))
-            if i == 0:  # the deprecated field, which upstream fills from the first version
+            if i == 0 and name:  # the deprecated field, which upstream fills from the first version
                 errors.append(invalid(SPEC.child("version"), name, ",".join(messages)))
         errors += _version(version, where.index(i), shared, options, before)
     names = [version.get("name") for version in versions]
@@ -398,7 +398,10 @@ def _status(crd: Obj) -> ErrorList:
     errors = validate_status_update(crd)
     where, stored = Path("status.storedVersions"), stored_versions(crd)
     if not stored:
-        return [*errors, invalid(where, None, "must have at least one stored version")]
+        # Upstream counts a storage version without a name, too.
+        if not any(version.get("storage") for version in crd["spec"].get("versions") or ()):
+            errors.append(invalid(where, None, "must have at least one stored version"))
+        return errors
     names = [version.get("name") for version in crd["spec"].get("versions") or ()]
     marked = [v.get("name") or "" for v in crd["spec"].get("versions") or () if v.get("storage")]
     current = marked[-1] if marked else ""

@@ -32,6 +32,12 @@ async def test_defaults(client: LocalClient, make: Any) -> None:
     assert crd["metadata"]["generation"] == 1
 
 
+async def test_a_version_without_a_name(client: LocalClient, make: Any) -> None:
+    """It is complained of once."""
+    found = await causes(client, make.crd(make.version("")))
+    assert [each.partition(": ")[0] for each in found] == ["spec.versions[0].name"]
+
+
 async def test_no_versions_at_all(client: LocalClient, make: Any) -> None:
     """What a kustomize patch looks like when it is applied as it is."""
     crd = make.crd()
