@@ -173,26 +173,9 @@ def _allocator_metrics(server: APIServer) -> tuple[Metric, ...]:
         allocator = server.context.allocators.ports
         return [((), float(allocator.free if free else allocator.taken))]
 
-    def given(name: str) -> list[tuple[tuple[str, ...], float]]:
-        counts = getattr(server.context.allocators, name)
-        return [(key, float(count)) for key, count in counts.items()]
-
     prefix = "kube_apiserver_clusterip_allocator"
     return (
-        Collected(
-            f"{prefix}_allocation_total",
-            "[ALPHA] Number of Cluster IPs allocations",
-            "counter",
-            ("cidr", "scope"),
-            lambda: given("allocations"),
-        ),
-        Collected(
-            f"{prefix}_allocation_errors_total",
-            "[ALPHA] Number of errors trying to allocate Cluster IPs",
-            "counter",
-            ("cidr", "scope"),
-            lambda: given("allocation_errors"),
-        ),
+        *_allocation_counters(server),
         Collected(
             f"{prefix}_allocated_ips",
             "[ALPHA] Gauge measuring the number of allocated IPs for Services",
@@ -220,6 +203,25 @@ def _allocator_metrics(server: APIServer) -> tuple[Metric, ...]:
             "gauge",
             (),
             lambda: ports(free=True),
+        ),
+    )
+
+
+def _allocation_counters(server: APIServer) -> tuple[Metric, ...]:
+    def counter(name: str, help: str, attribute: str) -> Metric:
+        def given() -> list[tuple[tuple[str, ...], float]]:
+            counts = getattr(server.context.allocators, attribute)
+            return [(key, float(count)) for key, count in counts.items()]
+
+        full = f"kube_apiserver_clusterip_allocator_{name}"
+        return Collected(full, help, "counter", ("cidr", "scope"), given)
+
+    return (
+        counter("allocation_total", "[ALPHA] Number of Cluster IPs allocations", "allocations"),
+        counter(
+            "allocation_errors_total",
+            "[ALPHA] Number of errors trying to allocate Cluster IPs",
+            "allocation_errors",
         ),
     )
 
