@@ -9,6 +9,7 @@ from pilothouse.controllermanager.volume_protection import (
     AttributesClassProtectionController,
     ClaimProtectionController,
     VolumeProtectionController,
+    unused_condition,
 )
 from pilothouse.kubeclient.resources import (
     PERSISTENT_VOLUME_CLAIMS,
@@ -88,3 +89,22 @@ async def test_missing_finalizer_is_added(world):
     await world.run(VolumeProtectionController(world.env))
     (volume,) = world.client.objects(PERSISTENT_VOLUMES)
     assert volume["metadata"]["finalizers"] == ["kubernetes.io/pv-protection"]
+
+
+@pytest.mark.parametrize(
+    ("told", "used", "written"),
+    [
+        (None, False, "True"),
+        (None, True, "False"),
+        ("True", True, "False"),
+        ("False", False, "True"),
+        ("True", False, None),
+        ("False", True, None),
+    ],
+)
+def test_a_claim_tells_whether_pods_refer_to_it(
+    told: str | None, used: bool, written: str | None
+) -> None:
+    conditions = [] if told is None else [{"type": "Unused", "status": told}]
+    condition = unused_condition({"status": {"conditions": conditions}}, used, "now")
+    assert (condition and condition["status"]) == written

@@ -314,7 +314,7 @@ async def test_two_autoscalers_of_the_same_pods(lab: Lab) -> None:
         "False",
         "AmbiguousSelector",
         "pods by selector app=web are controlled by more than one HPA "
-        "(e.g. [{web default} {twin default}])",
+        "(e.g. [default/web default/twin])",
     )
 
 
@@ -336,8 +336,8 @@ async def test_custom_and_external_metrics_need_their_apis(lab: Lab) -> None:
     )
     external = [each for each in await lab.events() if each[1] == "FailedGetExternalMetric"]
     assert external[0][2].startswith(
-        "failed to get queue external metric: unable to get external metric default/queue/nil: "
-        "unable to fetch metrics from external metrics API:"
+        "unable to get external metric default/queue/nil: unable to fetch metrics from external "
+        "metrics API: the server could not find the requested resource (get queue.external."
     )
 
 
