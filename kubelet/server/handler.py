@@ -69,6 +69,8 @@ class KubeletServer:
                 return await self._logs(namespace, pod, container, query)
             case ["run", namespace, pod, *uid, container] if method == "POST" and len(uid) < 2:
                 return await self._run(namespace, pod, "".join(uid), container, query)
+            case ["checkpoint", namespace, pod, container] if method == "POST":
+                return self._checkpoint(namespace, pod, container, query)
             case ["stats", "summary"]:
                 only = (query.get("only_cpu_and_memory") or [""])[0] in ("true", "1")
                 found = await stats.summary(self._host, self._cpu_rates, only_cpu_and_memory=only)
@@ -131,6 +133,17 @@ class KubeletServer:
         if code:
             raise Refusal(500, f"command '{' '.join(command)}' exited with {code}: {stderr!r}")
         return Response(body=stdout + stderr, content_type=JSON)
+
+    def _checkpoint(self, namespace: str, name: str, container: str, query: Query) -> Response:
+        """No runtime here can; the answer is that of upstream with such a runtime."""
+        pod = containers.find_pod(self._host, namespace, name)
+        if containers.container_spec(pod, container) is None:
+            raise Refusal(404, f"container {container} does not exist")
+        timeout = (query.get("timeout") or ["0"])[-1]
+        if not timeout.removeprefix("-").isdigit():
+            raise Refusal(404, "cannot parse value of timeout parameter")
+        reason = "rpc error: code = Unimplemented desc = method CheckpointContainer not implemented"
+        raise Refusal(500, f"checkpointing of {namespace}/{name}/{container} failed ({reason})")
 
     # -- upgrades ------------------------------------------------------------------------
 

@@ -130,6 +130,23 @@ async def test_refused_logs(host: Host, path: str, query: str, status: int, text
     assert (refused.status, refused.body.decode()) == (status, text)
 
 
+@pytest.mark.parametrize(
+    ("path", "query", "code", "text"),
+    [
+        ("default/p/c", "", 500, "checkpointing of default/p/c failed (rpc error: code = Unimpl"),
+        ("default/p/c", "timeout=soon", 404, "cannot parse value of timeout parameter"),
+        ("default/p/nope", "", 404, "container nope does not exist"),
+        ("default/nope/c", "", 404, "pod does not exist"),
+    ],
+)
+async def test_checkpoints_are_refused(
+    host: Host, path: str, query: str, code: int, text: str
+) -> None:
+    answer = await get(host, f"/checkpoint/{path}", query, method="POST")
+    assert answer.status == code
+    assert text in answer.body.decode()
+
+
 async def test_run(host: Host) -> None:
     for path in ("/run/default/p/c", "/run/default/p/u/c"):
         assert (await get(host, path, "cmd=ls+-l", "POST")).body == b"out"
