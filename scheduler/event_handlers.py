@@ -107,7 +107,9 @@ class EventHandlers:
             self._move(ClusterEvent("AssignedPod", Action.ADD), None, new)
         elif old["metadata"].get("labels") != new["metadata"].get("labels"):
             self._move(ClusterEvent("AssignedPod", Action.UPDATE_POD_LABEL), old, new)
-        elif old["spec"] is not new["spec"] and old["spec"] != new["spec"]:
+        elif (old["spec"] is not new["spec"] and old["spec"] != new["spec"]) or (
+            _sizes(old) != _sizes(new)
+        ):
             self._move(ClusterEvent("AssignedPod", Action.UPDATE_POD_SCALE_DOWN), old, new)
 
     def pod_deleted(self, pod: Obj) -> None:
@@ -139,6 +141,14 @@ def _assigned(pod: Obj) -> bool:
 
 def _terminal(pod: Obj) -> bool:
     return (pod.get("status") or {}).get("phase") in TERMINAL
+
+
+def _sizes(pod: Obj) -> list[tuple[object, object]]:
+    """What the kubelet says that the pod has: a smaller size frees something only then."""
+    status = pod.get("status") or {}
+    parts = [status, *(status.get("initContainerStatuses") or ())]
+    parts += status.get("containerStatuses") or ()
+    return [(part.get("resources"), part.get("allocatedResources")) for part in parts]
 
 
 def _helps_itself(old: Obj, new: Obj) -> bool:

@@ -188,3 +188,21 @@ async def test_never_preempting_pod_waits() -> None:
     async with running(node("n", "4"), low, high) as world:
         assert world.client.current(PODS, "low", "default") is not None
         assert "preemption: not eligible due to preemptionPolicy=Never." in world.events()[0][2]
+
+
+async def test_a_pod_that_has_become_smaller_makes_room() -> None:
+    big = pod("big", "3", nodeName="n")
+    has = {"name": big["spec"]["containers"][0]["name"], "resources": {"requests": {"cpu": "3"}}}
+    big["status"] = {"phase": "Running", "containerStatuses": [has]}
+    async with running(node("n", "4"), big, pod("a", "2")) as world:
+        small = [big["spec"]["containers"][0] | {"resources": {"requests": {"cpu": "1"}}}]
+        wanted = big | {"spec": big["spec"] | {"containers": small}}
+        world.client.seed(wanted)
+        await world.settle()
+        assert world.node_of("a") == ""  # it has what it had until the kubelet says otherwise
+        done = has | {"resources": {"requests": {"cpu": "1"}}}
+        world.client.seed(wanted | {"status": {"phase": "Running", "containerStatuses": [done]}})
+        await world.settle()
+        world.clock.advance(10.0)
+        await world.settle()
+        assert world.node_of("a") == "n"
