@@ -93,6 +93,7 @@ _VERBS: dict[str, VerbHandler] = {
     "deletecollection": delete_collection.handle,
 }
 _TEXT = "text/plain; charset=utf-8"
+_NOSNIFF = (("X-Content-Type-Options", "nosniff"),)
 _DOCUMENTS = "/openapi/v3"
 _EXACT = ("/healthz", "/livez", "/readyz", _DOCUMENTS)
 """Paths that no slash may follow."""
@@ -141,7 +142,7 @@ class APIHandler:
         if served is None:
             return await self._route(request)
         if served.resource.custom and not request.local and not _fits_scope(info, served):
-            return Response(404, b"404 page not found\n", _TEXT)
+            return Response(404, b"404 page not found\n", _TEXT, list(_NOSNIFF))
         check_scope(info, served)
         if served.warnings:
             request.warnings += served.warnings
@@ -209,7 +210,7 @@ class APIHandler:
                 raise
             if path.startswith(_DOCUMENTS):
                 return Response(404, content_type="")
-            return Response(404, b"404 page not found\n", _TEXT)
+            return Response(404, b"404 page not found\n", _TEXT, list(_NOSNIFF))
 
     def _is_built_in(self, path: str) -> bool:
         """Below a group of ours, where even errors are API objects."""

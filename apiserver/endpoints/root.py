@@ -79,10 +79,10 @@ class HealthChecks:
         """/readyz/etcd and the like: the check's own words."""
         check = self.checks.get(name)
         if check is None:
-            return Response(404, b"404 page not found\n", TEXT)
+            return Response(404, b"404 page not found\n", TEXT, list(_NOSNIFF))
         problem = await self._run(name, check)
         if problem is None:
-            return Response(200, b"ok", TEXT, list(_NOSNIFF))
+            return Response(200, b"ok", TEXT)
         text = f"internal server error: {problem}\n"
         return Response(500, text.encode(), TEXT, list(_NOSNIFF))
 

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from pilothouse.apiserver.request.context import Request, Response
 
 _CACHE = ("Cache-Control", "no-cache, private")
-_MAX_ID = 64
 _MAX_WARNINGS_BYTES = 4096
 
 
@@ -24,7 +23,7 @@ def with_response_headers(server: Server, handler: Handler) -> Handler:
 
     async def answered(request: Request) -> Response:
         given = request.headers.get("audit-id")
-        request.audit_id = given[:_MAX_ID] if given else new_uid(random)
+        request.audit_id = given or new_uid(random)
         response = await handler(request)
         headers = response.headers
         headers.append(("Audit-Id", request.audit_id))
