@@ -309,7 +309,8 @@ def _prune(
     pruned = _remove(merged, fieldset.intersection(gone, last), schema)
     if pruned is merged or getattr(schema.extra, "keeps_nulls", False):
         return pruned
-    return _drop_emptied(merged, pruned)
+    emptied: Obj = _drop_emptied(merged, pruned)
+    return emptied
 
 
 def _fields_of(obj: Obj, schema: TypeSchema) -> FieldSet:
