@@ -31,7 +31,7 @@ def load(group: str) -> dict[str, Any]:
 
 def known() -> dict[str, str]:
     """``group/request`` -> the word under which docs/compatibility.md says why it differs."""
-    return json.loads(KNOWN.read_text()) if KNOWN.exists() else {}  # type: ignore[no-any-return]
+    return json.loads(KNOWN.read_text()) if KNOWN.exists() else {}
 
 
 def without_500(theirs: Any, ours: Any) -> Any:

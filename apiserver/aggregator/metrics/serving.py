@@ -15,7 +15,7 @@ from pilothouse.apimachinery.quantity import Quantity
 from pilothouse.apimachinery.schema import GroupResource
 from pilothouse.apimachinery.timefmt import format_duration, format_time
 from pilothouse.apiserver.aggregator.metrics.usage import ContainerKey
-from pilothouse.apiserver.endpoints.negotiation import negotiate
+from pilothouse.apiserver.endpoints.negotiation import method_not_allowed, negotiate
 from pilothouse.apiserver.endpoints.responses import object_response
 
 if TYPE_CHECKING:
@@ -33,7 +33,9 @@ NODES, PODS = GroupResource("", "nodes"), GroupResource("", "pods")
 
 
 async def handle(server: Server, request: Request, served: ServedResource) -> Response:
-    """:raises StatusError: 400, 404."""
+    """:raises StatusError: 400, 404, 405."""
+    if request.info.verb not in ("get", "list"):
+        raise method_not_allowed()
     await server.context.listers.ensure(NODES, PODS)  # type: ignore[attr-defined]
     metrics = NodeMetrics if served.gvr.resource == "nodes" else PodMetrics
     made = await metrics(server, _sampler(server)).read(request)

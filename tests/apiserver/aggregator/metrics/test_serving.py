@@ -117,6 +117,9 @@ async def test_selectors_tables_and_verbs() -> None:
         with pytest.raises(StatusError) as refused:
             await client.create(POD_METRICS, {"metadata": {"name": "x"}}, "default")
         assert refused.value.code == 405
+        with pytest.raises(StatusError) as refused:
+            await client.watch(POD_METRICS, "default")
+        assert refused.value.code == 405
         discovered = await client.request("GET", path)
         assert [each["name"] for each in discovered["resources"]] == ["nodes", "pods"]
         v3 = await client.request("GET", f"/openapi/v3{path}")
