@@ -48,9 +48,7 @@ async def handle(server: Server, request: Request, served: ServedResource) -> Re
         raise kubelet_error(response.status, await _text(response), metadata["name"])
     if request.upgrade is not None and wants_websocket(request):
         return await send_stream(request, response.chunks or _once(response.body))
-    return Response(
-        content_type=TEXT, body=response.body, chunks=response.chunks, gzip_above=None
-    )
+    return Response(content_type=TEXT, body=response.body, chunks=response.chunks, gzip_above=None)
 
 
 def kubelet_error(code: int, text: str, pod: str) -> StatusError:
