@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from pilothouse.apimachinery.typeschema import TypeSchema
 
 _LIST, _ZERO = object(), object()
-_MAX_MEMBERS = 64
-"""Of a map or list that is looked at."""
-_MAX_KNOWN = 1024
+_MAX_MEMBERS = 300
+"""Of all maps and lists that are looked at: a shape is not to be bigger than what it saves."""
+_MAX_KNOWN, _MAX_TEXT = 1024, 16_384
 _known: dict[tuple[Any, ...], FieldSet] = {}
 
 
@@ -40,7 +40,7 @@ def fields_of_new(obj: Obj, schema: TypeSchema, reset: tuple[tuple[str, ...], ..
     if not schema.go_type:
         return _compared(view, schema, reset)
     try:
-        key = (schema, reset, _shape(view))
+        key = (schema, reset, _shape(view, [_MAX_MEMBERS]))
     except _TooBig:
         return _compared(view, schema, reset)
     fields = _known.get(key)
@@ -48,7 +48,8 @@ def fields_of_new(obj: Obj, schema: TypeSchema, reset: tuple[tuple[str, ...], ..
         fields = _compared(view, schema, reset)
         if len(_known) >= _MAX_KNOWN:
             _known.clear()
-        _known[key] = fields
+        if len(repr(key[2])) <= _MAX_TEXT:  # keys and strings may be long
+            _known[key] = fields
     return fields
 
 
@@ -57,18 +58,23 @@ def _compared(view: Obj, schema: TypeSchema, reset: tuple[tuple[str, ...], ...])
     return strip(union(comparison.modified, comparison.added))
 
 
-def _shape(value: Obj) -> tuple[Any, ...]:
-    """The keys, what is a zero value, and all of the lists: what is no zero differs from one,
-    whatever it is."""
-    if len(value) > _MAX_MEMBERS:
+def _take(value: Any, room: list[int]) -> None:
+    room[0] -= len(value)
+    if room[0] < 0:
         raise _TooBig
+
+
+def _shape(value: Obj, room: list[int]) -> tuple[Any, ...]:
+    """The keys, what is a zero value, and all of the lists: what is no zero differs from one,
+    whatever it is. ``room``: how many members more there may be."""
+    _take(value, room)
     parts: list[Any] = []
     for key, item in value.items():
         kind = type(item)
         if kind is dict:
-            parts += (key, _shape(item))
+            parts += (key, _shape(item, room))
         elif kind is list:
-            parts += (key, _contents(item))
+            parts += (key, _contents(item, room))
         elif item:
             parts.append(key)
         else:
@@ -76,15 +82,15 @@ def _shape(value: Obj) -> tuple[Any, ...]:
     return tuple(parts)
 
 
-def _contents(value: Any) -> Any:
+def _contents(value: Any, room: list[int]) -> Any:
     """A value as something to compare by, in which true, 1 and 1.0 differ."""
     kind = type(value)
     if kind is str or value is None:
         return value
-    if kind is dict or kind is list:
-        if len(value) > _MAX_MEMBERS:
-            raise _TooBig
-        if kind is list:
-            return (_LIST, *map(_contents, value))
-        return tuple([(key, _contents(item)) for key, item in value.items()])
+    if kind is list:
+        _take(value, room)
+        return (_LIST, *(_contents(item, room) for item in value))
+    if kind is dict:
+        _take(value, room)
+        return tuple([(key, _contents(item, room)) for key, item in value.items()])
     return kind, value

@@ -111,6 +111,8 @@ def test_replicas_share_their_fields() -> None:
 def test_big_objects_are_not_remembered() -> None:
     schema = definition(_CORE + "ConfigMap")
     before = len(creation._known)
-    obj = {"metadata": {}, "data": {f"k{i}": "v" for i in range(100)}}
-    assert len(fields_of_new(obj, schema, ())["f:data"]) == 101
+    obj = {"metadata": {}, "data": {f"k{i}": "v" for i in range(400)}}
+    assert len(fields_of_new(obj, schema, ())["f:data"]) == 401
+    obj = {"metadata": {"finalizers": ["a" * 100_000]}}
+    assert fields_of_new(obj, schema, ()) == fields_of_new(obj, schema, ())
     assert len(creation._known) == before
