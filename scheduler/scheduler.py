@@ -36,6 +36,7 @@ from pilothouse.scheduler.framework.runtime import Framework
 from pilothouse.scheduler.frameworks import Frameworks
 from pilothouse.scheduler.metrics import SchedulerMetrics
 from pilothouse.scheduler.plugins.default_preemption import DefaultPreemption, PreemptionHandle
+from pilothouse.scheduler.pod_status_writing import patch_status
 from pilothouse.scheduler.queueing.nominator import Nominator
 from pilothouse.scheduler.queueing.scheduling_queue import QueuedPod, SchedulingQueue
 from pilothouse.scheduler.schedule_one import Decision, SchedulingAlgorithm
@@ -349,21 +350,8 @@ class Scheduler:
         """The pod's nominatedNodeName; "" takes it back. False: it could not be written."""
         if node and pod.nominated_node_name == node:
             return True
-        try:
-            await self._client.patch(
-                PODS,
-                pod.name,
-                {"status": {"nominatedNodeName": node or None}},
-                "application/strategic-merge-patch+json",
-                pod.namespace,
-                subresource="status",
-                field_manager="kube-scheduler",
-            )
-        except StatusError as error:
-            if not is_not_found(error):
-                log.warning("could not write the nominated node of %s: %s", pod.key, error)
-            return False
-        return True
+        status = {"nominatedNodeName": node or None}
+        return await patch_status(self._client, pod, status, "nominated node")
 
     async def _write_binding(self, framework: Framework, pod: PodInfo, node: str) -> None:
         for extender in self.extenders:
@@ -443,19 +431,7 @@ class Scheduler:
         status = failure_status(pod.obj, reason, message, nominated, self._now())
         if status is None:
             return
-        try:
-            await self._client.patch(
-                PODS,
-                pod.name,
-                {"status": status},
-                "application/strategic-merge-patch+json",
-                pod.namespace,
-                subresource="status",
-                field_manager="kube-scheduler",
-            )
-        except StatusError as error:
-            if not is_not_found(error):
-                log.warning("could not write the condition of %s: %s", pod.key, error)
+        await patch_status(self._client, pod, status, "condition")
 
     def _now(self) -> str:
         return format_time(self._clock.now())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -20,6 +19,7 @@ from pilothouse.scheduler.framework.events import Action, EventRegistration
 from pilothouse.scheduler.framework.interfaces import Code, CycleState, Status
 from pilothouse.scheduler.framework.pod_info import PodInfo
 from pilothouse.scheduler.framework.runtime import Diagnosis, Framework
+from pilothouse.scheduler.pod_status_writing import patch_status
 from pilothouse.scheduler.preemption import (
     Candidate,
     Passes,
@@ -30,7 +30,6 @@ from pilothouse.scheduler.preemption import (
 )
 from pilothouse.scheduler.queueing.nominator import Nominator
 
-log = logging.getLogger(__name__)
 MIN_CANDIDATES = 100
 MIN_CANDIDATES_PERCENT = 10
 
@@ -163,19 +162,7 @@ class DefaultPreemption:
         handle.nominator.remove(pod.uid)
         if not pod.nominated_node_name:
             return
-        try:
-            await handle.client.patch(
-                PODS,
-                pod.name,
-                {"status": {"nominatedNodeName": None}},
-                "application/strategic-merge-patch+json",
-                pod.namespace,
-                subresource="status",
-                field_manager="kube-scheduler",
-            )
-        except StatusError as error:
-            if not is_not_found(error):
-                log.warning("%s keeps its nomination: %s", pod, error)
+        await patch_status(handle.client, pod, {"nominatedNodeName": None}, "lost nomination")
 
     @staticmethod
     async def _evict_one(
