@@ -136,7 +136,7 @@ class HTTPEdge:
         else:
             metrics.count_user(user.name)
         status = response.status
-        if request.body:
+        if request.body and series is not metrics.unknown:  # names of any sort would stay
             self._took(inner.info, len(request.body))
         if status >= 400:
             self._refused(inner, status, series)

@@ -74,6 +74,17 @@ async def test_requests_are_counted(http: aiohttp.ClientSession) -> None:
     assert (value(text, "process_resident_memory_bytes") or 0) > 10_000_000
 
 
+async def test_bodies_count_of_what_is_served(http: aiohttp.ClientSession) -> None:
+    await http.post(PATH, json={"metadata": {"name": "a"}})
+    for number in range(5):
+        path = f"/apis/example.com/v1/namespaces/default/things-{number}"
+        assert (await http.post(path, json={})).status == 404
+    text = await scrape(http)
+    name = "apiserver_request_body_size_bytes_count"
+    assert value(text, name, resource="configmaps", verb="create") == 1
+    assert "things-" not in text
+
+
 async def test_watches_are_a_gauge(http: aiohttp.ClientSession) -> None:
     labels = {"verb": "WATCH", "resource": "configmaps", "scope": "namespace"}
     watch = await http.get(f"{PATH}?watch=1")
