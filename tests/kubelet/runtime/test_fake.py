@@ -141,14 +141,14 @@ async def test_stopping_by_command() -> None:
 async def test_thousands_of_pods_are_cheap_and_have_their_own_addresses() -> None:
     runtime = FakeRuntime(RealClock(), random.Random(1), pod_cidr="10.0.0.0/16")
     image = await runtime.pull_image("nginx", None)
-    started = time.perf_counter()
+    started = time.process_time()
     for number in range(3000):
         sandbox = await runtime.run_pod_sandbox(
             PodSandboxConfig(f"p{number}", "default", f"u{number}", 0, "p", "/nowhere")
         )
         container = await runtime.create_container(sandbox, ContainerConfig("c", 0, image))
         await runtime.start_container(container)
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
     assert len({s.ips for s in await runtime.list_pod_sandboxes()}) == 3000
 
 
