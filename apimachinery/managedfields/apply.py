@@ -143,7 +143,7 @@ def apply(
 def _check_fit(
     fits: Callable[[Obj, str], None], obj: Obj, api_versions: Iterable[str], text: str
 ) -> None:
-    """:raises StatusError: a 500; ``text`` says when it was found."""
+    """:raises StatusError: 400; ``text`` says when it was found."""
     for version in sorted(api_versions):
         try:
             fits(obj, version)

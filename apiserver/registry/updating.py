@@ -183,7 +183,7 @@ class Update:
         return obj
 
     def _check_resource_version(self, metadata: Obj, existing: Entry) -> None:
-        """:raises StatusError: 409, 422, 500 (no number)."""
+        """:raises StatusError: 400 (no number), 409, 422."""
         given = metadata.get("resourceVersion")
         if given == str(existing.revision):
             return

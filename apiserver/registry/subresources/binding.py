@@ -111,7 +111,7 @@ def _track(server: Server, write: Write, binding: Obj, subresource: str) -> None
 
 
 def _validate(binding: Obj) -> None:
-    """:raises StatusError: a 500 (upstream's errors here are no Status)."""
+    """:raises StatusError: 400 (upstream's errors here are no Status)."""
     from pilothouse.apis.core.validation_pod import validate_binding
 
     errors = validate_binding(binding)
